@@ -1,0 +1,61 @@
+"""Xwin-LM: SFT → reward model → 64 scored candidates a prompt → rejection sampling → DPO.
+
+Ni et al. 2024, arXiv 2405.20335. The paper's public version gives the recipe's steps but few of
+its hyper-parameters; every number below that is not marked "paper" is ours.
+
+  python -m experiments.xwin --config=configs/xwin.py:sandbox --workdir=runs/demo
+  python -m experiments.xwin --config=configs/xwin.py:llama --workdir=runs/llama \\
+      --config.model.path=FOLDER --config.data.sft=FILE --config.data.pairs=FILE \\
+      --config.data.prompts=FILE --config.data.heldout_prompts=FILE
+"""
+
+from ml_collections import ConfigDict
+
+from xwinjax.stages.chain import XwinConfig
+from xwinjax.stages.config import to_config_dict
+
+
+def get_config(variant: str = "sandbox") -> ConfigDict:
+  config = to_config_dict(XwinConfig())
+  return {"sandbox": sandbox, "llama": llama}[variant](config)
+
+
+def sandbox(config: ConfigDict) -> ConfigDict:
+  """The built-in world and a model of a million parameters, for 2 CPU cores."""
+  config.sandbox.on = True
+  pretrain = config.sandbox.pretrain.train
+  pretrain.batch.batch_tokens, pretrain.batch.buckets = 2048, 4
+  pretrain.optim.lr, pretrain.optim.weight_decay = 2e-3, 0.1
+
+  for stage in (config.sft, config.rs, config.reward, config.dpo):
+    stage.train.batch.update(batch_tokens=2048, buckets=4)
+    stage.train.loop.checkpoint_every = 100
+  config.sft.train.epochs, config.sft.train.optim.lr = 2.0, 1e-3
+  config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 5e-4
+  config.rs.train.epochs, config.rs.train.optim.lr = 4.0, 3e-4
+  config.dpo.train.epochs, config.dpo.train.optim.lr = 4.0, 1e-4
+
+  config.select.rejected = ("rank:32",)
+  for generate in (config.sample.generate, config.evaluate.generate):
+    generate.max_new = 96
+    generate.sampler.update(slots=128, block=8, window=32)
+  for stage in (config.score, config.evaluate):
+    stage.batch.update(batch_tokens=4096, buckets=4)
+  config.reward.score_batch.update(batch_tokens=4096, buckets=4)
+  return config
+
+
+def llama(config: ConfigDict) -> ConfigDict:
+  """A pretrained Llama of 7B and files of one's own; batch and lengths as is common at that size."""
+  config.model.scan_layers, config.model.remat = True, "full"
+  for stage in (config.sft, config.rs):
+    stage.train.batch.batch_size, stage.train.epochs = 64, 3.0
+    stage.train.optim.update(lr=2e-5, schedule="cosine", warmup=0.03)
+    stage.too_long = "turns"
+  config.reward.train.batch.batch_size, config.reward.train.epochs = 64, 1.0
+  config.reward.train.optim.update(lr=1e-5, schedule="cosine")
+  config.dpo.train.batch.batch_size, config.dpo.train.epochs = 32, 1.0
+  config.dpo.train.optim.update(lr=5e-7, schedule="linear", warmup=0.1)
+  config.sample.generate.samples = 64  # paper
+  config.select.rank = 1  # paper: higher ranks are better to fine-tune on
+  return config

@@ -1,0 +1,152 @@
+"""Training state on disk: Orbax for the arrays, a manifest of our own beside them.
+
+A step exists when its manifest does. The manifest is written last, after Orbax has finished, and
+holds the sha256 of every file, the shape and dtype of every array and what the run is (its
+identity); a damaged file, another run's checkpoint or a changed dtype is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+
+
+def sha256_file(path: Path) -> str:
+  with path.open("rb") as f:
+    return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _leaves(state: Any) -> dict[str, list]:
+  flat, _ = jax.tree_util.tree_flatten_with_path(state)
+  return {jax.tree_util.keystr(path): [list(x.shape), str(x.dtype)] for path, x in flat}
+
+
+class Store:
+  """The checkpoints of one run, in one folder."""
+
+  def __init__(self, folder: str | Path, identity: dict[str, Any], keep: int = 2):
+    """Args:
+      folder: of checkpoints alone; <step>/ by Orbax and <step>.json, the manifest.
+      identity: what makes a run this run (config, data, model); JSON. Resuming another is refused.
+      keep: how many of the newest steps stay.
+    """
+    self.folder, self.identity, self.keep = Path(folder).absolute(), identity, keep
+    self._checkpointer = ocp.StandardCheckpointer()
+    self._pending: tuple[int, dict] | None = None
+    self.folder.mkdir(parents=True, exist_ok=True)
+
+  def steps(self) -> list[int]:
+    """Steps whose manifest is there, oldest first."""
+    return sorted(int(p.stem) for p in self.folder.glob("*.json") if p.stem.isdigit())
+
+  def _manifest_path(self, step: int) -> Path:
+    return self.folder / f"{step:08d}.json"
+
+  def _step_path(self, step: int) -> Path:
+    return self.folder / f"{step:08d}"
+
+  def save(self, step: int, state: Any) -> None:
+    """Starts writing; the step exists once `finish` (or the next `save`) has returned."""
+    self.finish()
+    if self._manifest_path(step).exists():
+      return
+    if self._step_path(step).exists():  # left by a run that was killed before its manifest
+      shutil.rmtree(self._step_path(step))
+    try:
+      self._checkpointer.save(self._step_path(step), state)
+    except OSError as e:
+      raise UserError(f"{self._step_path(step)}: cannot be written ({e})") from None
+    self._pending = (step, _leaves(state))
+
+  def finish(self) -> None:
+    """Waits for the write under way and makes its step exist."""
+    if self._pending is None:
+      return
+    step, leaves = self._pending
+    self._pending = None
+    try:
+      self._checkpointer.wait_until_finished()
+    except OSError as e:
+      raise UserError(f"{self._step_path(step)}: cannot be written ({e})") from None
+    if jax.process_index() == 0:
+      root = self._step_path(step)
+      files = {
+          str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
+          for p in sorted(root.rglob("*")) if p.is_file()
+      }  # fmt: skip
+      manifest = {"step": step, "identity": self.identity, "leaves": leaves, "files": files}
+      jsonl.write_json(self._manifest_path(step), manifest)
+      for old in self.steps()[: -self.keep]:
+        self._manifest_path(old).unlink()
+        shutil.rmtree(self._step_path(old), ignore_errors=True)
+
+  def close(self) -> None:
+    self.finish()
+    self._checkpointer.close()
+
+  def restore(self, like: Any, step: int | None = None) -> tuple[int, Any] | None:
+    """The newest step (or the named one) as (step, state); None when there is none.
+
+    Args:
+      like: a state of the same structure; its shapes, dtypes and shardings are what comes back.
+
+    Raises: UserError for a damaged file, another run's checkpoint, or another shape or dtype.
+    """
+    steps = self.steps()
+    if not steps:
+      return None
+    step = steps[-1] if step is None else step
+    manifest = json.loads(self._manifest_path(step).read_text(encoding="utf-8"))
+    self._check_identity(manifest["identity"])
+    older = [s for s in steps if s < step]
+    self._check_files(step, manifest["files"], older)
+    expected = _leaves(like)
+    for name in sorted(expected.keys() | manifest["leaves"].keys()):
+      found = manifest["leaves"].get(name)
+      if found != expected.get(name):
+        raise UserError(
+            f"{self._step_path(step)}: {name} is {found}; this run expects {expected.get(name)}"
+        )
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+    )
+    return step, self._checkpointer.restore(self._step_path(step), target)
+
+  def _check_identity(self, found: dict[str, Any]) -> None:
+    if found == self.identity:
+      return
+    differs = [
+        f"{name} was {found.get(name)!r} and is {self.identity.get(name)!r}"
+        for name in sorted(found.keys() | self.identity.keys())
+        if found.get(name) != self.identity.get(name)
+    ]
+    raise UserError(
+        f"{self.folder}: belongs to another run: {'; '.join(differs[:3])}. "
+        "Restore the settings, or use a new folder"
+    )
+
+  def _check_files(self, step: int, files: dict[str, dict], older: list[int]) -> None:
+    for name, stated in files.items():
+      path = self._step_path(step) / name
+      if not path.exists():
+        problem = "is missing"
+      elif path.stat().st_size != stated["bytes"]:
+        problem = f"has {path.stat().st_size} bytes, not {stated['bytes']}"
+      elif sha256_file(path) != stated["sha256"]:
+        problem = "is damaged (its sha256 is not the one written)"
+      else:
+        continue
+      advice = (
+          f"delete {self._manifest_path(step).name} to continue from step {older[-1]}"
+          if older else "no older step is left; delete the folder to start again"
+      )  # fmt: skip
+      raise UserError(f"{path}: {problem}; {advice}")

@@ -1,0 +1,240 @@
+"""Tokenized data: what each record becomes in a row of a batch.
+
+An item is one record laid out as it will lie in a row: ids, which of them are supervised, their
+positions and, where a prompt is shared by several answers, their branches (see `core.segments`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from xwinjax.core.errors import UserError
+from xwinjax.core.segments import BRANCHES
+from xwinjax.data.records import Counts, Example, Messages, Pair
+from xwinjax.data.templates import Renderer
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+  """n items as flat arrays; item i is the slice offsets[i]:offsets[i+1] of each.
+
+  `fields` holds further numbers of each item, first axis n: margin, reference log-probs, ….
+  """
+
+  ids: list[str]
+  offsets: np.ndarray  # [n + 1] int64
+  tokens: np.ndarray  # int32
+  mask: np.ndarray  # uint8, 1 where a token is a supervised target
+  positions: np.ndarray  # int32
+  branches: np.ndarray  # uint8, 0 = the shared prompt, or everything when nothing branches
+  fields: dict[str, np.ndarray]
+  counts: Counts
+  branched: bool  # whether items are prompts with answers, rather than single sequences
+
+  def __len__(self) -> int:
+    return len(self.ids)
+
+  @functools.cached_property
+  def lengths(self) -> np.ndarray:
+    return np.diff(self.offsets)
+
+  @functools.cached_property
+  def targets(self) -> np.ndarray:
+    """Supervised tokens of each item."""
+    return np.add.reduceat(self.mask, self.offsets[:-1], dtype=np.int64)
+
+  def fingerprint(self) -> str:
+    """sha256 of everything a batch is made of; the same data in the same order has the same."""
+    digest = hashlib.sha256()
+    for array in (self.offsets, self.tokens, self.mask, self.positions, self.branches):
+      digest.update(np.ascontiguousarray(array).tobytes())
+    for name in sorted(self.fields):
+      digest.update(name.encode() + np.ascontiguousarray(self.fields[name]).tobytes())
+    return digest.hexdigest()
+
+  def with_fields(self, **fields: np.ndarray) -> Items:
+    return dataclasses.replace(self, fields={**self.fields, **fields})
+
+
+@dataclasses.dataclass
+class Builder:
+  """Collects items one by one."""
+
+  ids: list[str] = dataclasses.field(default_factory=list)
+  parts: list[tuple[np.ndarray, ...]] = dataclasses.field(default_factory=list)
+
+  def sequence(self, id: str, tokens: Sequence[int], mask: Sequence[int]) -> None:
+    n = len(tokens)
+    self.ids.append(id)
+    self.parts.append((
+        np.asarray(tokens, np.int32), np.asarray(mask, np.uint8), np.arange(n, dtype=np.int32),
+        np.zeros(n, np.uint8),
+    ))  # fmt: skip
+
+  def tree(self, id: str, prompt: Sequence[int], answers: Sequence[Sequence[int]]) -> None:
+    """A shared prompt with its answers; each branch opens with its own copy of the last token."""
+    shared = len(prompt) - 1
+    tokens, mask, positions, branches = [*prompt[:-1]], [0] * shared, [*range(shared)], [0] * shared
+    for branch, answer in enumerate(answers, 1):
+      tokens += [prompt[-1], *answer]
+      mask += [0] + [1] * len(answer)
+      positions += range(shared, shared + 1 + len(answer))
+      branches += [branch] * (1 + len(answer))
+    self.ids.append(id)
+    self.parts.append((
+        np.asarray(tokens, np.int32), np.asarray(mask, np.uint8), np.asarray(positions, np.int32),
+        np.asarray(branches, np.uint8),
+    ))  # fmt: skip
+
+  def build(self, counts: Counts, *, branched: bool, **fields: np.ndarray) -> Items:
+    lengths = [len(part[0]) for part in self.parts]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+    empty = [(np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(0, np.int32),
+              np.zeros(0, np.uint8))]  # fmt: skip
+    flat = [np.concatenate(arrays) for arrays in zip(*(self.parts or empty), strict=True)]
+    return Items(self.ids, offsets, *flat, fields=fields, counts=counts, branched=branched)
+
+
+def tokenize_examples(
+    examples: Iterable[Example],
+    renderer: Renderer,
+    max_length: int,
+    *,
+    too_long: str = "turns",
+    loss_on: str = "all",
+) -> Items:
+  """Conversations as sequences with every answer supervised.
+
+  Args:
+    examples: conversations that end with an answer.
+    renderer: template and tokenizer.
+    max_length: tokens a conversation may have.
+    too_long: what happens to a longer one. "turns" drops its last exchanges until it fits and
+      the whole of it when the first alone does not; "cut" cuts the text at max_length (as LIMA
+      does), so that its last answer is trained on without an end; "drop" drops it.
+    loss_on: "all" answers or the "last" alone.
+
+  Returns: the items; their `counts` say what was kept, cut and dropped.
+  """
+  if too_long not in ("turns", "cut", "drop"):
+    raise UserError(f"too_long {too_long!r} is not one of turns, cut, drop")
+  counts, builder = Counts(), Builder()
+  for example in examples:
+    messages = example.messages
+    encoded = renderer.encode(messages)
+    if len(encoded.ids) > max_length:
+      if too_long == "cut":
+        encoded.ids[max_length:], encoded.mask[max_length:] = [], []
+        counts[f"cut: text ends at {max_length} tokens without an end token"] += 1
+      else:
+        while too_long == "turns" and len(encoded.ids) > max_length and len(messages) > 3:
+          messages = messages[:-2]
+          encoded = renderer.encode(messages)
+        if len(encoded.ids) > max_length:
+          counts[f"dropped: longer than {max_length} tokens"] += 1
+          continue
+        counts["cut: last exchanges left out to fit"] += 1
+    mask = encoded.mask if loss_on == "all" else _last_run(encoded.mask)
+    if not any(mask):
+      counts["dropped: no supervised token"] += 1
+      continue
+    builder.sequence(example.id, encoded.ids, mask)
+    counts["kept"] += 1
+    counts["turns"] += sum(m.role == "assistant" for m in messages)
+  return builder.build(counts, branched=False)
+
+
+def _last_run(mask: list[int]) -> list[int]:
+  """Only the last unbroken run of ones."""
+  end = len(mask) - mask[::-1].index(1) if 1 in mask else 0
+  start = end
+  while start and mask[start - 1]:
+    start -= 1
+  return [int(start <= i < end) for i in range(len(mask))]
+
+
+def fit_prompt(
+    messages: Messages, renderer: Renderer, room: int, counts: Counts
+) -> list[int] | None:
+  """A prompt's ids in at most `room` tokens: the oldest exchanges are left out until it fits.
+
+  Returns None, and counts it, when even the last question alone is too long.
+  """
+  system = messages[:1] if messages[0].role == "system" else ()
+  rest = messages[len(system) :]
+  ids, cut = renderer.encode_prompt(system + rest), False
+  while len(ids) > room and len(rest) > 2:
+    rest, cut = rest[2:], True
+    ids = renderer.encode_prompt(system + rest)
+  if len(ids) > room:
+    counts["dropped: last question too long"] += 1
+    return None
+  if cut:
+    counts["cut: oldest exchanges of the prompt left out to fit"] += 1
+  return ids
+
+
+def tokenize_pairs(pairs: Iterable[Pair], renderer: Renderer, max_length: int) -> Items:
+  """Pairs as a shared prompt with two branches, chosen first.
+
+  `max_length` bounds the prompt with its longer answer. A pair that does not fit loses the oldest
+  exchanges of its prompt, the same for both answers; one that still does not is dropped. Answers
+  are never cut: a cut answer has no end, and would teach that.
+  """
+  counts, builder, margins = Counts(), Builder(), []
+  for pair in pairs:
+    chosen, rejected = renderer.encode_answer(pair.chosen), renderer.encode_answer(pair.rejected)
+    if chosen == rejected:
+      counts["dropped: equal answers"] += 1
+      continue
+    room = max_length - max(len(chosen), len(rejected))
+    if room <= 0:
+      counts[f"dropped: answer longer than {max_length} tokens"] += 1
+      continue
+    prompt = fit_prompt(pair.prompt, renderer, room, counts)
+    if prompt is None:
+      continue
+    builder.tree(pair.id, prompt, (chosen, rejected))
+    margins.append(pair.margin)
+    counts["kept"] += 1
+  return builder.build(counts, branched=True, margin=np.asarray(margins, np.float32))
+
+
+def tokenize_answers(
+    prompts: Iterable[tuple[str, Messages, Sequence[str] | Sequence[list[int]]]],
+    renderer: Renderer,
+    max_length: int,
+    branches: int,
+) -> Items:
+  """Prompts with many answers each, `branches` of them a row; for scoring, never for training.
+
+  An answer is a text, or the ids that were sampled (end token included), which need not be the
+  ones its text would be encoded to. Each item's fields `record` and `first` say whose answers it holds: those of prompt `record`
+  from number `first` on. An answer that does not fit is cut at `max_length` and counted.
+  """
+  if not 0 < branches < BRANCHES:
+    raise ValueError(f"branches {branches} must lie between 1 and {BRANCHES - 1}")
+  counts, builder, where = Counts(), Builder(), []
+  for record, (id, messages, answers) in enumerate(prompts):
+    prompt = fit_prompt(messages, renderer, max_length - 1, counts)
+    if prompt is None:
+      raise UserError(
+          f"prompt {id}: longer than {max_length - 1} tokens with nothing left to leave out; "
+          "raise max_length"
+      )
+    encoded = [renderer.encode_answer(a) if isinstance(a, str) else a for a in answers]
+    for i, answer in enumerate(encoded):
+      if len(prompt) + len(answer) > max_length:
+        encoded[i] = answer[: max_length - len(prompt)]
+        counts[f"cut: answer ends at {max_length} tokens"] += 1
+    for first in range(0, len(encoded), branches):
+      builder.tree(id, prompt, encoded[first : first + branches])
+      where.append((record, first))
+    counts["kept"] += len(encoded)
+  places = np.asarray(where, np.int32).reshape(-1, 2)
+  return builder.build(counts, branched=True, record=places[:, 0], first=places[:, 1])

@@ -1,0 +1,193 @@
+"""Lines of JSON in and out, strictly: what is wrong is named by file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from xwinjax.core.errors import UserError
+
+MAX_LINE_BYTES = 64 * 2**20
+
+
+def _no_constants(name: str):
+  raise ValueError(f"{name} is not JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  row = dict(pairs)
+  if len(row) < len(pairs):
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"key {twice!r} appears twice")
+  return row
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constants, object_pairs_hook=_no_duplicates)
+
+
+def decode(text: str, where: str) -> Any:
+  """One JSON value; `where` (file:line) opens the error's line."""
+  try:
+    return _DECODER.decode(text)
+  except RecursionError:
+    raise UserError(f"{where}: nested too deeply to be a record") from None
+  except json.JSONDecodeError as e:
+    raise UserError(f"{where}: not valid JSON: {e.msg} at column {e.colno}") from None
+  except ValueError as e:
+    raise UserError(f"{where}: not valid JSON: {e}") from None
+
+
+def open_bytes(path: Path) -> BinaryIO:
+  """The file's bytes, unzipped if it is a .gz."""
+  try:
+    if path.is_dir():
+      raise UserError(f"{path}: is a folder; expected a .json, .jsonl or .gz file")
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+  except FileNotFoundError:
+    raise UserError(f"{path}: no such file") from None
+  except PermissionError:
+    raise UserError(f"{path}: not readable; check its permissions") from None
+
+
+def _text(line: bytes, where: str) -> str:
+  if b"\0" in line:
+    raise UserError(f"{where}: holds a NUL byte; is this a text file?")
+  try:
+    return line.decode("utf-8")
+  except UnicodeDecodeError as e:
+    raise UserError(f"{where}: not UTF-8 (byte {e.start}); save the file as UTF-8") from None
+
+
+def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
+  # Only \n ends a line: U+2028 and its kin are content of a JSON string.
+  number = 0
+  while True:
+    try:
+      line = file.readline(MAX_LINE_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+      raise UserError(f"{path}: the gzip file is damaged or cut short ({e})") from None
+    if not line:
+      return
+    number += 1
+    if len(line) > MAX_LINE_BYTES:
+      raise UserError(f"{path}:{number}: a line longer than {MAX_LINE_BYTES >> 20} MiB")
+    if number == 1:
+      line = line.removeprefix(b"\xef\xbb\xbf")
+    yield number, _text(line, f"{path}:{number}").rstrip("\r\n")
+
+
+def _array_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
+  """The elements of a JSON array with the line each starts on."""
+  at, line, counted = text.index("[") + 1, 1, 0
+  while True:
+    while at < len(text) and text[at] in " \t\r\n,":
+      at += 1
+    line += text.count("\n", counted, at)
+    counted = at
+    if at >= len(text):
+      raise UserError(f"{path}:{line}: the list is not closed; is the file cut short?")
+    if text[at] == "]":
+      if text[at + 1 :].strip():
+        raise UserError(f"{path}:{line}: text after the end of the list")
+      return
+    try:
+      row, at = _DECODER.raw_decode(text, at)
+    except RecursionError:
+      raise UserError(f"{path}:{line}: nested too deeply to be a record") from None
+    except json.JSONDecodeError as e:
+      bad = 1 + text.count("\n", 0, e.pos)
+      raise UserError(f"{path}:{bad}: not valid JSON: {e.msg}") from None
+    except ValueError as e:
+      raise UserError(f"{path}:{line}: not valid JSON: {e}") from None
+    yield line, row
+
+
+def read_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+  """(line number, object) of a .jsonl file, a .json list, either gzipped, or a Parquet file.
+
+  JSONL is read line by line in bounded memory; a .json list is parsed element by element.
+
+  Raises: UserError naming file and line for anything that is not a JSON object: bytes that are
+    not UTF-8, NUL, NaN or Infinity, duplicate keys, a line of more than 64 MiB, a damaged gzip.
+  """
+  path = Path(path)
+  if path.suffix == ".parquet":
+    rows = _parquet_rows(path)
+  else:
+    rows = _json_rows(path)
+  empty = True
+  for number, row in rows:
+    empty = False
+    if not isinstance(row, dict):
+      raise UserError(f"{path}:{number}: found {type(row).__name__}; expected a JSON object")
+    yield number, row
+  if empty:
+    raise UserError(f"{path}: holds no rows")
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+  is_list = Path(path.name.removesuffix(".gz")).suffix == ".json"
+  with open_bytes(path) as file:
+    lines = _lines(file, path)
+    if is_list:
+      text = "\n".join(line for _, line in lines)
+      if text.lstrip().startswith("["):
+        yield from _array_rows(text, path)
+        return
+      lines = enumerate(text.split("\n"), 1)
+    for number, line in lines:
+      if line.strip():
+        yield number, decode(line, f"{path}:{number}")
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+  try:
+    import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
+  except ImportError:
+    raise UserError(
+        f"{path}: reading Parquet needs pyarrow; pip install 'xwinjax[parquet]'"
+    ) from None
+  number = 0
+  try:
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
+      for row in batch.to_pylist():
+        number += 1
+        yield number, row
+  except (OSError, ValueError) as e:  # ArrowInvalid is a ValueError
+    raise UserError(f"{path}: not a readable Parquet file ({e})") from None
+
+
+def dumps(row: Any) -> str:
+  return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
+def write_atomic(path: str | Path, text: str) -> Path:
+  """Writes a text file that is either whole or not there: temporary name, fsync, rename."""
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    with temporary.open("w", encoding="utf-8", newline="\n") as f:
+      f.write(text)
+      f.flush()
+      os.fsync(f.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+  return path
+
+
+def write_rows(path: str | Path, rows: Iterable[Any]) -> Path:
+  """Writes JSONL atomically."""
+  return write_atomic(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+  """Writes one JSON value, indented, atomically."""
+  return write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

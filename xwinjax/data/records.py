@@ -1,0 +1,102 @@
+"""The records that travel between stages: conversations, pairs, candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+ROLES = ("system", "user", "assistant")
+
+# What a data function did with its rows: {"kept": 9812, "dropped: empty answer": 57, …}
+Counts = Counter[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+  role: str  # system, user or assistant
+  content: str
+
+
+Messages = tuple[Message, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """A conversation. As training data it ends with an answer, as a prompt with a question."""
+
+  id: str
+  messages: Messages
+  meta: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """Two answers to one prompt. `margin` says how much better the chosen one is, where known."""
+
+  id: str
+  prompt: Messages
+  chosen: str
+  rejected: str
+  margin: float = 0.0
+  meta: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+  """One sampled answer.
+
+  `logp` is the sum of the model's log-probs of its tokens (nats, temperature 1, end token
+  included); `finish` is why it ended: "stop", "stop_string" or "length".
+  """
+
+  text: str
+  logp: float = 0.0
+  tokens: int = 0
+  finish: str = "stop"
+  scores: dict[str, float] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateSet:
+  """All candidates of one prompt: a row of the multiwise set."""
+
+  id: str
+  prompt: Messages
+  candidates: tuple[Candidate, ...]
+  meta: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+
+
+def messages_json(messages: Messages) -> list[dict[str, str]]:
+  return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def example_json(example: Example) -> dict[str, Any]:
+  return {"id": example.id, "messages": messages_json(example.messages), **_meta(example)}
+
+
+def pair_json(pair: Pair) -> dict[str, Any]:
+  answer = lambda text: [{"role": "assistant", "content": text}]  # noqa: E731
+  return {
+      "id": pair.id,
+      "prompt": messages_json(pair.prompt),
+      "chosen": answer(pair.chosen),
+      "rejected": answer(pair.rejected),
+      "margin": pair.margin,
+      **_meta(pair),
+  }
+
+
+def candidates_json(row: CandidateSet) -> dict[str, Any]:
+  candidates = [
+      {"text": c.text, "logp": round(c.logp, 4), "tokens": c.tokens, "finish": c.finish,
+       **({"scores": {k: round(v, 5) for k, v in c.scores.items()}} if c.scores else {})}
+      for c in row.candidates
+  ]  # fmt: skip
+  return {
+      "id": row.id, "prompt": messages_json(row.prompt), "candidates": candidates, **_meta(row)
+  }  # fmt: skip
+
+
+def _meta(record) -> dict[str, Any]:
+  return {"meta": record.meta} if record.meta else {}

@@ -1,0 +1,264 @@
+"""Chat templates: the one way from a conversation to token ids and a loss mask.
+
+A template is data, not code: lists of text and special tokens. Text around a question is encoded
+together with it; an answer is encoded by itself, so that the ids a model is asked to continue are
+exactly those it was trained on. In SentencePiece vocabularies of Llama's kind that gives answers
+the leading blank that the published templates have before them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from xwinjax.core.errors import UserError
+from xwinjax.data.records import Message, Messages
+from xwinjax.data.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Special:
+  """A special token, by the name `Tokenizer.special` knows."""
+
+  name: str
+
+
+Part = str | Special
+BOS, EOS = Special("bos"), Special("eos")
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+  """How each role's turn is written; `{}` stands for its content.
+
+  `end` closes an answer and is supervised with it; `after` follows it unsupervised. The first of
+  `end`'s special tokens is what stops the sampler.
+  """
+
+  name: str
+  user: tuple[Part, ...]
+  assistant: tuple[Part, ...]  # what stands before an answer
+  end: tuple[Part, ...]
+  after: tuple[Part, ...] = ()
+  system: tuple[Part, ...] = ()
+  system_in_user: bool = False  # the rendered system text opens the first question
+  default_system: str = ""
+  start: tuple[Part, ...] = (BOS,)  # opens the conversation
+  turn_start: tuple[Part, ...] = ()  # opens every later question
+
+  def stop(self) -> Special:
+    return next(part for part in self.end if isinstance(part, Special))
+
+
+def _llama3_turn(role: str, *rest: Part) -> tuple[Part, ...]:
+  return (Special("<|start_header_id|>"), role, Special("<|end_header_id|>"), *rest)
+
+
+# The structures are the published ones. Preambles are our own words: a model trained on another
+# wants it given as `system`.
+TEMPLATES = {
+    t.name: t
+    for t in (
+        Template(  # Vicuna's, which Xwin-LM uses
+            "vicuna", system=("{} ",), user=("USER: {} ",), assistant=("ASSISTANT:",), end=(EOS,)
+        ),
+        Template(  # Touvron et al. 2023, Llama 2, and its reference code
+            "llama2",
+            system=("<<SYS>>\n{}\n<</SYS>>\n\n",),
+            system_in_user=True,
+            user=("[INST] {} [/INST]",),
+            assistant=(),
+            end=(" ", EOS),
+            turn_start=(BOS,),
+        ),
+        Template(  # Grattafiori et al. 2024, Llama 3
+            "llama3",
+            system=_llama3_turn("system", "\n\n{}", Special("<|eot_id|>")),
+            user=_llama3_turn("user", "\n\n{}", Special("<|eot_id|>")),
+            assistant=_llama3_turn("assistant", "\n\n"),
+            end=(Special("<|eot_id|>"),),
+        ),
+        Template(  # Taori et al. 2023, Alpaca
+            "alpaca",
+            system=("{}\n\n",),
+            default_system="Here is a task. Write an answer that carries it out.",
+            user=("### Instruction:\n{}\n\n",),
+            assistant=("### Response:\n",),
+            end=(EOS,),
+            after=("\n\n",),
+        ),
+        Template(
+            "chatml",
+            system=(Special("<|im_start|>"), "system\n{}", Special("<|im_end|>"), "\n"),
+            user=(Special("<|im_start|>"), "user\n{}", Special("<|im_end|>"), "\n"),
+            assistant=(Special("<|im_start|>"), "assistant\n"),
+            end=(Special("<|im_end|>"),),
+            after=("\n",),
+        ),
+        Template(  # Zhou et al. 2023, LIMA, section 3: an end-of-turn token after every utterance
+            "lima",
+            system=("{}", Special("<|eot|>")),
+            user=("{}", Special("<|eot|>")),
+            assistant=(),
+            end=(Special("<|eot|>"),),
+        ),
+    )
+}
+
+
+def get_template(name: str) -> Template:
+  """A built-in template by name, or one from a .json file of the same fields.
+
+  In a file, a part is a string or {"special": "<|im_end|>"}; see docs/templates.md.
+  """
+  if name in TEMPLATES:
+    return TEMPLATES[name]
+  if not name.endswith(".json"):
+    raise UserError(
+        f"template {name!r} is not one of {', '.join(TEMPLATES)}, nor the path of a .json file"
+    )
+  try:
+    fields = json.loads(Path(name).read_text(encoding="utf-8"))
+    parts = {f.name for f in dataclasses.fields(Template) if f.type == "tuple[Part, ...]"}
+    values = {k: _parts(v) if k in parts else v for k, v in fields.items()}
+    template = Template(**{"name": Path(name).stem, **values})
+    template.stop()
+    return template
+  except FileNotFoundError:
+    raise UserError(f"{name}: no such template file") from None
+  except StopIteration:
+    raise UserError(f"{name}: 'end' needs a special token, or answers never stop") from None
+  except (ValueError, TypeError, AttributeError, KeyError) as e:
+    raise UserError(f"{name}: not a template: {e}") from None
+
+
+def template_json(template: Template) -> dict:
+  """The fields of a template as `get_template` reads them from a file."""
+  plain = lambda part: part if isinstance(part, str) else {"special": part.name}  # noqa: E731
+  return {
+      name: [plain(p) for p in value] if isinstance(value, tuple) else value
+      for name, value in vars(template).items()
+  }
+
+
+def _parts(value) -> tuple[Part, ...]:
+  return tuple(part if isinstance(part, str) else Special(part["special"]) for part in value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+  """A stretch of rendered conversation: what it is, its text, its ids, whether it is supervised."""
+
+  text: str
+  ids: tuple[int, ...]
+  supervised: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """A conversation as ids, with 1 in `mask` where a token is a supervised target."""
+
+  ids: list[int]
+  mask: list[int]
+
+
+class Renderer:
+  """A template bound to a tokenizer."""
+
+  def __init__(self, template: Template, tokenizer: Tokenizer, system: str = ""):
+    """`system` opens conversations that have no system turn of their own.
+
+    Raises: UserError when the tokenizer lacks one of the template's special tokens.
+    """
+    self.template, self.tokenizer = template, tokenizer
+    self.system = system or template.default_system
+    for field in dataclasses.fields(template):
+      value = getattr(template, field.name)
+      for part in value if isinstance(value, tuple) else ():
+        if isinstance(part, Special):
+          tokenizer.special(part.name)
+
+  def stop_ids(self) -> tuple[int, ...]:
+    """The tokens at which an answer ends: the template's own, and EOS."""
+    return tuple(
+        dict.fromkeys([self.tokenizer.special(self.template.stop().name), self.tokenizer.eos_id])
+    )
+
+  def _parts(self, messages: Messages, open_answer: bool) -> list[tuple[Part, bool]]:
+    """The conversation as (part, supervised), before neighbouring texts are joined."""
+    t = self.template
+    parts: list[tuple[Part, bool]] = [(p, False) for p in t.start]
+    system = self.system
+    if messages and messages[0].role == "system":
+      system, messages = messages[0].content, messages[1:]
+    opening = _fill(t.system, system) if system else []
+    if not t.system_in_user:
+      parts += [(p, False) for p in opening]
+      opening = []
+    for i, m in enumerate(messages):
+      if m.role == "user":
+        prefix = "".join(p for p in opening if isinstance(p, str)) if i == 0 else ""
+        start = t.turn_start if i else ()
+        parts += [(p, False) for p in (*start, *_fill(t.user, prefix + m.content), *t.assistant)]
+      else:
+        parts += [(m.content, True), *((p, True) for p in t.end)]
+        if i + 1 < len(messages):
+          parts += [(p, False) for p in t.after]
+    if open_answer and messages and messages[-1].role != "user":
+      raise ValueError("a prompt must end with a user turn")
+    return parts
+
+  def spans(self, messages: Messages, *, open_answer: bool = False) -> list[Span]:
+    """The conversation as stretches that are encoded one by one."""
+    spans: list[Span] = []
+    text, supervised = "", False
+
+    def flush():
+      if text:
+        spans.append(Span(text, tuple(self.tokenizer.encode(text)), supervised))
+
+    for part, part_supervised in self._parts(messages, open_answer):
+      if isinstance(part, Special) or part_supervised != supervised:
+        flush()
+        text, supervised = "", part_supervised
+      if isinstance(part, Special):
+        i = self.tokenizer.special(part.name)
+        spans.append(Span(self.tokenizer.piece(i), (i,), part_supervised))
+      else:
+        text += part
+    flush()
+    return spans
+
+  def encode(self, messages: Messages) -> Encoded:
+    """A whole conversation; every answer and its end are supervised."""
+    spans = self.spans(messages)
+    ids = [i for span in spans for i in span.ids]
+    mask = [int(span.supervised) for span in spans for _ in span.ids]
+    return Encoded(ids, mask)
+
+  def encode_prompt(self, messages: Messages) -> list[int]:
+    """Everything up to where the answer begins."""
+    return [i for span in self.spans(messages, open_answer=True) for i in span.ids]
+
+  def encode_answer(self, text: str) -> list[int]:
+    """An answer with its end: `encode(prompt + answer)` is `encode_prompt(prompt)` plus this."""
+    spans = [span for span in self.spans((Message("assistant", text),)) if span.supervised]
+    return [i for span in spans for i in span.ids]
+
+  def answer_text(self, ids: Sequence[int]) -> str:
+    """The text of an answer's ids, without what the template puts at its end."""
+    text = self.tokenizer.decode(ids)
+    for part in self.template.end:
+      if isinstance(part, str):
+        text = text.removesuffix(part)
+    return text
+
+  def round_trips(self, text: str) -> bool:
+    """Whether an answer's ids decode to the answer: false where the vocabulary loses something."""
+    return self.answer_text(self.encode_answer(text)) == text
+
+
+def _fill(parts: tuple[Part, ...], content: str) -> list[Part]:
+  return [p.replace("{}", content) if isinstance(p, str) else p for p in parts]

@@ -1,0 +1,55 @@
+"""How good a reward model is on held-out pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, log_expit
+
+from xwinjax.eval import statistics
+
+
+def summary(
+    scores: Sequence[Sequence[float]], metas: Sequence[dict[str, Any]], *, seed: int
+) -> dict[str, Any]:
+  """Accuracy with its interval, log loss and calibration of P(chosen) = σ(r_c - r_r).
+
+  A tie counts as half right. Where a pair's meta holds "gold" = [chosen's, rejected's] score, also
+  the accuracy against gold, and the label noise: the share of pairs whose label gold contradicts.
+  """
+  gaps = np.array([c - r for c, r in scores])
+  right = (gaps > 0) + 0.5 * (gaps == 0)
+  low, high = statistics.bootstrap(right, seed=seed)
+  figures: dict[str, Any] = {
+      "heldout_pairs": len(gaps),
+      "heldout_accuracy": float(right.mean()),
+      "heldout_accuracy_ci": [low, high],
+      "heldout_log_loss": float(-log_expit(gaps).mean()),
+      "heldout_margin": float(gaps.mean()),
+      "calibration": calibration(gaps),
+  }
+  gold = np.array([np.subtract(*m["gold"]) for m in metas if "gold" in m])
+  if len(gold) == len(gaps):
+    decided = gold != 0
+    agree = np.sign(gaps[decided]) == np.sign(gold[decided])
+    figures["heldout_accuracy_gold"] = float(agree.mean())
+    figures["heldout_label_noise"] = float((gold[decided] < 0).mean())
+  return figures
+
+
+def calibration(gaps: np.ndarray, bins: int = 8) -> dict[str, Any]:
+  """Said against seen: how often the answer the model prefers is the chosen one.
+
+  The model says P(right) = σ(|gap|) >= 0.5; pairs are put in `bins` equal parts by it. `ece` is
+  the mean distance between said and seen, weighted by pairs (Guo et al. 2017).
+  """
+  said, seen = expit(np.abs(gaps)), (gaps > 0).astype(float)
+  parts = [p for p in np.array_split(np.argsort(said, kind="stable"), bins) if len(p)]
+  rows = [(float(said[p].mean()), float(seen[p].mean()), len(p)) for p in parts]
+  ece = sum(abs(a - b) * n for a, b, n in rows) / max(len(gaps), 1)
+  return {
+      "said": [round(a, 5) for a, _, _ in rows], "seen": [round(b, 5) for _, b, _ in rows],
+      "pairs": [n for *_, n in rows], "ece": round(float(ece), 5),
+  }  # fmt: skip

@@ -1,0 +1,146 @@
+"""Log-probabilities of tokens: the only place where labels are shifted.
+
+Hidden state t predicts token t+1 of the same segment. Everything downstream (cross-entropy,
+DPO, KL, the reference pass) is a sum over what is computed here.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from xwinjax.core.dims import check_dims
+from xwinjax.core.segments import BRANCHES
+
+
+def target_weights(mask_BT: jax.Array, segments_BT: jax.Array | None = None) -> jax.Array:
+  """The weight [B, T] with which hidden state t is scored on token t+1.
+
+  `mask_BT` says of each token, as a target, whether it is supervised. The last column has no
+  next token, and a token that opens a segment is not predicted from the segment before it.
+  """
+  weights = jnp.pad(mask_BT[:, 1:], ((0, 0), (0, 1))).astype(jnp.float32)
+  if segments_BT is not None:
+    same = segments_BT[:, 1:] == segments_BT[:, :-1]
+    weights = weights * jnp.pad(same, ((0, 0), (0, 1)))
+  return weights
+
+
+def next_tokens(tokens_BT: jax.Array) -> jax.Array:
+  """Token t+1 at position t; the last column is meaningless and has weight 0."""
+  return jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
+
+
+def token_logps(
+    hidden_BTD: jax.Array,
+    kernel_DV: jax.Array,
+    tokens_BT: jax.Array,
+    mask_BT: jax.Array,
+    segments_BT: jax.Array | None = None,
+    gather_GM: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """log p(token t+1 | tokens ≤ t) at each supervised place, and 0 elsewhere.
+
+  Args:
+    hidden_BTD: normed hidden states.
+    kernel_DV: the head.
+    tokens_BT: ids of the same rows.
+    mask_BT: 1 where a token is supervised as a target.
+    segments_BT: see `core.segments`; None where every row is one segment.
+    gather_GM: flat positions (within each of G groups of rows) of all supervised hidden states,
+      padded with -1. Logits are computed for these alone; None computes them everywhere.
+
+  Returns: (logps_BT, lse_BT, weights_BT), in nats: the log-probs, the log-sum-exp of the logits
+    (for a z-loss), and the weight of each place. Index t of all three speaks of token t+1.
+  """
+  check_dims(hidden_BTD=hidden_BTD, tokens_BT=tokens_BT, mask_BT=mask_BT, kernel_DV=kernel_DV)
+  B, T, D = hidden_BTD.shape
+  weights_BT = target_weights(mask_BT, segments_BT)
+  targets_BT = next_tokens(tokens_BT)
+  if gather_GM is None:
+    logps, lse = _logps(hidden_BTD.reshape(1, B * T, D), kernel_DV, targets_BT.reshape(1, B * T))
+    logps_BT, lse_BT = logps.reshape(B, T), lse.reshape(B, T)
+  else:
+    G = gather_GM.shape[0]
+    at = jnp.maximum(gather_GM, 0)
+    hidden = jnp.take_along_axis(hidden_BTD.reshape(G, -1, D), at[..., None], axis=1)
+    targets = jnp.take_along_axis(targets_BT.reshape(G, -1), at, axis=1)
+    spread = functools.partial(_spread, gather_GM, targets_BT.size // G)
+    logps_BT, lse_BT = (spread(x).reshape(B, T) for x in _logps(hidden, kernel_DV, targets))
+  supervised = weights_BT > 0
+  return jnp.where(supervised, logps_BT, 0.0), jnp.where(supervised, lse_BT, 0.0), weights_BT
+
+
+def _spread(gather_GM: jax.Array, length: int, values_GM: jax.Array) -> jax.Array:
+  """Puts gathered values back at their places of a [G, length] array; -1 goes nowhere."""
+  at = jnp.where(gather_GM < 0, length, gather_GM)
+  zeros = jnp.zeros((gather_GM.shape[0], length), values_GM.dtype)
+  return jax.vmap(lambda z, i, v: z.at[i].set(v, mode="drop"))(zeros, at, values_GM)
+
+
+@jax.custom_vjp
+def _logps(hidden_GMD, kernel_DV, targets_GM):
+  """(log-prob of the target, log-sum-exp), both [G, M] in f32."""
+  return _logps_forward(hidden_GMD, kernel_DV, targets_GM)[0]
+
+
+def _logits(hidden_GMD, kernel_DV):
+  return jnp.einsum(
+      "gmd,dv->gmv", hidden_GMD, kernel_DV.astype(hidden_GMD.dtype),
+      preferred_element_type=jnp.float32,
+  )  # fmt: skip
+
+
+def _logps_forward(hidden_GMD, kernel_DV, targets_GM):
+  logits = _logits(hidden_GMD, kernel_DV)
+  lse = jax.nn.logsumexp(logits, axis=-1)
+  chosen = jnp.take_along_axis(logits, targets_GM[..., None], axis=-1)[..., 0]
+  return (chosen - lse, lse), (hidden_GMD, kernel_DV, targets_GM, lse)
+
+
+def _logps_backward(saved, cotangents):
+  """d logp = onehot - softmax and d lse = softmax, from logits computed once more.
+
+  Recomputing costs a third of the head's work and spares keeping M × V logits; the one-hot is a
+  comparison fused into the same pass, where plain autodiff would scatter.
+  """
+  hidden_GMD, kernel_DV, targets_GM, lse = saved
+  d_logp, d_lse = cotangents
+  probabilities = jnp.exp(_logits(hidden_GMD, kernel_DV) - lse[..., None])
+  onehot = jnp.arange(kernel_DV.shape[1]) == targets_GM[..., None]
+  d_logits = jnp.where(onehot, d_logp[..., None], 0.0) + (d_lse - d_logp)[..., None] * probabilities
+  d_logits = d_logits.astype(hidden_GMD.dtype)
+  d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
+  d_kernel = jnp.einsum(
+      "gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32
+  ).astype(kernel_DV.dtype)
+  return d_hidden, d_kernel, None
+
+
+_logps.defvjp(_logps_forward, _logps_backward)
+
+
+def _belongs(segments_BT: jax.Array, examples: int, branches: int) -> jax.Array:
+  """Whether token t is in branch r+1 of the row's example e+1: [B, E, R, T]."""
+  ids_ER = (jnp.arange(1, examples + 1) * BRANCHES)[:, None] + jnp.arange(1, branches + 1)
+  return segments_BT[:, None, None, :] == ids_ER[None, :, :, None]
+
+
+def branch_sums(
+    values_BT: jax.Array, segments_BT: jax.Array, examples: int, branches: int
+) -> jax.Array:
+  """Sums of per-token values over each branch, [B, E, R]; 0 where a branch is absent."""
+  belongs = _belongs(segments_BT, examples, branches)
+  return jnp.einsum("bt,bert->ber", values_BT, belongs.astype(values_BT.dtype))
+
+
+def last_of_branch(
+    values_BT: jax.Array, segments_BT: jax.Array, examples: int, branches: int
+) -> jax.Array:
+  """The value at each branch's last token, [B, E, R]; that of index 0 where one is absent."""
+  belongs = _belongs(segments_BT, examples, branches)
+  last_BER = jnp.max(jnp.where(belongs, jnp.arange(segments_BT.shape[1]), 0), axis=-1)
+  flat = jnp.take_along_axis(values_BT, last_BER.reshape(last_BER.shape[0], -1), axis=1)
+  return flat.reshape(last_BER.shape)

@@ -1,0 +1,134 @@
+"""A Llama as pure functions of a parameter tree.
+
+The tree holds every layer stacked on a leading axis, whatever way they are run:
+
+  embed/embedding [V, D]      layers/<name> [L, …]      norm/scale [D]
+  head/kernel [D, V]          where the head is not tied to the embedding
+  reward/kernel [D]           instead of a head, in a reward model
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from xwinjax.core.types import Params
+from xwinjax.model import attention, rope
+from xwinjax.model.config import LlamaConfig
+from xwinjax.model.layers import Attend, Block, RMSNorm, initializers
+
+
+def init(config: LlamaConfig, key: jax.Array, *, reward_head: bool = False) -> Params:
+  """Random parameters in f32; see `layers.initializers` for their scales."""
+  embed_key, layer_key, head_key = jax.random.split(key, 3)
+  normal, _ = initializers(config)
+  x = jnp.zeros((1, 1, config.dim))
+  turn = rope.rotations(config, jnp.zeros((1, 1), jnp.int32))
+
+  def one_layer(k):
+    return Block(config).init(k, x, turn, lambda q, k, v: (q, None))["params"]
+
+  params = {
+      "embed": {"embedding": normal(embed_key, (config.vocab_size, config.dim))},
+      "layers": jax.vmap(one_layer)(jax.random.split(layer_key, config.num_layers)),
+      "norm": {"scale": jnp.ones((config.dim,))},
+  }
+  if reward_head:
+    params["reward"] = {"kernel": jnp.zeros((config.dim,))}
+  elif not config.tied:
+    params["head"] = {"kernel": normal(head_key, (config.dim, config.vocab_size))}
+  return params
+
+
+def with_reward_head(params: Params, *, keep: bool = False) -> Params:
+  """A language model's trunk under a reward head of zeros: every score starts at 0.
+
+  `keep` leaves an untied language model head in place, for objectives that need both.
+  """
+  trunk = {name: p for name, p in params.items() if keep or name != "head"}
+  return {**trunk, "reward": {"kernel": jnp.zeros_like(params["norm"]["scale"])}}
+
+
+def embed(config: LlamaConfig, params: Params, tokens: jax.Array) -> jax.Array:
+  return params["embed"]["embedding"].astype(config.dtype)[tokens]
+
+
+def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
+  """The stacked layers as a list of L trees."""
+  return [jax.tree.map(lambda p, i=i: p[i], params["layers"]) for i in range(config.num_layers)]
+
+
+def run_block(
+    config: LlamaConfig, layer: Params, x: jax.Array, rotations, attend: Attend, dropout=None
+) -> tuple[jax.Array, Any]:
+  return Block(config).apply({"params": layer}, x, rotations, attend, dropout)
+
+
+def final_norm(config: LlamaConfig, params: Params, x: jax.Array) -> jax.Array:
+  return RMSNorm(config.norm_eps).apply({"params": params["norm"]}, x)
+
+
+def apply(
+    config: LlamaConfig,
+    params: Params,
+    tokens_BT: jax.Array,
+    positions_BT: jax.Array | None = None,
+    segments_BT: jax.Array | None = None,
+    *,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
+  """The normed hidden states [B, T, D] from which a head predicts.
+
+  Args:
+    tokens_BT: ids.
+    positions_BT: rotary position of each token; None counts 0, 1, … along each row.
+    segments_BT: see `core.segments`; None means one example a row with padding at its end.
+    dropout_key: draws residual dropout at the config's rates; None runs without dropout.
+  """
+  T = tokens_BT.shape[1]
+  if positions_BT is None:
+    positions_BT = jnp.broadcast_to(jnp.arange(T), tokens_BT.shape)
+  rotations = rope.rotations(config, positions_BT)
+  mask = attention.causal_mask(T, segments_BT)
+
+  def attend(q, k, v):
+    return attention.attend(q, k, v, mask, config.attention), None
+
+  drops = dropout_key is not None and any(config.dropout)
+
+  def body(x, layer, rate, key):
+    return run_block(config, layer, x, rotations, attend, (rate, key) if drops else None)[0]
+
+  if config.remat != "none":
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    body = jax.checkpoint(body, policy=policy if config.remat == "dots" else None)
+
+  rates = jnp.asarray(config.dropout_rates(), jnp.float32)
+  keys = jax.random.split(dropout_key, config.num_layers) if drops else rates
+  x = embed(config, params, tokens_BT)
+  if config.scan_layers:
+    x, _ = jax.lax.scan(lambda x, xs: (body(x, *xs), None), x, (params["layers"], rates, keys))
+  else:
+    for i, layer in enumerate(layer_params(config, params)):
+      x = body(x, layer, rates[i], keys[i])
+  return final_norm(config, params, x)
+
+
+def unembedding(params: Params) -> jax.Array:
+  """The head's kernel [D, V], or the transposed embedding where they are tied."""
+  if "head" in params:
+    return params["head"]["kernel"]
+  return params["embed"]["embedding"].T
+
+
+def unembed(params: Params, hidden: jax.Array) -> jax.Array:
+  """Logits [..., V] in f32."""
+  kernel = unembedding(params).astype(hidden.dtype)
+  return jnp.einsum("...d,dv->...v", hidden, kernel, preferred_element_type=jnp.float32)
+
+
+def reward(params: Params, hidden: jax.Array) -> jax.Array:
+  """The scalar head's value at every position, [...] in f32."""
+  return hidden.astype(jnp.float32) @ params["reward"]["kernel"]

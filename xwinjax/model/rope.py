@@ -1,0 +1,43 @@
+"""Rotary position embeddings.
+
+Source: RoFormer (Su et al. 2021), section 3.4, in the half-split layout of the Llama checkpoints:
+coordinate i of a head is rotated together with coordinate i + N/2.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xwinjax.model.config import LlamaConfig
+
+
+def inverse_frequencies(config: LlamaConfig) -> np.ndarray:
+  """Radians a position for each of the N/2 rotated planes: theta^(-2i/N), rescaled if asked.
+
+  Llama 3's rule keeps wavelengths shorter than original/high_freq_factor, divides those longer
+  than original/low_freq_factor by `factor`, and blends linearly (in 1/wavelength) between.
+  """
+  exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+  frequencies = (1.0 / np.float32(config.rope_theta) ** exponents).astype(np.float32)
+  scaling = config.rope_scaling
+  if scaling is None:
+    return frequencies
+  turns = scaling.original_max_length * frequencies / (2 * np.pi)  # over the original context
+  blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+  blend = np.clip(blend, 0.0, 1.0)  # 0: long waves, slowed; 1: short waves, kept
+  return (frequencies * (blend + (1 - blend) / scaling.factor)).astype(np.float32)
+
+
+def rotations(config: LlamaConfig, positions_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """cos and sin [B, T, 1, N/2] in f32: angles of thousands of radians need it."""
+  angles = positions_BT[..., None].astype(jnp.float32) * inverse_frequencies(config)
+  return jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+
+
+def rotate(x_BTHN: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+  """Turns each plane (x_i, x_{i+N/2}) by its angle; computed in f32, returned in x's dtype."""
+  first, second = jnp.split(x_BTHN.astype(jnp.float32), 2, axis=-1)
+  turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+  return turned.astype(x_BTHN.dtype)

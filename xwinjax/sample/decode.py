@@ -1,0 +1,115 @@
+"""The jitted part of sampling: a block of tokens for every slot, without a trip to the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from xwinjax.core.types import Params
+from xwinjax.model import cache as kv
+from xwinjax.model import llama
+from xwinjax.model.config import LlamaConfig
+from xwinjax.sample import logits as L
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Slots:
+  """What each of P × S slots is doing; small arrays that the host sends with every block."""
+
+  token: jax.Array  # [P, S] the token to continue from
+  own: jax.Array  # [P, S] tokens already in the cache's own blocks
+  limit: jax.Array  # [P, S] tokens the answer may have
+  active: jax.Array  # [P, S] whether the slot has an answer to write
+  key: jax.Array  # [P, S] the candidate's random key
+  shared: jax.Array  # [P] prompt tokens in the cache
+  fresh: jax.Array  # [P, S] whether an answer begins in this block
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """C tokens of every slot; `count` of them were written before the answer ended."""
+
+  tokens: jax.Array  # [C, P, S]
+  logps: jax.Array  # [C, P, S] nats, at temperature 1 and without filters
+  count: jax.Array  # [P, S]
+  bad: jax.Array  # [] whether some active slot's logits were not finite
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def start_prompts(config: LlamaConfig, params: Params, cache: kv.Cache, tokens_QT, slots_Q):
+  """Computes Q prompts' keys and values and puts them into the prompt slots `slots_Q`."""
+  fresh = kv.prefill(config, params, tokens_QT)
+  put = lambda old, new: old.at[slots_Q].set(new, mode="drop")  # noqa: E731
+  return dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, fresh))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(5,))
+def decode_block(
+    config: LlamaConfig,
+    sampling: L.SamplingParams,
+    stop_ids: tuple[int, ...],
+    size: int,
+    params: Params,
+    cache: kv.Cache,
+    slots: Slots,
+    seen: tuple[jax.Array, jax.Array] | None,
+) -> tuple[kv.Cache, Block, jax.Array | None]:
+  """Decodes up to `size` tokens of every active slot; stops early when all have ended.
+
+  `seen` is (tokens of each prompt [P, V], tokens of each slot so far [P, S, V]) for the repetition
+  penalty, None without one. Token number n of a candidate is drawn with fold_in(its key, n).
+  """
+  P, S = slots.token.shape
+  kernel = llama.unembedding(params).astype(config.dtype)
+  recent = jax.tree.map(
+      lambda x: jnp.zeros((P, S, x.shape[2], size, x.shape[4]), x.dtype), cache.own
+  )
+  history = None
+  if seen is not None:
+    prompt_seen, history = seen
+    history = jnp.where(slots.fresh[..., None], prompt_seen[:, None], history)
+
+  def step(carry):
+    i, token, active, recent, history, block = carry
+    own = slots.own + i
+    hidden, recent = kv.decode_step(
+        config, params, cache, recent, token, slots.shared[:, None] + own, slots.shared, slots.own, i
+    )
+    scores = jnp.einsum("psd,dv->psv", hidden, kernel, preferred_element_type=jnp.float32)
+    filtered = sampling.filter(scores, history)
+    if sampling.greedy:
+      bad = jnp.isnan(scores).any(-1)
+      token = jnp.where(bad, -1, jnp.argmax(filtered, -1))
+    else:
+      token = L.draw(filtered, _uniforms(slots.key, own))
+    log_z = jax.nn.logsumexp(scores, axis=-1)
+    logp = jnp.take_along_axis(scores, jnp.maximum(token, 0)[..., None], -1)[..., 0] - log_z
+    block = Block(
+        block.tokens.at[i].set(token), block.logps.at[i].set(logp), block.count + active,
+        block.bad | jnp.any(active & (token < 0)),
+    )  # fmt: skip
+    if history is not None:
+      history = history | (jnp.arange(history.shape[-1]) == token[..., None])
+    ended = functools.reduce(jnp.logical_or, [token == s for s in stop_ids], token < 0)
+    active = active & ~ended & (own + 1 < slots.limit)
+    return i + 1, jnp.maximum(token, 0), active, recent, history, block
+
+  empty = Block(
+      jnp.zeros((size, P, S), jnp.int32), jnp.zeros((size, P, S), jnp.float32),
+      jnp.zeros((P, S), jnp.int32), jnp.zeros((), bool),
+  )  # fmt: skip
+  first = (jnp.zeros((), jnp.int32), slots.token, slots.active, recent, history, empty)
+  *_, recent, history, block = jax.lax.while_loop(
+      lambda carry: (carry[0] < size) & jnp.any(carry[2]), step, first
+  )
+  return kv.store_block(cache, recent, slots.own, slots.active), block, history
+
+
+def _uniforms(key_PS: jax.Array, number_PS: jax.Array) -> jax.Array:
+  one = lambda key, n: jax.random.uniform(jax.random.fold_in(key, n))  # noqa: E731
+  return jax.vmap(jax.vmap(one))(key_PS, number_PS)

@@ -1,0 +1,55 @@
+"""The device mesh: axes (data, fsdp, tensor).
+
+Rows of a batch are split over data × fsdp, parameters over fsdp × tensor.
+"""
+
+from __future__ import annotations
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from xwinjax.core.errors import UserError
+from xwinjax.model.config import LlamaConfig
+
+AXES = ("data", "fsdp", "tensor")
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
+  """A mesh over all devices; one axis may be -1 and takes what the others leave.
+
+  Raises: UserError when the sizes do not multiply to the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  sizes, n = [data, fsdp, tensor], len(devices)
+  if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
+    raise UserError(f"mesh {dict(zip(AXES, sizes, strict=True))}: sizes are positive, at most one -1")
+  known = 1
+  for s in sizes:
+    known *= s if s != -1 else 1
+  if -1 in sizes and n % known == 0:
+    sizes[sizes.index(-1)] = n // known
+    known = n
+  if known != n or -1 in sizes:
+    raise UserError(
+        f"mesh data={data} fsdp={fsdp} tensor={tensor} needs {known} devices (or a multiple, "
+        f"with -1); {n} found. Set config.mesh to sizes whose product is {n}"
+    )
+  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def data_shards(mesh: Mesh) -> int:
+  """Over how many groups of devices the rows of a batch are split."""
+  return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def check_fits(mesh: Mesh, config: LlamaConfig) -> None:
+  """Refuses a mesh that would cut a head, before anything compiles."""
+  tensor, fsdp = mesh.shape["tensor"], mesh.shape["fsdp"]
+  for name in ("num_heads", "num_kv_heads", "ffn_dim", "vocab_size"):
+    if getattr(config, name) % tensor:
+      raise UserError(
+          f"mesh tensor={tensor} does not divide {name} {getattr(config, name)}; "
+          "choose a tensor size that divides it"
+      )
+  if config.dim % fsdp:
+    raise UserError(f"mesh fsdp={fsdp} does not divide dim {config.dim}; choose one that does")

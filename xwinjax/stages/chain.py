@@ -1,0 +1,284 @@
+"""The whole Xwin chain, stage after stage, each skipped when it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+from xwinjax.stages import common, manifest, reference
+from xwinjax.stages import dpo as dpo_stage
+from xwinjax.stages import evaluate as evaluate_stage
+from xwinjax.stages import reward as reward_stage
+from xwinjax.stages import sample as sample_stage
+from xwinjax.stages import sandbox as sandbox_stage
+from xwinjax.stages import score as score_stage
+from xwinjax.stages import select as select_stage
+from xwinjax.stages import sft as sft_stage
+from xwinjax.stages.common import MeshConfig, ModelConfig
+from xwinjax.stages.config import group, plumbing
+
+STAGES = ("base", "sft", "rs", "dpo")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """The chain's files; empty ones are made by the sandbox where that is on."""
+
+  sft: str = plumbing("")  # conversations
+  heldout_sft: str = plumbing("")  # conversations whose loss is measured
+  pairs: str = plumbing("")  # preference pairs for the reward model
+  heldout_pairs: str = plumbing("")  # pairs its accuracy is measured on
+  prompts: str = plumbing("")  # prompts to sample candidates for
+  heldout_prompts: str = plumbing("")  # prompts every stage is evaluated on
+
+
+@dataclasses.dataclass(frozen=True)
+class SandboxConfig:
+  """The built-in world, in place of files and a model of one's own."""
+
+  on: bool = False
+  world: sandbox_stage.WorldConfig = group(sandbox_stage.WorldConfig)
+  pretrain: sandbox_stage.PretrainConfig = group(sandbox_stage.PretrainConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class XwinConfig:
+  """SFT, reward model, scored candidates, rejection sampling, DPO; each stage measured.
+
+  The chain fills in every stage's model, files, mesh and seed from these first groups.
+  """
+
+  model: ModelConfig = group(ModelConfig)
+  data: DataConfig = group(DataConfig)
+  sandbox: SandboxConfig = group(SandboxConfig)
+  sft: sft_stage.SFTConfig = group(sft_stage.SFTConfig)
+  reward: reward_stage.RewardConfig = group(reward_stage.RewardConfig)
+  sample: sample_stage.SampleConfig = group(sample_stage.SampleConfig)
+  score: score_stage.ScoreConfig = group(score_stage.ScoreConfig)
+  select: select_stage.SelectConfig = group(select_stage.SelectConfig)
+  rs: sft_stage.SFTConfig = group(sft_stage.SFTConfig)
+  rs_from: str = "sft"  # what rejection-sampling fine-tuning starts from: sft or base
+  dpo: dpo_stage.DPOConfig = group(dpo_stage.DPOConfig)
+  evaluate: evaluate_stage.EvaluateConfig = group(evaluate_stage.EvaluateConfig)
+  mesh: MeshConfig = plumbing(MeshConfig)
+  seed: int = 0
+
+
+class Chain:
+  """One run of the chain in one folder."""
+
+  def __init__(self, config: XwinConfig, workdir: Path, *, redo: bool = False):
+    self.config, self.workdir, self.redo = config, workdir, redo
+    self.gold = f"sandbox:{config.sandbox.world.seed}" if config.sandbox.on else ""
+    if config.rs_from not in ("sft", "base"):
+      raise UserError(f"config.rs_from {config.rs_from!r} is not one of sft, base")
+    self._check_filled_in()
+    self.data = config.data if not config.sandbox.on else self._world()
+    self.base = Path(config.model.path) if config.model.path else workdir / "pretrain" / "model"
+
+  def _check_filled_in(self) -> None:
+    """What the chain fills in must not have been set in a stage, where it would be ignored."""
+    places = {
+        "sft": ("data", "heldout"), "rs": ("data", "heldout"), "reward": ("data", "heldout"),
+        "sample": ("prompts",), "score": ("candidates",), "select": ("candidates",),
+        "dpo": ("data", "reference"), "evaluate": ("prompts", "reward", "reference", "previous"),
+    }  # fmt: skip
+    for stage, fields in places.items():
+      config = getattr(self.config, stage)
+      for field in fields:
+        if getattr(config, field):
+          raise UserError(f"config.{stage}.{field} is set by the chain; set config.data.* instead")
+      if stage != "select" and config.model.path:
+        raise UserError(f"config.{stage}.model.path is set by the chain; set config.model.path")
+    if not self.config.sandbox.on:
+      common.input_file(self.config.model.path, "model.path")
+      for field in dataclasses.fields(DataConfig):
+        if field.name in ("sft", "pairs", "prompts", "heldout_prompts") or getattr(
+            self.config.data, field.name
+        ):
+          common.input_file(getattr(self.config.data, field.name), f"data.{field.name}")
+    elif any(dataclasses.astuple(self.config.data)):
+      raise UserError("config.sandbox.on makes the data itself; leave config.data empty, or turn it off")
+
+  def _world(self) -> DataConfig:
+    world = self.workdir / "world"
+    return DataConfig(**{f.name: str(world / f"{f.name}.jsonl")
+                         for f in dataclasses.fields(DataConfig)})  # fmt: skip
+
+  def _fill(self, stage: Any, path: Path, **fields: Any) -> Any:
+    """A stage's config with the chain's model settings, mesh and seed."""
+    model = dataclasses.replace(
+        self.config.model, path=str(path), dropout=stage.model.dropout
+        if any(stage.model.dropout) else self.config.model.dropout,
+    )  # fmt: skip
+    if any(f.name == "seed" for f in dataclasses.fields(stage)):
+      fields["seed"] = self.config.seed
+    return dataclasses.replace(stage, model=model, mesh=self.config.mesh, **fields)
+
+  def _folder(self, name: str) -> Path:
+    return self.workdir / name
+
+  def _model(self, name: str) -> Path:
+    return self.base if name == "base" else self._folder(name) / "model"
+
+  def run(self) -> dict[str, Any]:
+    """Every stage in order; returns and writes summary.json."""
+    c, data, redo = self.config, self.data, self.redo
+    if c.sandbox.on:
+      sandbox_stage.run_world(c.sandbox.world, self._folder("world"), redo=redo)
+      if not c.model.path:
+        sandbox_stage.run_pretrain(
+            dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh), self._folder("world"),
+            self._folder("pretrain"), redo=redo,
+        )  # fmt: skip
+    self._sft("sft", self.base, data.sft)
+    reward_stage.run(
+        self._fill(c.reward, self._model("sft"), data=data.pairs, heldout=data.heldout_pairs),
+        self._folder("reward"), redo=redo,
+    )  # fmt: skip
+    self._evaluate("base", None)
+    self._evaluate("sft", "base")
+    self._multiwise()
+    start = self._model("sft") if c.rs_from == "sft" else self.base
+    self._sft("rs", start, str(self._folder("select") / "examples.jsonl"))
+    self._evaluate("rs", "sft")
+    self._dpo()
+    self._evaluate("dpo", "rs")
+    return self.summary()
+
+  def _sft(self, name: str, start: Path, data: str) -> None:
+    stage = getattr(self.config, name)
+    sft_stage.run(
+        self._fill(stage, start, data=data, heldout=self.data.heldout_sft),
+        self._folder(name), name=name, redo=self.redo,
+    )  # fmt: skip
+
+  def _multiwise(self) -> None:
+    """64 candidates a prompt from the SFT model, their scores, and what is chosen of them."""
+    c = self.config
+    sample_stage.run(
+        self._fill(c.sample, self._model("sft"), prompts=self.data.prompts),
+        self._folder("sample"), redo=self.redo,
+    )  # fmt: skip
+    score_stage.run(
+        self._fill(c.score, self._folder("reward") / "model",
+                   candidates=str(self._folder("sample") / "candidates.jsonl")),
+        self._folder("score"), redo=self.redo,
+    )  # fmt: skip
+    select_stage.run(
+        dataclasses.replace(
+            c.select, candidates=str(self._folder("score") / "candidates.jsonl"), seed=c.seed
+        ),
+        self._folder("select"), redo=self.redo,
+    )  # fmt: skip
+
+  def _dpo(self) -> None:
+    c, pairs = self.config, str(self._folder("select") / "pairs.jsonl")
+    config = self._fill(c.dpo, self._model("rs"), data=pairs,
+                        reference=str(self._folder("reference") / "logps.jsonl"))  # fmt: skip
+    reference.run(
+        reference.ReferenceConfig(
+            model=config.model, data=pairs, format=config.format, limit=config.limit,
+            max_length=config.max_length, batch=config.train.batch, mesh=config.mesh,
+        ),
+        self._folder("reference"), redo=self.redo,
+    )  # fmt: skip
+    dpo_stage.run(config, self._folder("dpo"), redo=self.redo)
+
+  def _evaluate(self, name: str, previous: str | None) -> None:
+    config = self._fill(
+        self.config.evaluate, self._model(name), prompts=self.data.heldout_prompts,
+        reward=str(self._folder("reward") / "model"), reference=str(self._model("sft")),
+        previous=str(self._folder(f"evaluate_{previous}")) if previous else "", gold=self.gold,
+    )  # fmt: skip
+    if name == "base" and not config.model.template:
+      # The base model has no template of its own; it is asked in the one SFT will teach.
+      template, system = common.template_of(self._model("sft"), self.config.model)
+      model = dataclasses.replace(config.model, template=template, system=system)
+      config = dataclasses.replace(config, model=model)
+    evaluate_stage.run(
+        config, self._folder(f"evaluate_{name}"), name=f"evaluate_{name}", redo=self.redo
+    )
+
+  def summary(self) -> dict[str, Any]:
+    """summary.json: one row a model, and the reward model's figures."""
+    rows = []
+    for name in STAGES:
+      record = manifest.read(self._folder(f"evaluate_{name}"))
+      made = {"base": "pretrain"}.get(name, name)
+      made_record = manifest.read(self._folder(made))
+      assert record is not None
+      rows.append(summary_row(name, record, made_record["seconds"] if made_record else 0.0))
+    rm = manifest.read(self._folder("reward"))
+    assert rm is not None
+    summary = {"stages": rows, "reward_model": rm["figures"], "device": rm["device"],
+               "seed": self.config.seed}  # fmt: skip
+    jsonl.write_json(self.workdir / "summary.json", summary)
+    return summary
+
+
+def summary_row(name: str, record: dict[str, Any], seconds: float) -> dict[str, Any]:
+  """One model's line: from its evaluation's manifest, and the seconds its training took."""
+  f = record["figures"]
+  has_gold = "gold_mean" in f
+  curve = f["gold_best_of_k" if has_gold else "rm_best_of_k"]
+  ks = [2**i for i in range(int(math.log2(len(curve))) + 1)]
+  ks += [len(curve)] if len(curve) not in ks else []
+  versus = f.get("versus_previous")
+  return {
+      "stage": name,
+      "gold_mean": f.get("gold_mean"),
+      "gold_ci": f.get("gold_ci"),
+      "rm_mean": f["rm_mean"],
+      "rm_ci": f["rm_ci"],
+      "best_of": {str(k): curve[k - 1] for k in ks},
+      "win_rate_vs_previous": versus["win_rate"] if versus else None,
+      "win_rate_ci": versus["ci"] if versus else None,
+      "gain_vs_previous": versus["gain"] if versus else None,
+      "kl": f["kl"],
+      "mean_length": f["mean_length"],
+      "hallucination": f.get("hallucination"),
+      "ended_share": f["ended_share"],
+      "seconds": seconds,
+  }
+
+
+def table(summary: dict[str, Any]) -> str:
+  """The summary as the lines a person reads at the end of a run."""
+  head = ("stage", "gold (95 %)", "RM score", "win rate vs previous", "KL to SFT", "length",
+          "best of 1 → n")  # fmt: skip
+  lines = [head]
+  for row in summary["stages"]:
+    golds = f"{row['gold_mean']:.2f} [{row['gold_ci'][0]:.2f}, {row['gold_ci'][1]:.2f}]" if (
+        row["gold_mean"] is not None) else "–"  # fmt: skip
+    wins = f"{row['win_rate_vs_previous']:.1%} [{row['win_rate_ci'][0]:.1%}, {row['win_rate_ci'][1]:.1%}]" if (
+        row["win_rate_vs_previous"] is not None) else "–"  # fmt: skip
+    best = list(row["best_of"].values())
+    lines.append((
+        row["stage"], golds, f"{row['rm_mean']:.2f}", wins, f"{row['kl']:.2f}",
+        f"{row['mean_length']:.1f}", f"{best[0]:.2f} → {best[-1]:.2f}",
+    ))  # fmt: skip
+  widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+  text = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+          for line in lines]  # fmt: skip
+  rm = summary["reward_model"]
+  if "heldout_accuracy" in rm:
+    low, high = rm["heldout_accuracy_ci"]
+    note = f"reward model: held-out accuracy {rm['heldout_accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+    if "heldout_label_noise" in rm:
+      note += (f" against labels of which {rm['heldout_label_noise']:.1%} contradict gold; "
+               f"{rm['heldout_accuracy_gold']:.3f} against gold")  # fmt: skip
+    text += ["", note]
+  return "\n".join(text)
+
+
+def run(config: XwinConfig, workdir: str, *, redo: bool = False) -> dict[str, Any]:
+  """Runs the chain with the folder locked."""
+  folder = Path(workdir)
+  chain = Chain(config, folder, redo=redo)
+  with manifest.lock(folder):
+    return chain.run()

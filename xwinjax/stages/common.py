@@ -1,0 +1,171 @@
+"""What stages share: models, tokenizers and data, opened and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+from jax.sharding import Mesh
+
+from xwinjax.checkpoint import huggingface
+from xwinjax.core.errors import UserError
+from xwinjax.core.types import Params
+from xwinjax.data import jsonl
+from xwinjax.data.records import Counts
+from xwinjax.data.templates import TEMPLATES, Renderer, get_template, template_json
+from xwinjax.data.tokenizer import Tokenizer
+from xwinjax.model.config import LlamaConfig
+from xwinjax.sharding import mesh as meshes
+from xwinjax.sharding import rules
+from xwinjax.stages.config import plumbing
+
+T = TypeVar("T")
+NOTES = "xwinjax.json"  # beside a model: the template it was trained with …
+TEMPLATE = "template.json"  # … and the template itself, where it is not a built-in one
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Which model, and how it is computed."""
+
+  path: str = plumbing("")  # folder of a Hugging Face Llama; its content decides, not its name
+  dtype: str = "auto"  # float32, bfloat16; auto: bfloat16 on TPU and GPU, float32 on CPU
+  dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at bottom and top layer
+  scan_layers: bool = plumbing(False)  # compile one layer and loop it; for deep models
+  remat: str = plumbing("none")  # none, dots, full: what the backward pass computes again
+  attention: str = plumbing("xla")  # xla, or cudnn on NVIDIA GPUs with bfloat16
+  template: str = ""  # vicuna, llama2, llama3, alpaca, chatml, lima or a .json; "": the model's
+  system: str = ""  # opens conversations that have no system turn
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Sizes of the device mesh; one may be -1 and takes the rest."""
+
+  data: int = -1  # copies of the model
+  fsdp: int = 1  # devices that share a copy's parameters, and split the batch
+  tensor: int = 1  # devices that share each layer's matrices
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A model ready to use: its sizes, parameters, tokenizer and template."""
+
+  config: LlamaConfig
+  params: Params
+  tokenizer: Tokenizer
+  renderer: Renderer
+  folder: Path
+
+
+def say(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
+
+
+def make_mesh(config: MeshConfig) -> Mesh | None:
+  """The mesh, or None on a single device."""
+  if jax.device_count() == 1 and (config.data, config.fsdp, config.tensor) in ((-1, 1, 1), (1, 1, 1)):
+    return None
+  return meshes.make_mesh(config.data, config.fsdp, config.tensor)
+
+
+def compute_dtype(name: str) -> str:
+  if name != "auto":
+    return name
+  return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+
+
+def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
+  """(template, system text): the config's, else the model's, else Vicuna's."""
+  notes: dict[str, Any] = {}
+  if (folder / NOTES).exists():
+    notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    if notes.get("template") == TEMPLATE:
+      notes["template"] = str(folder / TEMPLATE)
+  return config.template or notes.get("template", "vicuna"), config.system or notes.get("system", "")
+
+
+def open_tokenizer(folder: Path, config: ModelConfig, vocab_size: int) -> tuple[Tokenizer, Renderer]:
+  tokenizer = Tokenizer.load(folder)
+  if tokenizer.vocab_size > vocab_size:
+    raise UserError(
+        f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model's embedding "
+        f"{vocab_size} rows; they do not belong together"
+    )
+  name, system = template_of(folder, config)
+  return tokenizer, Renderer(get_template(name), tokenizer, system)
+
+
+def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = None) -> Model:
+  """Loads a model folder.
+
+  Args:
+    reward: True wants a reward model, False a language model, None takes either.
+
+  Raises: UserError for anything about the folder that does not fit.
+  """
+  if not config.path:
+    raise UserError("config.model.path is empty; it names the folder of a Hugging Face Llama")
+  folder = Path(config.path)
+  if reward is not None and huggingface.is_reward_model(folder) != reward:
+    kinds = ("a language model", "a reward model")
+    raise UserError(f"{folder}: is {kinds[not reward]}; this stage needs {kinds[reward]}")
+  sharding = None
+  if mesh is not None:
+    from xwinjax.checkpoint.hf_config import read_config
+
+    meshes.check_fits(mesh, read_config(folder))
+    sharding = lambda path: rules.param_sharding(mesh, path)  # noqa: E731
+  llama, params = huggingface.load(folder, sharding)
+  tokenizer, renderer = open_tokenizer(folder, config, llama.vocab_size)
+  try:
+    llama = llama.replace(
+        dtype=compute_dtype(config.dtype), dropout=config.dropout, scan_layers=config.scan_layers,
+        remat=config.remat, attention=config.attention,
+    )  # fmt: skip
+  except ValueError as e:
+    raise UserError(f"config.model: {e}") from None
+  return Model(llama, params, tokenizer, renderer, folder)
+
+
+def save_model(folder: Path, model: Model, params: Params) -> Path:
+  """Writes a trained model with the tokenizer and template it was trained with."""
+  huggingface.save(
+      folder, model.config, params, tokenizer_from=model.folder, bos_id=model.tokenizer.bos_id,
+      eos_ids=model.renderer.stop_ids(),
+  )  # fmt: skip
+  template = model.renderer.template
+  name = template.name
+  if TEMPLATES.get(name) != template:  # a user's own goes along with the model
+    name = TEMPLATE
+    jsonl.write_json(folder / TEMPLATE, template_json(template))
+  jsonl.write_json(folder / NOTES, {"template": name, "system": model.renderer.system})
+  return folder
+
+
+def input_file(value: str, field: str) -> Path:
+  """The path a config names. Raises UserError for one that is empty or not there."""
+  if not value:
+    raise UserError(f"config.{field} is empty; it names a file to read")
+  if not Path(value).exists():
+    raise UserError(f"config.{field}={value}: no such file")
+  return Path(value)
+
+
+def take(records: Iterable[T], limit: int) -> Iterator[T]:
+  """The first `limit` records; 0 takes all."""
+  for i, record in enumerate(records):
+    if limit and i >= limit:
+      return
+    yield record
+
+
+def counted(title: str, counts: Counts) -> str:
+  """`read 100 · kept 97 · dropped: equal answers 3`."""
+  order = sorted(counts, key=lambda k: (k not in ("read", "kept"), k != "read", k))
+  return f"{title}: " + " · ".join(f"{name} {counts[name]}" for name in order)

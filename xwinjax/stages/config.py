@@ -1,0 +1,144 @@
+"""Configs: frozen dataclasses inside the package, ConfigDicts where people write them.
+
+A file in configs/ takes a dataclass's defaults as a ConfigDict and changes what it wants; flags
+change more; `from_config_dict` turns the result into the dataclass, refusing names and types that
+do not fit. Fields whose metadata says `plumbing` (devices, logging) do not change the result:
+`identity` leaves them out, so they neither name a run nor invalidate what it did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from xwinjax.core.errors import UserError
+
+T = TypeVar("T")
+
+
+def plumbing(default: Any) -> Any:
+  """A dataclass field that does not change results."""
+  if isinstance(default, type):
+    return dataclasses.field(default_factory=default, metadata={"plumbing": True})
+  return dataclasses.field(default=default, metadata={"plumbing": True})
+
+
+def group(kind: type[T], **changes: Any) -> T:
+  """A nested group of fields, with its own defaults where they differ."""
+  return dataclasses.field(default_factory=lambda: kind(**changes))
+
+
+def to_config_dict(config: Any) -> ConfigDict:
+  """The dataclass's values as a ConfigDict, for a config file to change."""
+  return ConfigDict(dataclasses.asdict(config))
+
+
+def from_config_dict(kind: type[T], values: ConfigDict | dict[str, Any], path: str = "config") -> T:
+  """A dataclass of this kind from nested values.
+
+  Raises: UserError for a name the dataclass lacks (with the nearest it has) and for a value of
+    another type.
+  """
+  values = dict(values)
+  hints = typing.get_type_hints(kind)
+  fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+  made: dict[str, Any] = {}
+  for name, value in values.items():
+    if name not in fields:
+      raise UserError(f"unknown field {path}.{name}{nearest(name, fields)}")
+    made[name] = _convert(hints[name], value, f"{path}.{name}")
+  try:
+    return kind(**made)
+  except UserError:
+    raise
+  except ValueError as e:
+    raise UserError(f"{path}: {e}") from None
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+  """"; did you mean x?", or the names there are."""
+  known = sorted(known)
+  close = difflib.get_close_matches(name, known, n=1)
+  return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+  if dataclasses.is_dataclass(hint):
+    if not isinstance(value, (dict, ConfigDict)):
+      raise UserError(f"{path} is {value!r}; expected a group of fields")
+    return from_config_dict(hint, value, path)  # pyright: ignore[reportArgumentType]
+  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+  if origin is tuple:
+    if not isinstance(value, (tuple, list)):
+      raise UserError(f"{path} is {value!r}; expected a tuple")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+      arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+      raise UserError(f"{path} is {value!r}; expected {len(arguments)} values")
+    return tuple(_convert(a, v, path) for a, v in zip(arguments, value, strict=True))
+  if origin is types.UnionType:
+    for option in arguments:
+      if option is type(None) and value is None:
+        return None
+    return _convert(next(a for a in arguments if a is not type(None)), value, path)
+  if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    return float(value)
+  if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+    raise UserError(f"{path} is {value!r} ({type(value).__name__}); expected {hint.__name__}")
+  return value
+
+
+def identity(config: Any) -> dict[str, Any]:
+  """The nested values that decide the result."""
+  values = {}
+  for f in dataclasses.fields(config):
+    if not f.metadata.get("plumbing"):
+      value = getattr(config, f.name)
+      values[f.name] = identity(value) if dataclasses.is_dataclass(value) else _plain(value)
+  return values
+
+
+def _plain(value: Any) -> Any:
+  return list(value) if isinstance(value, tuple) else value
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+  """What differs between two nested values, a line each.
+
+  >>> differences({"a": {"lr": 1}, "b": 2}, {"a": {"lr": 3}, "b": 2})
+  ['a.lr was 1 and is 3']
+  """
+  lines = []
+  for name in sorted(old.keys() | new.keys()):
+    was, now = old.get(name), new.get(name)
+    if isinstance(was, dict) and isinstance(now, dict):
+      lines += differences(was, now, f"{path}{name}.")
+    elif was != now:
+      lines.append(f"{path}{name} was {was!r} and is {now!r}")
+  return lines
+
+
+def describe(kind: type, indent: int = 2) -> str:
+  """The fields of a config, a line each with its default and the comment beside it."""
+  import inspect
+  import re
+
+  lines = []
+  source = inspect.getsource(kind)
+  for f in dataclasses.fields(kind):
+    found = re.search(rf"^ +{f.name}:[^\n]*?#\s*([^\n]+)$", source, re.MULTILINE)
+    comment = found.group(1) if found else ""
+    default = f.default if f.default is not dataclasses.MISSING else (
+        f.default_factory() if f.default_factory is not dataclasses.MISSING else ""
+    )  # fmt: skip
+    if dataclasses.is_dataclass(default):
+      lines.append(f"{' ' * indent}{f.name}:" + (f"  {comment}" if comment else ""))
+      lines.append(describe(type(default), indent + 2))
+    else:
+      lines.append(f"{' ' * indent}{f.name} = {default!r}" + (f"  {comment}" if comment else ""))
+  return "\n".join(lines)

@@ -1,0 +1,158 @@
+"""A stage's record of itself: what went in, what came out, with what settings.
+
+The manifest is written last, so a stage is done when its manifest says so. A stage whose settings
+or inputs have changed since is refused by name, or done again when that was asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from xwinjax.checkpoint.store import sha256_file
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+from xwinjax.stages import config as configs
+
+NAME = "manifest.json"
+_PACKAGES = ("xwinjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+             "sentencepiece")  # fmt: skip
+
+
+def fingerprint(path: Path) -> str:
+  """sha256 of a file, or of a folder's files by name and content."""
+  if path.is_file():
+    return sha256_file(path)
+  if not path.is_dir():
+    raise UserError(f"{path}: no such file or folder")
+  import hashlib
+
+  digest = hashlib.sha256()
+  for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != NAME):
+    digest.update(f"{file.relative_to(path)} {sha256_file(file)}\n".encode())
+  return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+  return {name: importlib.metadata.version(name) for name in _PACKAGES} | {
+      "python": platform.python_version()
+  }
+
+
+def device() -> str:
+  first = jax.devices()[0]
+  return f"{jax.device_count()} x {first.device_kind} ({first.platform})"
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+  """The manifest of a finished stage; None where there is none."""
+  path = folder / NAME
+  if not path.exists():
+    return None
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except ValueError:
+    raise UserError(f"{path}: damaged; delete {folder} to do the stage again") from None
+
+
+def _check_outputs(folder: Path, manifest: dict[str, Any]) -> None:
+  for name, stated in manifest["outputs"].items():
+    if not (folder / name).exists() or fingerprint(folder / name) != stated:
+      raise UserError(
+          f"{folder / name}: changed since the stage wrote it; restore it, or delete "
+          f"{folder / NAME} to do the stage again"
+      )
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+  """Keeps a second run out of the folder while this one works in it."""
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / ".lock"
+  with path.open("a+") as f:
+    try:
+      fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      f.seek(0)
+      raise UserError(
+          f"{folder}: another run works here ({f.read().strip()}); wait, or use another workdir"
+      ) from None
+    f.seek(0)
+    f.truncate()
+    f.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+    f.flush()
+    yield
+
+
+def run_stage(
+    folder: Path,
+    stage: str,
+    config: Any,
+    inputs: dict[str, Path],
+    outputs: tuple[str, ...],
+    body: Callable[[], dict[str, Any]],
+    *,
+    redo: bool = False,
+) -> dict[str, Any]:
+  """Runs a stage once and records it; returns its figures.
+
+  Args:
+    folder: the stage's own.
+    stage: its name.
+    config: the dataclass of its settings.
+    inputs: files and folders it reads, by role.
+    outputs: what it writes, relative to the folder.
+    body: does the work and returns figures (JSON).
+    redo: throw away what was made with other settings or inputs, instead of refusing.
+
+  Raises: UserError when a finished stage's settings or inputs differ from these and `redo` is off,
+    and when its outputs were changed behind its back.
+  """
+  what = {
+      "stage": stage,
+      "config": json.loads(json.dumps(configs.identity(config))),
+      "inputs": {role: fingerprint(path) for role, path in inputs.items()},
+  }
+  done, begun = read(folder), folder / "settings.json"
+  before = done or (json.loads(begun.read_text(encoding="utf-8")) if begun.exists() else what)
+  changed = configs.differences({k: before[k] for k in what}, what)
+  if changed and not redo:
+    raise UserError(
+        f"{folder}: {'made' if done else 'begun'} with other settings: {'; '.join(changed[:3])}. "
+        "Restore them, use a new workdir, or pass --redo to do it again"
+    )
+  if changed:
+    shutil.rmtree(folder)
+  elif done is not None:
+    _check_outputs(folder, done)
+    print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
+    return done["figures"]
+  folder.mkdir(parents=True, exist_ok=True)
+  jsonl.write_json(begun, what)
+  started = time.time()
+  figures = body()
+  manifest = {
+      **what,
+      "outputs": {name: fingerprint(folder / name) for name in outputs},
+      "figures": figures,
+      "input_paths": {role: str(path) for role, path in inputs.items()},
+      "seconds": round(time.time() - started, 2),
+      "versions": versions(),
+      "device": device(),
+      "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+  }
+  jsonl.write_json(folder / NAME, manifest)
+  return figures

@@ -1,0 +1,111 @@
+"""Log-probs of pairs under the reference model: computed once, a file of their own.
+
+DPO then trains without the reference in memory, and every epoch after the first is free of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from xwinjax.core.errors import UserError
+from xwinjax.core.progress import Progress
+from xwinjax.core.types import Params
+from xwinjax.data import batching, jsonl
+from xwinjax.data.batching import BatchConfig
+from xwinjax.data.items import Items
+from xwinjax.model.config import LlamaConfig
+from xwinjax.sharding.mesh import data_shards
+from xwinjax.stages import common
+from xwinjax.stages.common import MeshConfig, Model, ModelConfig
+from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.manifest import fingerprint, run_stage
+from xwinjax.stages.reward import pair_items, read_pairs
+from xwinjax.train import loop, objectives
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceConfig:
+  """Reference log-probs by one model for one file of pairs."""
+
+  model: ModelConfig = group(ModelConfig)  # the reference: what DPO starts from
+  data: str = plumbing("")  # pairs
+  format: str = "auto"  # a name from data/formats.py, or auto
+  limit: int = 0  # read at most so many rows; 0 reads all
+  max_length: int = 2048  # as in the DPO that will read them
+  batch: BatchConfig = plumbing(BatchConfig)
+  mesh: MeshConfig = plumbing(MeshConfig)
+
+
+def pair_logps(
+    config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh
+) -> np.ndarray:
+  """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout."""
+  shards = 1 if mesh is None else data_shards(mesh)
+  numbered = data.with_fields(number=np.arange(len(data), dtype=np.int32))
+  plan = batching.make_plan(
+      numbered, dataclasses.replace(batch, microbatches=1), seed=0, shards=shards
+  )
+  forward = jax.jit(lambda p, b: objectives.pair_logps(config, p, b)[0])
+  logps = np.full((len(data), 2), np.nan, np.float32)
+  with Progress("reference", len(data), "pairs") as progress:
+    for i in range(len(plan.batches)):
+      arrays = batching.build_batch(numbered, plan, i)
+      values = np.asarray(forward(params, loop.put_batch(arrays, mesh)))
+      present = arrays["pair_weight"] > 0
+      logps[arrays["number"][present]] = values[present]
+      progress.advance(int(present.sum()), tokens=int((arrays["segments"] > 0).sum()))
+  if not np.isfinite(logps).all():
+    raise UserError("the reference model gives log-probs that are not finite")
+  return logps
+
+
+def key(model_sha256: str, model: Model, data: Items) -> str:
+  """What reference log-probs belong to: weights, tokens (so tokenizer, template, cuts), dtype."""
+  parts = (model_sha256, data.fingerprint(), model.tokenizer.fingerprint(), model.config.dtype)
+  return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
+  """The stored log-probs in the order of `data`.
+
+  Raises: UserError when they were made with another model, template, tokenizer or other pairs.
+  """
+  rows = [row for _, row in jsonl.read_rows(path)]
+  if rows[0].get("key") != wanted_key:
+    raise UserError(
+        f"{path}: made with another model, template, tokenizer or other pairs (key "
+        f"{str(rows[0].get('key'))[:8]}, this run's is {wanted_key[:8]}); run the reference stage "
+        "again with this run's model and data"
+    )
+  if [row.get("id") for row in rows[1:]] != data.ids:
+    raise UserError(f"{path}: does not hold these pairs in this order; run the reference stage again")
+  return np.array([(row["chosen"], row["rejected"]) for row in rows[1:]], np.float32)
+
+
+def run(config: ReferenceConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+  """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair."""
+  inputs = {
+      "model": common.input_file(config.model.path, "model.path"),
+      "data": common.input_file(config.data, "data"),
+  }
+
+  def body() -> dict[str, Any]:
+    mesh = common.make_mesh(config.mesh)
+    model = common.open_model(config.model, mesh, reward=False)
+    pairs, _ = read_pairs(config, config.data, "data")
+    data = pair_items(pairs, model, config.max_length)
+    logps = pair_logps(model.config, model.params, data, config.batch, mesh)
+    found = key(fingerprint(model.folder), model, data)
+    rows = [{"id": i, "chosen": float(c), "rejected": float(r)}
+            for i, (c, r) in zip(data.ids, logps, strict=True)]  # fmt: skip
+    jsonl.write_rows(folder / "logps.jsonl", [{"key": found}, *rows])
+    return {"pairs": len(data), "key": found, "logp_chosen": round(float(logps[:, 0].mean()), 4),
+            "logp_rejected": round(float(logps[:, 1].mean()), 4)}  # fmt: skip
+
+  return run_stage(folder, "reference", config, inputs, ("logps.jsonl",), body, redo=redo)

@@ -1,0 +1,100 @@
+"""A pairwise Bradley-Terry reward model from a language model and preference pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from xwinjax.data import formats, items, jsonl
+from xwinjax.data.batching import BatchConfig
+from xwinjax.data.items import Items
+from xwinjax.data.records import Counts, Example, Pair
+from xwinjax.eval import reward_metrics
+from xwinjax.judge import score
+from xwinjax.model import llama
+from xwinjax.stages import common
+from xwinjax.stages.common import MeshConfig, Model, ModelConfig
+from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.training import TrainConfig, train
+from xwinjax.train import objectives
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardConfig:
+  """A reward model from one model and one file of pairs."""
+
+  model: ModelConfig = group(ModelConfig)
+  data: str = plumbing("")  # pairs: any pair format of data/formats.py
+  heldout: str = plumbing("")  # pairs on which accuracy is measured
+  format: str = "auto"  # a name from there, or auto
+  limit: int = 0  # read at most so many rows; 0 reads all
+  max_length: int = 2048  # tokens of a prompt with its longer answer
+  use_margin: bool = False  # subtract each pair's margin inside the loss
+  centring: float = 0.0  # weight of (r_chosen + r_rejected)²
+  lm_weight: float = 0.0  # weight of the chosen answers' cross-entropy, as a regulariser
+  train: TrainConfig = group(TrainConfig)
+  score_batch: BatchConfig = plumbing(BatchConfig)  # rows scored at once when measuring
+  mesh: MeshConfig = plumbing(MeshConfig)
+  seed: int = 0
+
+
+def read_pairs(config, path: str, field: str) -> tuple[list[Pair], Counts]:
+  """The pairs of a file; what was dropped is said."""
+  file, counts = common.input_file(path, field), Counts()
+  pairs = list(common.take(formats.read_pairs(file, config.format, counts), config.limit))
+  common.say(common.counted(str(file), counts))
+  return pairs, counts
+
+
+def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
+  made = items.tokenize_pairs(pairs, model.renderer, min(max_length, model.config.max_length))
+  common.say(common.counted("pairs", made.counts))
+  return made
+
+
+def measure(config: RewardConfig, model: Model, params, mesh, folder: Path) -> dict[str, Any]:
+  """Accuracy and calibration on held-out pairs; their scores go to heldout_scores.jsonl."""
+  pairs, _ = read_pairs(config, config.heldout, "heldout")
+  scorer = score.reward_model(
+      model.config, params, model.renderer, batch=config.score_batch, branches=2, mesh=mesh
+  )
+  scores = scorer([Example(p.id, p.prompt) for p in pairs], [(p.chosen, p.rejected) for p in pairs])
+  jsonl.write_rows(
+      folder / "heldout_scores.jsonl",
+      [{"id": p.id, "chosen": round(c, 5), "rejected": round(r, 5), **p.meta}
+       for p, (c, r) in zip(pairs, scores, strict=True)],
+  )  # fmt: skip
+  return reward_metrics.summary(scores, [p.meta for p in pairs], seed=config.seed)
+
+
+def run(config: RewardConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+  """Trains a reward model; writes model/, metrics.jsonl, heldout_scores.jsonl, manifest.json."""
+  inputs = {
+      "model": common.input_file(config.model.path, "model.path"),
+      "data": common.input_file(config.data, "data"),
+      **({"heldout": common.input_file(config.heldout, "heldout")} if config.heldout else {}),
+  }
+
+  def body() -> dict[str, Any]:
+    mesh = common.make_mesh(config.mesh)
+    model = common.open_model(config.model, mesh, reward=False)
+    pairs, _ = read_pairs(config, config.data, "data")
+    params, figures = train(
+        folder, "reward", model, llama.with_reward_head(model.params, keep=config.lm_weight > 0),
+        pair_items(pairs, model, config.max_length),
+        objectives.reward(
+            model.config, use_margin=config.use_margin, centring=config.centring,
+            lm_weight=config.lm_weight,
+        ),
+        config.train, seed=config.seed, mesh=mesh,
+    )  # fmt: skip
+    params = {name: value for name, value in params.items() if name != "head"}
+    if config.heldout:
+      figures |= measure(config, model, params, mesh, folder)
+    common.save_model(folder / "model", model, params)
+    return figures
+
+  outputs = ("model", "metrics.jsonl", *(["heldout_scores.jsonl"] if config.heldout else []))
+  return run_stage(folder, "reward", config, inputs, outputs, body, redo=redo)

@@ -1,0 +1,106 @@
+"""What the training stages share: items in, a trained model folder out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from xwinjax.core.errors import UserError
+from xwinjax.core.types import Params
+from xwinjax.data import batching, pipeline
+from xwinjax.data.batching import BatchConfig
+from xwinjax.data.items import Items
+from xwinjax.sharding.mesh import data_shards
+from xwinjax.stages import common
+from xwinjax.stages.config import group, identity, plumbing
+from xwinjax.train import loop, optim
+from xwinjax.train.loop import LoopConfig
+from xwinjax.train.objectives import Objective
+from xwinjax.train.optim import OptimConfig
+from xwinjax.train.step import init_state, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """How long and in what steps."""
+
+  epochs: float = 1.0  # passes over the data
+  optim: OptimConfig = group(OptimConfig)
+  batch: BatchConfig = group(BatchConfig)
+  loop: LoopConfig = plumbing(LoopConfig)
+
+
+def check_items(items: Items, model: common.Model) -> None:
+  """Refuses, before anything compiles, data that would train on nothing or on the wrong thing."""
+  if not len(items):
+    raise UserError(common.counted("no row is left to train on", items.counts))
+  if (items.targets == 0).any():
+    raise UserError(f"{items.ids[int((items.targets == 0).argmax())]}: no supervised token")
+  starts = items.tokens[items.offsets[:-1]]
+  bos = model.tokenizer.bos_id
+  if model.renderer.template.start and (starts != bos).any():
+    raise UserError(f"{items.ids[int((starts != bos).argmax())]}: does not begin with BOS")
+  doubled = (items.tokens[:-1] == bos) & (items.tokens[1:] == bos) & (np.diff(items.positions) == 1)
+  if doubled.any():
+    raise UserError("some row begins with two BOS tokens; does its text already hold the template?")
+
+
+def train(
+    folder: Path,
+    title: str,
+    model: common.Model,
+    params: Params,
+    items: Items,
+    objective: Objective,
+    config: TrainConfig,
+    *,
+    seed: int,
+    mesh: Mesh | None,
+    check_first: Callable[[Params, dict[str, Any]], None] | None = None,
+    on_checkpoint: Callable[[int, Any], None] | None = None,
+) -> tuple[Params, dict[str, Any]]:
+  """Trains and returns (parameters, figures). Resumes from `folder` if it was begun there."""
+  check_items(items, model)
+  shards = 1 if mesh is None else data_shards(mesh)
+  plan = batching.make_plan(items, config.batch, seed=seed, epochs=config.epochs, shards=shards)
+  steps = len(plan.batches)
+  rate = optim.schedule(config.optim, steps)
+  optimizer = optim.make_optimizer(config.optim, steps)
+  common.say(
+      f"{title}: {len(items)} items, {int(items.targets.sum())} supervised tokens, {steps} steps, "
+      f"row lengths {', '.join(map(str, sorted(plan.heights)))}, "
+      f"{plan.fill(items.lengths):.0%} of places filled"
+  )
+  if check_first is not None and not (folder / "checkpoints").exists():
+    check_first(params, loop.put_batch(batching.build_batch(items, plan, 0), mesh))
+  stream = functools.partial(
+      pipeline.batches, items, plan, process=jax.process_index(), processes=jax.process_count()
+  )
+  state = loop.fit(
+      make_train_step(
+          objective, optimizer, microbatches=config.batch.microbatches, seed=seed, mesh=mesh
+      ),
+      init_state(params, optimizer),
+      lambda start: stream(start=start),
+      steps=steps,
+      folder=folder,
+      identity={"data": items.fingerprint(), "train": identity(config), "seed": seed},
+      title=title,
+      mesh=mesh,
+      config=config.loop,
+      learning_rate=rate,
+      on_checkpoint=on_checkpoint,
+  )
+  figures = {
+      "items": len(items), "supervised_tokens": int(items.targets.sum()), "steps": steps,
+      "fill": round(plan.fill(items.lengths), 4), "counts": dict(items.counts),
+      "skipped_updates": int(state.skipped_total), "row_lengths": sorted(plan.heights),
+  }  # fmt: skip
+  return state.params, figures

@@ -1,0 +1,165 @@
+"""The gold scorer of the sandbox world: what an answer is truly worth, 0 to 5.
+
+One point each for facts that are right, for covering what was asked, for the form the question
+calls for, for brevity and for a closing. No training stage sees it, but through the noisy labels
+of preference pairs; the chain only measures with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from xwinjax.core.errors import UserError
+from xwinjax.data.records import Example
+from xwinjax.testing.world import ATTRIBUTES, CLOSINGS, NUMBERS, Fact, Task, World
+
+_VERBS = {verbs[0]: attribute for attribute, verbs in ATTRIBUTES.items()}
+_FIRST = {verbs[1]: attribute for attribute, verbs in ATTRIBUTES.items()}
+_alternatives = lambda names: "|".join(sorted(names, key=len, reverse=True))  # noqa: E731
+_CLAIM = re.compile(rf"\b([A-Z][a-z]+) ({_alternatives(_VERBS)}) ((?:the |a )?[a-z]+)")
+_OWN_CLAIM = re.compile(rf"\bI ({_alternatives(_FIRST)}) ((?:the |a )?[a-z]+)")
+_IT_CLAIM = re.compile(rf"\bIt ({_alternatives(_VERBS)}) ((?:the |a )?[a-z]+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+  """The five points of an answer, each in [0, 1], and its claims."""
+
+  correct: float
+  coverage: float
+  form: float
+  brevity: float
+  closing: float
+  claims: int  # facts stated
+  false_claims: int  # of them, those that are not so in the world
+
+  @property
+  def total(self) -> float:
+    return self.correct + self.coverage + self.form + self.brevity + self.closing
+
+
+def claims(world: World, task: Task, text: str) -> list[Fact]:
+  """The facts that an answer states, repeats included."""
+  found = [Fact(name, _VERBS[verb], value) for name, verb, value in _CLAIM.findall(text)
+           if name != "It"]  # fmt: skip
+  if task.kind == "rewrite" and task.facts:
+    me = task.facts[0].name
+    found += [Fact(me, _FIRST[verb], value) for verb, value in _OWN_CLAIM.findall(text)]
+  if task.kind == "follow_up" and task.facts:
+    it = task.facts[0].name
+    found += [Fact(it, _VERBS[verb], value) for verb, value in _IT_CLAIM.findall(text)]
+  if task.kind == "count":
+    # Naming a creature claims that it is one of those counted.
+    attribute, value = _asked(world, task)
+    found += [Fact(n, attribute, value) for n in re.findall(r"\b[A-Z][a-z]+\b", text)
+              if n in task.names]  # fmt: skip
+  return found
+
+
+def _asked(world: World, task: Task) -> tuple[str, str]:
+  return (task.facts[0].attribute, task.facts[0].value) if task.facts else ("", "")
+
+
+def _body(text: str) -> tuple[str, bool]:
+  """The answer without a closing at its end, and whether there was one."""
+  text = text.strip()
+  for closing in CLOSINGS:
+    if text.endswith(closing):
+      return text[: -len(closing)].strip(), True
+  return text, False
+
+
+def points(world: World, task: Task, text: str) -> Points:
+  """Scores one answer."""
+  body, closed = _body(text)
+  stated = claims(world, task, body)
+  true = [f for f in stated if world.is_true(f)]
+  wanted = set(task.facts)
+  right = set(true) & wanted
+  correct = len(true) / len(stated) if stated else 0.0
+  if task.kind == "count":
+    said = re.match(r"(\w+) of them", body)
+    number_right = bool(said) and said.group(1) == NUMBERS[task.number]
+    coverage = 0.5 * number_right + 0.5 * (len(right) / task.number if task.number else 1.0)
+    correct = 0.5 * number_right + 0.5 * (correct if stated else float(not task.number))
+  else:
+    coverage = min(len(right) / max(task.number, 1), 1.0)
+  return Points(
+      correct=correct,
+      coverage=coverage,
+      form=float(_good_form(task, body)),
+      brevity=_brevity(task, body) if stated or coverage else 0.0,
+      closing=float(closed and not any(c in body for c in CLOSINGS)),
+      claims=len(stated),
+      false_claims=len(stated) - len(true),
+  )
+
+
+_SENTENCE = rf"[A-Z][a-z]+ (?:{_alternatives(_VERBS)}) (?:the |a )?[a-z]+"
+
+
+def _good_form(task: Task, body: str) -> bool:
+  """Whether the whole body has the form that its kind of question calls for."""
+  own = rf"I (?:{_alternatives(_FIRST)}) (?:the |a )?[a-z]+"
+  names = r"[A-Z][a-z]+"
+  pattern = {
+      "list": rf"(?:- {_SENTENCE}\.\n?)+",
+      "compare": rf"(?:{_SENTENCE}, while {_SENTENCE}\. ?)+",
+      "rewrite": rf"{own}(?: and {own})*\.",
+      "count": rf"(?:{'|'.join(NUMBERS)}) of them(?:: {names}(?: and {names})*)?\.",
+      "follow_up": rf"{_SENTENCE}\.",
+  }[task.kind]
+  return re.fullmatch(pattern, body) is not None
+
+
+def _brevity(task: Task, body: str) -> float:
+  """1 up to the words a perfect answer needs, then falling to 0 at twice as many more."""
+  words = len(body.split())
+  per_fact = {"list": 6, "compare": 6, "rewrite": 5, "count": 2, "follow_up": 5}[task.kind]
+  needed = per_fact * max(task.number, 1) + (4 if task.kind == "count" else 0)
+  return max(0.0, min(1.0, 1 - (words - needed) / (2 * needed)))
+
+
+def scorer(seed: int) -> Callable[[Sequence[Example], Sequence[Sequence[str]]], list[list[float]]]:
+  """The gold scorer of the world of this seed, with the signature all scorers have.
+
+  Raises: UserError for prompts that are not of a sandbox world.
+  """
+  world = World(seed)
+
+  def score(prompts, candidates):
+    scores = []
+    for prompt, texts in zip(prompts, candidates, strict=True):
+      if "kind" not in prompt.meta:
+        raise UserError(f"prompt {prompt.id} is not the sandbox's; gold scores exist only there")
+      task = Task.from_meta(prompt.meta)
+      scores.append([points(world, task, text).total for text in texts])
+    return scores
+
+  return score
+
+
+def hallucination(
+    seed: int, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+) -> float:
+  """The share of stated facts that are not so in the world."""
+  world, claimed, false = World(seed), 0, 0
+  for prompt, texts in zip(prompts, candidates, strict=True):
+    task = Task.from_meta(prompt.meta)
+    for text in texts:
+      p = points(world, task, text)
+      claimed, false = claimed + p.claims, false + p.false_claims
+  return false / max(claimed, 1)
+
+
+def noisy_preference(rng: random.Random, first: float, second: float, noise: float) -> bool:
+  """Whether an annotator prefers the first: a logistic coin on the gold gap.
+
+  P(first) = σ((first - second) / noise), as people and GPT-4 are surer of larger gaps.
+  """
+  gap = (first - second) / noise
+  return rng.random() < 1 / (1 + math.exp(-max(-50.0, min(50.0, gap))))

@@ -1,0 +1,209 @@
+"""The one training loop: steps, metrics, checkpoints, signals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+
+from xwinjax.checkpoint.store import Store
+from xwinjax.core.errors import UserError
+from xwinjax.core.progress import Progress
+from xwinjax.data import jsonl
+from xwinjax.sharding import rules
+from xwinjax.train.step import TrainState
+
+BatchStream = Iterator[dict[str, np.ndarray]]
+
+
+class Stopped(Exception):
+  """Training ended early because of a signal, its state saved. `code` is the exit status."""
+
+  def __init__(self, code: int, step: int):
+    super().__init__(f"stopped by a signal after step {step}; run the same command to continue")
+    self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+  """What the loop does beside stepping."""
+
+  checkpoint_every: int = 200  # steps; the last step is always saved
+  stop_after_skips: int = 10  # updates refused in a row before the run stops
+  say_every: float = 10.0  # seconds between lines when not on a terminal
+
+
+class _Signals:
+  """Remembers SIGTERM or SIGINT until the step is done; a second one stops at once."""
+
+  def __init__(self):
+    self.caught = 0
+    self._before: dict[int, Any] = {}
+
+  def _catch(self, number: int, _: FrameType | None) -> None:
+    if self.caught:
+      raise SystemExit(128 + number)
+    self.caught = number
+
+  def __enter__(self):
+    try:
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._before[number] = signal.signal(number, self._catch)
+    except ValueError:
+      pass  # not the main thread; whoever started it handles signals
+    return self
+
+  def __exit__(self, *_):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+  """Leaves the lines of steps up to `step`; what a killed run wrote beyond them will come again."""
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_bytes().split(b"\n"):
+    try:
+      row = json.loads(line)
+    except ValueError:
+      continue  # a line cut short by the kill, or the empty end
+    if isinstance(row, dict) and row.get("step", 0) <= step:
+      kept.append(line + b"\n")
+  jsonl.write_atomic(path, b"".join(kept).decode())
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh) -> dict[str, jax.Array]:
+  """A process's rows as global arrays over the mesh (or on the only device)."""
+  if mesh is None:
+    return jax.device_put(batch)
+  shardings = rules.batch_shardings(mesh, batch)
+  return jax.tree.map(jax.make_array_from_process_local_data, shardings, batch)
+
+
+def fit(
+    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
+    state: TrainState,
+    batches: Callable[[int], BatchStream],
+    *,
+    steps: int,
+    folder: Path,
+    identity: dict[str, Any],
+    title: str,
+    mesh=None,
+    config: LoopConfig | None = None,
+    learning_rate: Callable[[int], Any] | None = None,
+    on_checkpoint: Callable[[int, TrainState], None] | None = None,
+) -> TrainState:
+  """Trains from the newest checkpoint in `folder` (or from `state`) to `steps`.
+
+  Args:
+    step: from `train.step.make_train_step`.
+    batches: step -> the stream of batches from there on.
+    folder: gets checkpoints/ and metrics.jsonl, one object a step.
+    identity: what makes this run this run; see `checkpoint.store`.
+    on_checkpoint: called with every saved (step, state), before the next step.
+
+  Raises: Stopped after SIGTERM (code 143) or SIGINT (130), once the state is saved; UserError when
+    too many updates in a row were not finite. No checkpoint is written in that case.
+  """
+  config = config or LoopConfig()
+  folder.mkdir(parents=True, exist_ok=True)
+  store = Store(folder / "checkpoints", identity)
+  restored = store.restore(state)
+  start, state = restored or (0, state)
+  metrics_path = folder / "metrics.jsonl"
+  truncate_metrics(metrics_path, start)
+  lead = jax.process_index() == 0
+  with (
+      _Signals() as signals,
+      metrics_path.open("a", encoding="utf-8") as out,
+      Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
+  ):
+    log = _Log(out if lead else None, progress, config, learning_rate, start)
+    stream = batches(start) if start < steps else iter(())
+    for at in range(start, steps):
+      waited = time.perf_counter()
+      batch = next(stream)
+      log.batch(batch, time.perf_counter() - waited)
+      state, scalars = step(state, put_batch(batch, mesh))
+      log.step(at + 1, scalars)
+      stop = signals.caught
+      if stop or (at + 1) % config.checkpoint_every == 0 or at + 1 == steps:
+        log.flush()  # raises before anything is saved if updates keep failing
+        store.save(at + 1, state)
+        if on_checkpoint is not None:
+          on_checkpoint(at + 1, state)
+      if stop:
+        store.close()
+        raise Stopped(128 + stop, at + 1)
+  store.close()
+  return state
+
+
+class _Log:
+  """Writes the metrics of a step while the next one runs."""
+
+  def __init__(self, out, progress: Progress, config: LoopConfig, learning_rate, start: int):
+    self.out, self.progress, self.config, self.learning_rate = out, progress, config, learning_rate
+    self.shapes: set = set()
+    self.pending: tuple[int, dict, dict] | None = None
+    self.facts: dict[str, Any] = {}
+    self.clock = time.perf_counter()
+
+  def batch(self, batch: dict[str, np.ndarray], waited: float) -> None:
+    segments, shape = batch.get("segments"), batch["tokens"].shape
+    used = np.count_nonzero(batch["tokens"] if segments is None else segments)
+    self.facts = {
+        "rows": shape[0], "length": shape[1], "tokens": int(used),
+        "targets": int(batch["mask"].sum()), "wait_s": round(waited, 4),
+        "first_of_shape": shape not in self.shapes,
+    }  # fmt: skip
+    if self.facts["first_of_shape"]:
+      self.shapes.add(shape)
+      self.flush()  # the last step's seconds end before this one compiles
+
+  def step(self, number: int, scalars: dict[str, jax.Array]) -> None:
+    self.flush()
+    self.pending = (number, scalars, self.facts)
+    if self.facts["first_of_shape"]:
+      self.flush()  # and this one's hold its compilation
+
+  def flush(self) -> None:
+    if self.pending is None:
+      return
+    number, scalars, facts = self.pending
+    self.pending = None
+    values = {name: float(x) for name, x in jax.device_get(scalars).items()}
+    now = time.perf_counter()
+    seconds, self.clock = now - self.clock, now
+    row = {"step": number, **{k: _rounded(v) for k, v in values.items()}}
+    if self.learning_rate is not None:
+      row["lr"] = float(self.learning_rate(number - 1))
+    row |= {**facts, "seconds": round(seconds, 4)}
+    if self.out is not None:
+      self.out.write(json.dumps(row) + "\n")
+      self.out.flush()
+    if facts["first_of_shape"]:
+      self.progress.restart_clock()
+    note = "  ".join(f"{k} {values[k]:.3f}" for k in ("loss", "accuracy", "margin") if k in values)
+    self.progress.advance(tokens=facts["tokens"], note=note)
+    if values["skipped"] >= self.config.stop_after_skips:
+      raise UserError(
+          f"step {number}: the loss or gradient was not finite for {int(values['skipped'])} steps "
+          "in a row; lower the learning rate or look at the data of these steps. The last good "
+          "checkpoint is kept"
+      )
+
+
+def _rounded(x: float) -> float | None:
+  """Seven digits are all an f32 has; JSON has no NaN."""
+  return float(f"{x:.7g}") if np.isfinite(x) else None

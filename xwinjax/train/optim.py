@@ -1,0 +1,63 @@
+"""AdamW with the schedules of the papers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import optax
+
+from xwinjax.core.errors import UserError
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+  """AdamW, its schedule and its clipping."""
+
+  lr: float = 1e-5  # peak
+  final_lr: float = 0.0  # at the last step, for linear and cosine
+  schedule: str = "cosine"  # constant, linear or cosine from lr to final_lr
+  warmup: float = 0.03  # share of all steps over which lr rises from 0
+  beta1: float = 0.9
+  beta2: float = 0.95
+  eps: float = 1e-8
+  weight_decay: float = 0.0  # on matrices only, never on norms
+  clip: float = 1.0  # global gradient norm; 0 leaves gradients alone
+
+
+def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
+  """The learning rate at each step: a linear rise over the warm-up, then the named decay."""
+  if config.schedule not in SCHEDULES:
+    raise UserError(f"schedule {config.schedule!r} is not one of {', '.join(SCHEDULES)}")
+  warmup = min(round(config.warmup * steps), steps - 1)
+  rest = max(steps - warmup, 1)
+  after = {
+      "constant": lambda: optax.constant_schedule(config.lr),
+      "linear": lambda: optax.linear_schedule(config.lr, config.final_lr, rest),
+      "cosine": lambda: optax.cosine_decay_schedule(
+          config.lr, rest, alpha=config.final_lr / config.lr if config.lr else 0.0
+      ),
+  }[config.schedule]()
+  if not warmup:
+    return after
+  rise = optax.linear_schedule(config.lr / (warmup + 1), config.lr, warmup)
+  return optax.join_schedules([rise, after], [warmup])
+
+
+def decay_mask(params: Any) -> Any:
+  """True for the parameters that weight decay shrinks: everything but the norms' scales."""
+  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)
+
+
+def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+  """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019)."""
+  adamw = optax.adamw(
+      schedule(config, steps), config.beta1, config.beta2, config.eps,
+      weight_decay=config.weight_decay, mask=decay_mask,
+  )  # fmt: skip
+  if not config.clip:
+    return adamw
+  return optax.chain(optax.clip_by_global_norm(config.clip), adamw)
