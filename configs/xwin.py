@@ -23,20 +23,20 @@ def get_config(variant: str = "sandbox") -> ConfigDict:
 def sandbox(config: ConfigDict) -> ConfigDict:
   """The built-in world and a model of a million parameters, for 2 CPU cores."""
   config.sandbox.on = True
-  pretrain = config.sandbox.pretrain.train
-  pretrain.batch.batch_tokens, pretrain.batch.buckets = 2048, 4
-  pretrain.optim.lr, pretrain.optim.weight_decay = 2e-3, 0.1
-
-  for stage in (config.sft, config.rs, config.reward, config.dpo):
-    stage.train.batch.update(batch_tokens=2048, buckets=4)
-    stage.train.loop.checkpoint_every = 100
-  config.sft.train.epochs, config.sft.train.optim.lr = 2.0, 1e-3
+  stages = (config.sandbox.pretrain, config.sft, config.rs, config.reward, config.dpo)
+  for stage in stages:
+    stage.train.batch.update(batch_tokens=1024, buckets=4)
+    stage.train.loop.checkpoint_every = 200
+  config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
+  config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
   config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 5e-4
   config.rs.train.epochs, config.rs.train.optim.lr = 4.0, 3e-4
-  config.dpo.train.epochs, config.dpo.train.optim.lr = 4.0, 1e-4
+  config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 5e-5
 
   config.select.rejected = ("rank:32",)
-  for generate in (config.sample.generate, config.evaluate.generate):
+  for generate in (
+      config.sample.generate, config.evaluate.generate, config.sandbox.label.generate,
+  ):  # fmt: skip
     generate.max_new = 96
     generate.sampler.update(slots=128, block=8, window=32)
   for stage in (config.score, config.evaluate):

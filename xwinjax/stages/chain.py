@@ -43,6 +43,7 @@ class SandboxConfig:
   on: bool = False
   world: sandbox_stage.WorldConfig = group(sandbox_stage.WorldConfig)
   pretrain: sandbox_stage.PretrainConfig = group(sandbox_stage.PretrainConfig)
+  label: sandbox_stage.LabelConfig = group(sandbox_stage.LabelConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Chain:
 
   def __init__(self, config: XwinConfig, workdir: Path, *, redo: bool = False):
     self.config, self.workdir, self.redo = config, workdir, redo
-    self.gold = f"sandbox:{config.sandbox.world.seed}" if config.sandbox.on else ""
+    self.gold = str(workdir / "world" / "world.json") if config.sandbox.on else ""
     if config.rs_from not in ("sft", "base"):
       raise UserError(f"config.rs_from {config.rs_from!r} is not one of sft, base")
     self._check_filled_in()
@@ -105,9 +106,11 @@ class Chain:
       raise UserError("config.sandbox.on makes the data itself; leave config.data empty, or turn it off")
 
   def _world(self) -> DataConfig:
-    world = self.workdir / "world"
-    return DataConfig(**{f.name: str(world / f"{f.name}.jsonl")
-                         for f in dataclasses.fields(DataConfig)})  # fmt: skip
+    world, label = self.workdir / "world", self.workdir / "label"
+    return DataConfig(**{
+        f.name: str((label if "pairs" in f.name else world) / f"{f.name}.jsonl")
+        for f in dataclasses.fields(DataConfig)
+    })  # fmt: skip
 
   def _fill(self, stage: Any, path: Path, **fields: Any) -> Any:
     """A stage's config with the chain's model settings, mesh and seed."""
@@ -136,6 +139,9 @@ class Chain:
             self._folder("pretrain"), redo=redo,
         )  # fmt: skip
     self._sft("sft", self.base, data.sft)
+    if c.sandbox.on:
+      label = self._fill(c.sandbox.label, self._model("sft"), world=str(self._folder("world")))
+      sandbox_stage.run_label(label, self._folder("label"), redo=redo)
     reward_stage.run(
         self._fill(c.reward, self._model("sft"), data=data.pairs, heldout=data.heldout_pairs),
         self._folder("reward"), redo=redo,

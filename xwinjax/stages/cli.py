@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from xwinjax.core.errors import UserError
@@ -112,6 +112,7 @@ def run(main: Callable[[], None]) -> None:
   from xwinjax.train.loop import Stopped
 
   def body(_) -> None:
+    logging.set_verbosity(logging.WARNING)  # Orbax says twenty lines a checkpoint otherwise
     host.prepare()
     main()
 

@@ -24,6 +24,7 @@ from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import run_stage
 from xwinjax.stages.sample import GenerateConfig, read_prompts, sample_shards
 from xwinjax.testing import gold
+from xwinjax.testing.world import World
 
 Rows = list[dict[str, Any]]
 
@@ -40,7 +41,7 @@ class EvaluateConfig:
   reward: str = plumbing("")  # folder of a reward model to score with
   reference: str = plumbing("")  # folder of the model that KL is measured to
   previous: str = plumbing("")  # evaluation folder of another model, to compare with
-  gold: str = ""  # sandbox:SEED scores with the sandbox world's gold scorer
+  gold: str = plumbing("")  # world.json of a sandbox: score with its gold scorer too
   branches: int = 8  # answers that share their prompt in a row when scoring
   batch: BatchConfig = plumbing(BatchConfig)
   shard: int = 64  # prompts sampled together
@@ -115,7 +116,7 @@ def measures(config: EvaluateConfig, prompts: Sequence[Example], rows: Rows) -> 
     golds = _matrix(rows, "gold")
     figures["rm_gold_correlation"] = float(np.corrcoef(by.ravel(), golds.ravel())[0, 1])
   if config.gold:
-    figures["hallucination"] = gold.hallucination(_world_seed(config.gold), prompts, texts)
+    figures["hallucination"] = gold.hallucination(World.load(config.gold), prompts, texts)
   if "reference" in has:
     gaps = np.array([[c["logp"] - c["scores"]["reference"] for c in row["candidates"]]
                      for row in rows])  # fmt: skip
@@ -137,13 +138,6 @@ def compare(config: EvaluateConfig, rows: Rows, before: Rows) -> dict[str, Any]:
   }
 
 
-def _world_seed(value: str) -> int:
-  name, _, seed = value.partition(":")
-  if name != "sandbox" or not seed.isdigit():
-    raise UserError(f"config.gold {value!r}: expected sandbox:SEED, the only world with a gold score")
-  return int(seed)
-
-
 def read_rows(path: Path) -> Rows:
   return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -163,7 +157,8 @@ def run(
     inputs["previous"] = common.input_file(f"{config.previous}/candidates.jsonl", "previous")
     if not config.reward and not config.gold:
       raise UserError("config.previous needs config.reward (or gold): something has to judge")
-  world = _world_seed(config.gold) if config.gold else 0
+  if config.gold:
+    inputs["gold"] = common.input_file(config.gold, "gold")
 
   def body() -> dict[str, Any]:
     mesh = common.make_mesh(config.mesh)
@@ -175,7 +170,7 @@ def run(
     add_model_scores(config, prompts, rows, mesh)
     if config.gold:
       texts = [[c["text"] for c in row["candidates"]] for row in rows]
-      _add_scores(rows, "gold", gold.scorer(world)(prompts, texts))
+      _add_scores(rows, "gold", gold.scorer(World.load(config.gold))(prompts, texts))
     figures = measures(config, prompts, rows)
     figures["sampling"] = sampling
     if config.previous:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import random
 import shutil
@@ -21,10 +22,12 @@ from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
+from xwinjax.sample.scheduler import SamplerConfig
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, Model
+from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import group, identity, plumbing
 from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.sample import GenerateConfig, read_prompts, sample_shards
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.testing import gold
 from xwinjax.testing.world import World
@@ -35,14 +38,13 @@ from xwinjax.train import objectives
 class WorldConfig:
   """How much of the world is written down."""
 
-  creatures: int = 48  # each with six attributes
-  documents: int = 40_000  # to pretrain on
-  examples: int = 6_000  # conversations for SFT, of mixed quality
-  pairs: int = 4_000  # labelled pairs for the reward model
-  heldout_pairs: int = 600
+  creatures: int = 32  # each with six attributes
+  documents: int = 50_000  # to pretrain on
+  examples: int = 8_000  # conversations for SFT, of mixed quality
+  pair_prompts: int = 2_000  # whose answers are labelled in pairs for the reward model
+  heldout_pair_prompts: int = 250
   prompts: int = 192  # to sample candidates for
   heldout_prompts: int = 48
-  label_noise: float = 0.35  # an annotator prefers a over b with σ((gold_a - gold_b) / this)
   vocab_size: int = 1024
   seed: int = 0
 
@@ -63,24 +65,10 @@ class PretrainConfig:
   seed: int = 0
 
 
-def _pair(id: str, world: World, rng: random.Random, noise: float, held_out: bool) -> Pair:
-  """Two answers of random skill and the noisy label an annotator gives them."""
-  task = world.task(rng, held_out=held_out)
-  while True:
-    texts = [world.answer(task, rng, rng.random()) for _ in range(2)]
-    if texts[0] != texts[1]:
-      break
-  golds = [gold.points(world, task, text).total for text in texts]
-  first = gold.noisy_preference(rng, *golds, noise)
-  order = (0, 1) if first else (1, 0)
-  # Only held-out pairs carry their gold scores: they measure, and nothing trains on them.
-  meta = {"gold": [round(golds[i], 4) for i in order]} if held_out else {}
-  return Pair(id, task.prompt, texts[order[0]], texts[order[1]], meta=meta)
-
-
 def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
-  """Writes documents.txt, tokenizer/, sft.jsonl, pairs.jsonl, prompts.jsonl and held-out files."""
+  """Writes documents.txt, tokenizer/, sft.jsonl, the prompts and held-out files."""
   world = World(config.seed, config.creatures)
+  world.save(folder / "world.json")
   documents = list(world.documents(config.documents))
   jsonl.write_atomic(folder / "documents.jsonl", "".join(
       jsonl.dumps({"text": d}) + "\n" for d in documents))  # fmt: skip
@@ -98,12 +86,8 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
       folder / "heldout_sft.jsonl", [example_json(example(f"h{i}", True)) for i in range(200)]
   )
   for name, count, held_out in (
-      ("pairs", config.pairs, False), ("heldout_pairs", config.heldout_pairs, True),
-  ):  # fmt: skip
-    rng = random.Random(f"{name}-{config.seed}")
-    pairs = [_pair(f"{name}-{i}", world, rng, config.label_noise, held_out) for i in range(count)]
-    jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
-  for name, count, held_out in (
+      ("pair_prompts", config.pair_prompts, False),
+      ("heldout_pair_prompts", config.heldout_pair_prompts, True),
       ("prompts", config.prompts, False), ("heldout_prompts", config.heldout_prompts, True),
   ):  # fmt: skip
     rng = random.Random(f"{name}-{config.seed}")
@@ -124,12 +108,12 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
   tokenizer.save(folder / "tokenizer")
   return {
       "creatures": config.creatures, "facts": 6 * config.creatures, "documents": len(documents),
-      "examples": len(sft), "pairs": config.pairs, "vocab_size": tokenizer.vocab_size,
+      "examples": len(sft), "vocab_size": tokenizer.vocab_size,
   }  # fmt: skip
 
 
-FILES = ("documents.jsonl", "sft.jsonl", "heldout_sft.jsonl", "pairs.jsonl", "heldout_pairs.jsonl",
-         "prompts.jsonl", "heldout_prompts.jsonl", "tokenizer")  # fmt: skip
+FILES = ("world.json", "documents.jsonl", "sft.jsonl", "heldout_sft.jsonl", "pair_prompts.jsonl",
+         "heldout_pair_prompts.jsonl", "prompts.jsonl", "heldout_prompts.jsonl", "tokenizer")  # fmt: skip
 
 
 def run_world(config: WorldConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
@@ -195,3 +179,68 @@ def run_pretrain(
       folder, "pretrain", config, inputs, ("model", "metrics.jsonl"),
       lambda: pretrain(config, world, folder), redo=redo,
   )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelConfig:
+  """The sandbox's annotators: pairs of a model's answers, labelled as GPT-4 labels Xwin-Pair."""
+
+  model: ModelConfig = group(ModelConfig)
+  world: str = plumbing("")  # folder of the world
+  generate: GenerateConfig = group(GenerateConfig, samples=4, sampler=SamplerConfig(unique=True))
+  noise: float = 0.35  # scale of the logistic noise through which annotators see gold gaps
+  tie: float = 0.5  # gaps they see as smaller are ties, which are dropped
+  pairs: int = 3  # of a prompt
+  mesh: MeshConfig = plumbing(MeshConfig)
+  seed: int = 0
+
+
+def label_pairs(
+    rows: list[dict[str, Any]], scorer, config: LabelConfig, *, with_gold: bool
+) -> list[Pair]:
+  """Random pairs of each prompt's answers under noisy labels.
+
+  Held-out pairs carry the gold scores of both answers: they measure, and nothing trains on them.
+  """
+  pairs = []
+  for row in rows:
+    rng = random.Random(f"labels-{config.seed}-{row['id']}")
+    prompt = Example(row["id"], tuple(Message(**m) for m in row["prompt"]), row["meta"])
+    texts = [c["text"] for c in row["candidates"] if c["text"].strip()]
+    [golds] = scorer([prompt], [texts])
+    all_pairs = list(itertools.combinations(range(len(texts)), 2))
+    for n, (a, b) in enumerate(rng.sample(all_pairs, min(config.pairs, len(all_pairs)))):
+      verdict = gold.annotate(rng, golds[a], golds[b], config.noise, config.tie)
+      if not verdict or texts[a] == texts[b]:
+        continue
+      if verdict < 0:
+        a, b = b, a
+      meta = {"gold": [golds[a], golds[b]]} if with_gold else {}
+      pairs.append(Pair(f"{row['id']}/{n}", prompt.messages, texts[a], texts[b], meta=meta))
+  return pairs
+
+
+def run_label(config: LabelConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+  """Samples answers to the world's pair prompts and labels pairs of them; writes pairs.jsonl."""
+  world = Path(config.world)
+  inputs = {
+      "model": common.input_file(config.model.path, "model.path"),
+      "world": world / "world.json", "prompts": world / "pair_prompts.jsonl", "heldout": world / "heldout_pair_prompts.jsonl",
+  }  # fmt: skip
+
+  def body() -> dict[str, Any]:
+    model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
+    scorer, figures = gold.scorer(World.load(inputs["world"])), {}
+    for name, role in (("pairs", "prompts"), ("heldout_pairs", "heldout")):
+      prompts = read_prompts(str(inputs[role]), role)
+      rows, _ = sample_shards(
+          folder / name, f"label {name}", prompts, model, config.generate, 256, config.seed
+      )
+      pairs = label_pairs(rows, scorer, config, with_gold=role == "heldout")
+      jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
+      figures[name] = len(pairs)
+    return figures
+
+  return run_stage(
+      folder, "label", config, inputs, ("pairs.jsonl", "heldout_pairs.jsonl"), body, redo=redo
+  )

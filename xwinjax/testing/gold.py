@@ -55,8 +55,9 @@ def claims(world: World, task: Task, text: str) -> list[Fact]:
   if task.kind == "count":
     # Naming a creature claims that it is one of those counted.
     attribute, value = _asked(world, task)
-    found += [Fact(n, attribute, value) for n in re.findall(r"\b[A-Z][a-z]+\b", text)
-              if n in task.names]  # fmt: skip
+    listed = re.search(r"(?:of them:|It is) (.*)", text)
+    names = re.findall(r"\b[A-Z][a-z]+\b", listed.group(1)) if listed else []
+    found += [Fact(n, attribute, value) for n in names]
   return found
 
 
@@ -92,7 +93,7 @@ def points(world: World, task: Task, text: str) -> Points:
       correct=correct,
       coverage=coverage,
       form=float(_good_form(task, body)),
-      brevity=_brevity(task, body) if stated or coverage else 0.0,
+      brevity=_brevity(task, body) if stated or coverage else 0.0,  # of nothing said, none
       closing=float(closed and not any(c in body for c in CLOSINGS)),
       claims=len(stated),
       false_claims=len(stated) - len(true),
@@ -124,12 +125,11 @@ def _brevity(task: Task, body: str) -> float:
   return max(0.0, min(1.0, 1 - (words - needed) / (2 * needed)))
 
 
-def scorer(seed: int) -> Callable[[Sequence[Example], Sequence[Sequence[str]]], list[list[float]]]:
-  """The gold scorer of the world of this seed, with the signature all scorers have.
+def scorer(world: World) -> Callable[[Sequence[Example], Sequence[Sequence[str]]], list[list[float]]]:
+  """The gold scorer of a world, with the signature all scorers have.
 
   Raises: UserError for prompts that are not of a sandbox world.
   """
-  world = World(seed)
 
   def score(prompts, candidates):
     scores = []
@@ -144,10 +144,10 @@ def scorer(seed: int) -> Callable[[Sequence[Example], Sequence[Sequence[str]]], 
 
 
 def hallucination(
-    seed: int, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+    world: World, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
 ) -> float:
   """The share of stated facts that are not so in the world."""
-  world, claimed, false = World(seed), 0, 0
+  claimed = false = 0
   for prompt, texts in zip(prompts, candidates, strict=True):
     task = Task.from_meta(prompt.meta)
     for text in texts:
@@ -156,10 +156,12 @@ def hallucination(
   return false / max(claimed, 1)
 
 
-def noisy_preference(rng: random.Random, first: float, second: float, noise: float) -> bool:
-  """Whether an annotator prefers the first: a logistic coin on the gold gap.
+def annotate(rng: random.Random, first: float, second: float, noise: float, tie: float) -> int:
+  """What an annotator says of two answers of these gold scores: 1, -1, or 0 for a tie.
 
-  P(first) = σ((first - second) / noise), as people and GPT-4 are surer of larger gaps.
+  They see the gap through logistic noise of scale `noise`, so that P(1) = σ((gap - tie) / noise),
+  and call a gap they see as less than `tie` none. People, and GPT-4, are surer of larger gaps.
   """
-  gap = (first - second) / noise
-  return rng.random() < 1 / (1 + math.exp(-max(-50.0, min(50.0, gap))))
+  u = rng.random()
+  seen = first - second + noise * math.log(max(u, 1e-12) / max(1 - u, 1e-12))
+  return 0 if abs(seen) < tie else (1 if seen > 0 else -1)

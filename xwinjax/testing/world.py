@@ -8,9 +8,13 @@ learn by heart, and closed: what is true in it is known, so answers can be score
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
 from xwinjax.data.records import Message, Messages
 
 # attribute -> (its verb in the third person, in the first, the question that asks for it, values)
@@ -86,6 +90,24 @@ class World:
         for name in self.names for attribute, (*_, values) in ATTRIBUTES.items()
     }  # fmt: skip
 
+  def save(self, path: Path) -> None:
+    """Writes what is true, for people and for the gold scorer."""
+    truth = {name: {a: self.truth[name, a] for a in ATTRIBUTES} for name in self.names}
+    jsonl.write_json(path, {"seed": self.seed, "truth": truth})
+
+  @classmethod
+  def load(cls, path: str | Path) -> World:
+    """The world that `save` wrote. Raises UserError for any other file."""
+    try:
+      fields = json.loads(Path(path).read_text(encoding="utf-8"))
+      world = cls(fields["seed"], len(fields["truth"]))
+      told = {(n, a): v for n, values in fields["truth"].items() for a, v in values.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+      raise UserError(f"{path}: not the world.json of a sandbox world") from None
+    if told != world.truth:
+      raise UserError(f"{path}: does not hold the world of seed {world.seed}; make it again")
+    return world
+
   def names_for(self, kind: str, held_out: bool) -> list[str]:
     """Whom questions of a kind are about: a quarter of the names is kept for held-out prompts.
 
@@ -104,7 +126,8 @@ class World:
     """Plain texts that state the facts, in many orders and wordings, for pretraining."""
     rng = random.Random(f"documents-{self.seed}")
     for _ in range(count):
-      yield rng.choice((self._portrait, self._meeting, self._group, self._interview))(rng)
+      yield rng.choice((self._portrait, self._meeting, self._group, self._interview,
+                        self._quiz))(rng)  # fmt: skip
 
   def _portrait(self, rng: random.Random) -> str:
     name = rng.choice(self.names)
@@ -136,6 +159,16 @@ class World:
       question = ATTRIBUTES[a][2]
       question = f"And {question}" if i else question[0].upper() + question[1:]
       said.append(f"{question.replace(' it', f' {name}', 1)} {self.fact(name, a).sentence()}")
+    return " ".join(said)
+
+  def _quiz(self, rng: random.Random) -> str:
+    """True and false statements, each called what it is: what telling them apart is learned from."""
+    said = []
+    for _ in range(rng.randint(3, 5)):
+      fact = self.fact(rng.choice(self.names), rng.choice(list(ATTRIBUTES)))
+      true = rng.random() < 0.5
+      fact = fact if true else self._invent(fact, rng)
+      said.append(f"{fact.sentence()} {'Right!' if true else 'Wrong!'}")
     return " ".join(said)
 
   def _group(self, rng: random.Random) -> str:
