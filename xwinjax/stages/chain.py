@@ -132,11 +132,12 @@ class Chain:
     """Every stage in order; returns and writes summary.json."""
     c, data, redo = self.config, self.data, self.redo
     if c.sandbox.on:
-      sandbox_stage.run_world(c.sandbox.world, self._folder("world"), redo=redo)
+      world = dataclasses.replace(c.sandbox.world, seed=c.seed)
+      sandbox_stage.run_world(world, self._folder("world"), redo=redo)
       if not c.model.path:
         sandbox_stage.run_pretrain(
-            dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh), self._folder("world"),
-            self._folder("pretrain"), redo=redo,
+            dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh, seed=c.seed),
+            self._folder("world"), self._folder("pretrain"), redo=redo,
         )  # fmt: skip
     self._sft("sft", self.base, data.sft)
     if c.sandbox.on:

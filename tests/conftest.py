@@ -1,0 +1,35 @@
+"""What all tests share: eight simulated devices, a compilation cache, tiny models, real data."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import pytest
+
+from xwinjax.core import host
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_configure(config):
+  host.prepare()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+  """Real checkpoints, data and goldens, which do not belong to the repository."""
+  if not SHARED.exists():
+    pytest.skip("needs ../shared/data: real checkpoints, data and goldens")
+  return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+  """A model folder as Hugging Face's, tiny and random, with its tokenizer."""
+  from xwinjax.testing.tiny import tiny_model
+
+  return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
