@@ -1,9 +1,9 @@
 """The whole Xwin chain: SFT, reward model, scored candidates, rejection sampling, DPO, report."""
 
-from xwinjax.stages import chain, cli
-from xwinjax.stages.config import describe
-import os
+
 from absl import flags
+
+from xwinjax.stages import chain, cli
 
 _config = cli.define_config("configs/xwin.py:sandbox", chain.XwinConfig)
 _REDO = flags.DEFINE_bool("redo", False, "")

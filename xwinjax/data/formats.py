@@ -28,7 +28,14 @@ from typing import Any, TypeVar
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.records import (
-    ROLES, Candidate, CandidateSet, Counts, Example, Message, Messages, Pair,
+  ROLES,
+  Candidate,
+  CandidateSet,
+  Counts,
+  Example,
+  Message,
+  Messages,
+  Pair,
 )  # fmt: skip
 
 Row = dict[str, Any]

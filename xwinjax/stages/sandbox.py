@@ -16,7 +16,13 @@ import jax
 from xwinjax.core import host
 from xwinjax.data import items, jsonl
 from xwinjax.data.records import (
-    Counts, Example, Message, Pair, example_json, messages_json, pair_json,
+  Counts,
+  Example,
+  Message,
+  Pair,
+  example_json,
+  messages_json,
+  pair_json,
 )  # fmt: skip
 from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer

@@ -13,7 +13,14 @@ import numpy as np
 from xwinjax.core import errors
 from xwinjax.data import formats, jsonl
 from xwinjax.data.records import (
-    Candidate, CandidateSet, Counts, Example, Message, Pair, example_json, pair_json,
+  Candidate,
+  CandidateSet,
+  Counts,
+  Example,
+  Message,
+  Pair,
+  example_json,
+  pair_json,
 )  # fmt: skip
 from xwinjax.stages import common
 from xwinjax.stages.config import plumbing

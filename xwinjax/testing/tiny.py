@@ -19,7 +19,7 @@ from xwinjax.testing.world import World
 def tiny_config(**changes) -> LlamaConfig:
   """Two layers of width 16, grouped queries, float32; `changes` replace fields."""
   sizes = dict(
-      vocab_size=384, dim=16, layers=2, heads=4, kv_heads=2, head_dim=4, ffn=32, max_length=128,
+      vocab_size=384, dim=16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=4, ffn_dim=32, max_length=128,
       tied=True,
   )  # fmt: skip
   return LlamaConfig(**(sizes | changes))
