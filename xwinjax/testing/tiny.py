@@ -18,11 +18,11 @@ from xwinjax.testing.world import World
 
 def tiny_config(**changes) -> LlamaConfig:
   """Two layers of width 16, grouped queries, float32; `changes` replace fields."""
-  sizes = dict(
-      vocab_size=384, dim=16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=4, ffn_dim=32, max_length=128,
+  sizes = LlamaConfig(
+      384, 16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=4, ffn_dim=32, max_length=128,
       tied=True,
   )  # fmt: skip
-  return LlamaConfig(**(sizes | changes))
+  return sizes.replace(**changes)
 
 
 def tiny_params(config: LlamaConfig | None = None, seed: int = 0) -> Params:
