@@ -54,7 +54,7 @@ def _number(fields: dict, path: Path, name: str, default: Any = None, kind: type
 
 
 def _rope(fields: dict, path: Path) -> tuple[float, RopeScaling | None]:
-  """theta and scaling, from either spelling (`rope_theta` + `rope_scaling`, or `rope_parameters`)."""
+  """theta and scaling, from `rope_theta` + `rope_scaling` or from `rope_parameters`."""
   rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
   if not isinstance(rope, dict):
     raise UserError(f"{path}: rope_scaling is {rope!r}; expected an object or null")
@@ -72,15 +72,22 @@ def _rope(fields: dict, path: Path) -> tuple[float, RopeScaling | None]:
   )
 
 
+def read_fields(folder: str | Path) -> dict[str, Any]:
+  """The fields of config.json. Raises UserError for a file that holds no object."""
+  path = Path(folder) / "config.json"
+  fields = read_json(path)
+  if not isinstance(fields, dict):
+    raise UserError(f"{path}: expected a JSON object")
+  return fields
+
+
 def read_config(folder: str | Path) -> LlamaConfig:
   """The sizes of the Llama in `folder`.
 
   Raises: UserError for another architecture, an unsupported feature or a malformed field.
   """
   path = Path(folder) / "config.json"
-  fields = read_json(path)
-  if not isinstance(fields, dict):
-    raise UserError(f"{path}: expected a JSON object")
+  fields = read_fields(folder)
   if fields.get("model_type") != "llama":
     raise UserError(
         f"{path}: model_type is {fields.get('model_type')!r}; only 'llama' can be read"

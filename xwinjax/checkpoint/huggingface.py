@@ -43,6 +43,7 @@ _LAYER_NAMES = {
     ("mlp_norm", "scale"): "post_attention_layernorm",
 }
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+_NAMES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
 def _shapes(config: LlamaConfig, reward_head: bool) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -110,7 +111,8 @@ class _Weights:
     if single.exists():
       names = [single.name]
     elif index.exists():
-      weight_map = hf_config.read_json(index).get("weight_map")
+      content = hf_config.read_json(index)
+      weight_map = content.get("weight_map") if isinstance(content, dict) else None
       if not isinstance(weight_map, dict):
         raise UserError(f"{index}: no weight_map")
       names = sorted({str(name) for name in weight_map.values()})
@@ -131,7 +133,7 @@ class _Weights:
     path = self.folder / name
     try:
       self.files[name] = f = safe_open(path, framework="np")
-      return [(k, tuple(f.get_slice(k).get_shape()), f.get_slice(k).get_dtype()) for k in f.keys()]
+      return [(k, tuple(f.get_slice(k).get_shape()), f.get_slice(k).get_dtype()) for k in f.keys()]  # noqa: SIM118
     except FileNotFoundError:
       raise UserError(f"{path}: no such file, though the index names it") from None
     except (SafetensorError, OSError) as e:
@@ -170,8 +172,10 @@ def _check_names(weights: _Weights, shapes: dict, config: LlamaConfig) -> None:
 
 def is_reward_model(folder: str | Path) -> bool:
   """Whether the folder's config.json names a sequence classifier (a reward head)."""
-  fields = hf_config.read_json(Path(folder) / "config.json")
-  return "LlamaForSequenceClassification" in (fields.get("architectures") or [])
+  architectures = hf_config.read_fields(folder).get("architectures")
+  return "LlamaForSequenceClassification" in (
+      architectures if isinstance(architectures, list) else []
+  )
 
 
 def load(
@@ -236,9 +240,10 @@ def save(
     max_shard_bytes: a larger model becomes several files and an index.
   """
   folder = Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
   reward_head = "reward" in params
-  on_disk = np.dtype({"float32": np.float32, "float16": np.float16}.get(dtype, ml_dtypes.bfloat16))
+  if dtype not in _NAMES:
+    raise UserError(f"dtype {dtype!r} is not one of {', '.join(_NAMES)}")
+  on_disk = np.dtype(_NAMES[dtype])
   tensors: dict[str, np.ndarray] = {}
   for path in _shapes(config, reward_head):
     ours: Any = params
@@ -249,6 +254,9 @@ def save(
         tensors[_their_name(path, i)] = _to_theirs(path, np.asarray(ours[i])).astype(on_disk)
     else:
       tensors[_their_name(path)] = _to_theirs(path, np.asarray(ours)).astype(on_disk)
+  folder.mkdir(parents=True, exist_ok=True)
+  for stale in (*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"):
+    stale.unlink(missing_ok=True)
   _write_shards(folder, tensors, max_shard_bytes)
 
   eos: Any = eos_ids[0] if len(eos_ids) == 1 else list(eos_ids)

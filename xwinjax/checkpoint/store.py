@@ -39,7 +39,8 @@ class Store:
       identity: what makes a run this run (config, data, model); JSON. Resuming another is refused.
       keep: how many of the newest steps stay.
     """
-    self.folder, self.identity, self.keep = Path(folder).absolute(), identity, keep
+    self.folder, self.keep = Path(folder).absolute(), keep
+    self.identity = json.loads(json.dumps(identity))  # as the manifest will hold it
     self._checkpointer = ocp.StandardCheckpointer()
     self._pending: tuple[int, dict] | None = None
     self.folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ class Store:
     if not steps:
       return None
     step = steps[-1] if step is None else step
-    manifest = json.loads(self._manifest_path(step).read_text(encoding="utf-8"))
+    manifest = self._read_manifest(step)
     self._check_identity(manifest["identity"])
     older = [s for s in steps if s < step]
     self._check_files(step, manifest["files"], older)
@@ -120,6 +121,18 @@ class Store:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
     )
     return step, self._checkpointer.restore(self._step_path(step), target)
+
+  def _read_manifest(self, step: int) -> dict[str, dict]:
+    path = self._manifest_path(step)
+    try:
+      manifest = json.loads(path.read_text(encoding="utf-8"))
+      if all(isinstance(manifest[k], dict) for k in ("identity", "leaves", "files")):
+        return manifest
+    except FileNotFoundError:
+      raise UserError(f"{path}: no such checkpoint; there are {self.steps()}") from None
+    except (ValueError, KeyError, TypeError):
+      pass
+    raise UserError(f"{path}: damaged; delete it to continue from the step before")
 
   def _check_identity(self, found: dict[str, Any]) -> None:
     if found == self.identity:

@@ -27,6 +27,12 @@ class BatchConfig:
   packing: int = 0  # pack several items a row of this many tokens, isolated by segments; 0: don't
   microbatches: int = 1  # a step's rows are processed in this many parts
 
+  def __post_init__(self):
+    for name, least in (("batch_size", 1), ("buckets", 1), ("multiple", 1), ("microbatches", 1),
+                        ("batch_tokens", 0), ("packing", 0)):  # fmt: skip
+      if getattr(self, name) < least:
+        raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+
 
 @dataclasses.dataclass(frozen=True)
 class PlannedBatch:
@@ -148,6 +154,8 @@ def make_plan(
   """
   if not len(items):
     raise UserError(f"nothing to train on: {_say(items)}")
+  if epochs <= 0:
+    raise UserError(f"epochs is {epochs}; expected more than 0")
   groups = shards * config.microbatches
   longest = int(items.lengths.max())
   if config.packing:

@@ -20,6 +20,7 @@ Malformed rows end in one line naming file and line. Rows that are well formed b
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,15 @@ def _list(row: Row, key: str) -> list:
   if not isinstance(value, list):
     raise ValueError(f"field {key!r}: found {type(value).__name__}, expected a list")
   return value
+
+
+def _number(row: Row, key: str, default: float = 0.0) -> float:
+  value = row.get(key)
+  if value is None:
+    return default
+  if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+    raise ValueError(f"field {key!r}: found {value!r:.40}, expected a number")
+  return float(value)
 
 
 def _messages(value: Any, key: str) -> Messages:
@@ -145,7 +155,9 @@ def _prompt_completion(row: Row) -> Messages:
 def _hh_transcript(text: str, key: str) -> Messages:
   pieces = _HH_TURN.split(text)
   if len(pieces) < 5 or pieces[0].strip():
-    raise ValueError(f"field {key!r}: not a transcript of '\\n\\nHuman:' and '\\n\\nAssistant:' turns")
+    raise ValueError(
+        f"field {key!r}: expected a transcript of '\\n\\nHuman:' and '\\n\\nAssistant:' turns"
+    )
   roles = {"Human": "user", "Assistant": "assistant"}
   turns = zip(pieces[1::2], pieces[2::2], strict=True)
   return tuple(Message(roles[who], said.strip()) for who, said in turns)
@@ -244,7 +256,7 @@ def _read(
     except Drop as reason:
       counts[f"dropped: {reason}"] += 1
       continue
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as e:
       raise UserError(f"{path}:{line}: {e}") from None
     counts["kept"] += 1
     yield record
@@ -294,10 +306,9 @@ def read_prompts(
     if name in ("hh", "alpaca_pairs"):
       messages = _parse_pair(name, row, counts).prompt
     else:
-      messages = _conversation(name, row)
-      if messages and messages[-1].role == "assistant":
+      messages = _tidy(_conversation(name, row), counts)
+      if messages[-1].role == "assistant":
         messages = messages[:-1]
-      messages = _tidy(messages, counts)
     if messages[-1].role != "user" or not messages[-1].content.strip():
       raise Drop("no question")
     return Example(_row_id(row, path, line), messages, _meta(row))
@@ -331,10 +342,8 @@ def _parse_pair(name: str, row: Row, counts: Counts) -> Pair:
     texts = tuple(_answer(row[k], k) for k in ("chosen", "rejected"))
   else:
     raise ValueError(f"format {name!r} does not hold pairs; expected hh, pairs or alpaca_pairs")
-  margin = row.get("margin") or 0.0
-  if not isinstance(margin, (int, float)):
-    raise ValueError(f"field 'margin': found {type(margin).__name__}, expected a number")
-  return Pair("", _tidy(prompt, counts), *texts, margin=float(margin), meta=_meta(row))
+  margin = _number(row, "margin")
+  return Pair("", _tidy(prompt, counts), *texts, margin=margin, meta=_meta(row))
 
 
 def read_pairs(
@@ -368,16 +377,12 @@ def read_candidates(path: str | Path, counts: Counts | None = None) -> Iterator[
       if not isinstance(c, dict):
         raise ValueError(f"candidates[{i}]: found {type(c).__name__}, expected an object")
       scores = c.get("scores", {})
-      if not isinstance(scores, dict) or not all(
-          isinstance(v, (int, float)) for v in scores.values()
-      ):
+      if not isinstance(scores, dict):
         raise ValueError(f"candidates[{i}]: field 'scores': expected numbers by name")
-      candidates.append(
-          Candidate(
-              _text(c, "text"), float(c.get("logp", 0.0)), int(c.get("tokens", 0)),
-              str(c.get("finish", "stop")), {k: float(v) for k, v in scores.items()},
-          )  # fmt: skip
-      )
+      scores = {k: _number(scores, k) for k in scores}
+      made = Candidate(_text(c, "text"), _number(c, "logp"), int(_number(c, "tokens")),
+                       str(c.get("finish", "stop")), scores)  # fmt: skip
+      candidates.append(made)
     prompt = _messages(row.get("prompt"), "prompt")
     return CandidateSet(_row_id(row, path, line), prompt, tuple(candidates), _meta(row))
 

@@ -123,6 +123,8 @@ def tokenize_examples(
   """
   if too_long not in ("turns", "cut", "drop"):
     raise UserError(f"too_long {too_long!r} is not one of turns, cut, drop")
+  if loss_on not in ("all", "last"):
+    raise UserError(f"loss_on {loss_on!r} is not one of all, last")
   counts, builder = Counts(), Builder()
   for example in examples:
     messages = example.messages
@@ -214,8 +216,9 @@ def tokenize_answers(
   """Prompts with many answers each, `branches` of them a row; for scoring, never for training.
 
   An answer is a text, or the ids that were sampled (end token included), which need not be the
-  ones its text would be encoded to. Each item's fields `record` and `first` say whose answers it holds: those of prompt `record`
-  from number `first` on. An answer that does not fit is cut at `max_length` and counted.
+  ones its text would be encoded to. Each item's fields `record` and `first` say whose answers it
+  holds: those of prompt `record` from number `first` on. An answer that does not fit is cut at
+  `max_length` and counted.
   """
   if not 0 < branches < BRANCHES:
     raise ValueError(f"branches {branches} must lie between 1 and {BRANCHES - 1}")

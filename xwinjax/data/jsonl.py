@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,13 +30,35 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   return row
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constants, object_pairs_hook=_no_duplicates)
+def _finite(digits: str) -> float:
+  number = float(digits)
+  if math.isinf(number):
+    raise ValueError(f"number {digits} is too large")
+  return number
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_no_constants, parse_float=_finite, object_pairs_hook=_no_duplicates
+)
+_SPACE = re.compile(r"[ \t\r\n]*")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _check_surrogates(value: Any) -> None:
+  """Half a surrogate pair is legal in an escape, but it can be neither encoded nor saved."""
+  try:
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+  except UnicodeEncodeError:
+    raise ValueError("half a surrogate pair (\\ud800 to \\udfff) is no character") from None
 
 
 def decode(text: str, where: str) -> Any:
   """One JSON value; `where` (file:line) opens the error's line."""
   try:
-    return _DECODER.decode(text)
+    value = _DECODER.decode(text)
+    if _SURROGATE.search(text):
+      _check_surrogates(value)
+    return value
   except RecursionError:
     raise UserError(f"{where}: nested too deeply to be a record") from None
   except json.JSONDecodeError as e:
@@ -84,20 +108,33 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
 
 def _array_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
   """The elements of a JSON array with the line each starts on."""
-  at, line, counted = text.index("[") + 1, 1, 0
-  while True:
-    while at < len(text) and text[at] in " \t\r\n,":
-      at += 1
+  at, line, counted, first = text.index("[") + 1, 1, 0, True
+  suspect = _SURROGATE.search(text)
+
+  def skip_space() -> None:
+    nonlocal at, line, counted
+    at = _SPACE.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess]
     line += text.count("\n", counted, at)
     counted = at
+
+  while True:
+    skip_space()
     if at >= len(text):
       raise UserError(f"{path}:{line}: the list is not closed; is the file cut short?")
     if text[at] == "]":
       if text[at + 1 :].strip():
         raise UserError(f"{path}:{line}: text after the end of the list")
       return
+    if not first:
+      if text[at] != ",":
+        raise UserError(f"{path}:{line}: not valid JSON: found {text[at]!r}, expected a comma or ]")
+      at += 1
+      skip_space()
+    first = False
     try:
       row, at = _DECODER.raw_decode(text, at)
+      if suspect:
+        _check_surrogates(row)
     except RecursionError:
       raise UserError(f"{path}:{line}: nested too deeply to be a record") from None
     except json.JSONDecodeError as e:
@@ -114,7 +151,8 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
   JSONL is read line by line in bounded memory; a .json list is parsed element by element.
 
   Raises: UserError naming file and line for anything that is not a JSON object: bytes that are
-    not UTF-8, NUL, NaN or Infinity, duplicate keys, a line of more than 64 MiB, a damaged gzip.
+    not UTF-8, NUL, NaN or Infinity, half a surrogate pair, duplicate keys, a line of more than
+    64 MiB, a damaged gzip.
   """
   path = Path(path)
   if path.suffix == ".parquet":

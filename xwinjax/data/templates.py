@@ -12,6 +12,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data.records import Message, Messages
@@ -120,18 +121,38 @@ def get_template(name: str) -> Template:
         f"template {name!r} is not one of {', '.join(TEMPLATES)}, nor the path of a .json file"
     )
   try:
-    fields = json.loads(Path(name).read_text(encoding="utf-8"))
-    parts = {f.name for f in dataclasses.fields(Template) if f.type == "tuple[Part, ...]"}
-    values = {k: _parts(v) if k in parts else v for k, v in fields.items()}
-    template = Template(**{"name": Path(name).stem, **values})
-    template.stop()
-    return template
-  except FileNotFoundError:
-    raise UserError(f"{name}: no such template file") from None
-  except StopIteration:
-    raise UserError(f"{name}: 'end' needs a special token, or answers never stop") from None
-  except (ValueError, TypeError, AttributeError, KeyError) as e:
+    return _from_json(json.loads(Path(name).read_text(encoding="utf-8")), Path(name).stem)
+  except OSError as e:
+    raise UserError(f"{name}: no such template file ({e.strerror})") from None
+  except ValueError as e:
     raise UserError(f"{name}: not a template: {e}") from None
+
+
+def _from_json(fields: Any, name: str) -> Template:
+  """A template from the values of its file. Raises ValueError for what would lose text."""
+  if not isinstance(fields, dict):
+    raise ValueError(f"found {type(fields).__name__}, expected an object")
+  kinds = {f.name: f.type for f in dataclasses.fields(Template)}
+  values: dict[str, Any] = {"name": name}
+  for field, value in fields.items():
+    if field not in kinds:
+      raise ValueError(f"unknown field {field!r}; there are {', '.join(kinds)}")
+    if kinds[field] == "tuple[Part, ...]":
+      values[field] = _parts(field, value)
+    elif type(value).__name__ != kinds[field]:
+      raise ValueError(f"{field!r} is {value!r}; expected {kinds[field]}")
+    else:
+      values[field] = value
+  for field in ("user", "assistant", "end"):
+    if field not in values:
+      raise ValueError(f"field {field!r} is missing")
+  for field in ("user", "system"):
+    holds = "".join(p for p in values.get(field, ()) if isinstance(p, str)).count("{}")
+    if holds != 1 and (field == "user" or values.get(field)):
+      raise ValueError(f"{field!r} holds {{}} {holds} times; expected once, where the text goes")
+  if not any(isinstance(p, Special) for p in values["end"]):
+    raise ValueError("'end' needs a special token, or answers never stop")
+  return Template(**values)
 
 
 def template_json(template: Template) -> dict:
@@ -143,8 +164,14 @@ def template_json(template: Template) -> dict:
   }
 
 
-def _parts(value) -> tuple[Part, ...]:
-  return tuple(part if isinstance(part, str) else Special(part["special"]) for part in value)
+def _parts(field: str, value: Any) -> tuple[Part, ...]:
+  parts: list[Part] = []
+  for part in value if isinstance(value, list) else [value]:
+    special = part.get("special") if isinstance(part, dict) and len(part) == 1 else None
+    if not isinstance(value, list) or not isinstance(part if special is None else special, str):
+      raise ValueError(f'{field!r} is {value!r}; expected a list of texts and {{"special": name}}')
+    parts.append(part if isinstance(part, str) else Special(str(special)))
+  return tuple(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +220,8 @@ class Renderer:
     system = self.system
     if messages and messages[0].role == "system":
       system, messages = messages[0].content, messages[1:]
+    if system and not t.system:
+      raise UserError(f"template {t.name!r} has no 'system' part, so a system turn would be lost")
     opening = _fill(t.system, system) if system else []
     if not t.system_in_user:
       parts += [(p, False) for p in opening]

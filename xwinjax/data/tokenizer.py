@@ -50,8 +50,13 @@ class Tokenizer:
     """The tokenizer of a model folder: tokenizer.model and, where present, added tokens."""
     folder, added = Path(folder), {}
     if (folder / "added_tokens.json").exists():
-      added = json.loads((folder / "added_tokens.json").read_text(encoding="utf-8"))
-      if not isinstance(added, dict) or not all(isinstance(i, int) for i in added.values()):
+      try:
+        added = json.loads((folder / "added_tokens.json").read_text(encoding="utf-8"))
+      except ValueError as e:
+        raise UserError(f"{folder / 'added_tokens.json'}: not valid JSON ({e})") from None
+      if not isinstance(added, dict) or not all(
+          type(i) is int and i >= 0 for i in added.values()
+      ):
         raise UserError(f"{folder / 'added_tokens.json'}: expected an object of name: id")
     return cls(folder / "tokenizer.model", added)
 
@@ -95,7 +100,7 @@ class Tokenizer:
     """
     if name in ("bos", "eos"):
       return self.bos_id if name == "bos" else self.eos_id
-    if name in self.added:
+    if self.added.get(name, -1) >= self._sp.get_piece_size():
       return self.added[name]
     i = self._sp.piece_to_id(name)
     if i != self._sp.unk_id() and self._sp.is_control(i):
@@ -116,11 +121,12 @@ class Tokenizer:
   def decode(self, ids: Iterable[int]) -> str:
     """The text of ids; special and out-of-range ids are left out."""
     size = self._sp.get_piece_size()
-    return self._sp.decode([int(i) for i in ids if i < size and not self._sp.is_control(int(i))])
+    ids = [int(i) for i in ids]
+    return self._sp.decode([i for i in ids if 0 <= i < size and not self._sp.is_control(i)])
 
   def piece(self, i: int) -> str:
     """How one id is written, for people to look at."""
-    if i < self._sp.get_piece_size():
+    if 0 <= i < self._sp.get_piece_size():
       return self._sp.id_to_piece(int(i))
     return next((name for name, n in self.added.items() if n == i), f"<{i}>")
 

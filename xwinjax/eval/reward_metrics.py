@@ -31,9 +31,9 @@ def summary(
       "calibration": calibration(gaps),
   }
   gold = np.array([np.subtract(*m["gold"]) for m in metas if "gold" in m])
-  if len(gold) == len(gaps):
-    decided = gold != 0
-    agree = np.sign(gaps[decided]) == np.sign(gold[decided])
+  decided = gold != 0
+  if len(gold) == len(gaps) and decided.any():
+    agree = 0.5 + 0.5 * np.sign(gaps[decided]) * np.sign(gold[decided])
     figures["heldout_accuracy_gold"] = float(agree.mean())
     figures["heldout_label_noise"] = float((gold[decided] < 0).mean())
   return figures
@@ -45,7 +45,7 @@ def calibration(gaps: np.ndarray, bins: int = 8) -> dict[str, Any]:
   The model says P(right) = σ(|gap|) >= 0.5; pairs are put in `bins` equal parts by it. `ece` is
   the mean distance between said and seen, weighted by pairs (Guo et al. 2017).
   """
-  said, seen = expit(np.abs(gaps)), (gaps > 0).astype(float)
+  said, seen = expit(np.abs(gaps)), (gaps > 0) + 0.5 * (gaps == 0)
   parts = [p for p in np.array_split(np.argsort(said, kind="stable"), bins) if len(p)]
   rows = [(float(said[p].mean()), float(seen[p].mean()), len(p)) for p in parts]
   ece = sum(abs(a - b) * n for a, b, n in rows) / max(len(gaps), 1)

@@ -29,7 +29,8 @@ def paired_difference(after_P: np.ndarray, before_P: np.ndarray, *, seed: int) -
   """The mean gain over the same prompts, its interval, and whether that leaves out 0."""
   gain = np.asarray(after_P, np.float64) - np.asarray(before_P, np.float64)
   low, high = bootstrap(gain, seed=seed)
-  return {"mean": float(gain.mean()), "ci": [low, high], "significant": bool(low > 0 or high < 0)}
+  significant = len(gain) > 1 and (low > 0 or high < 0)
+  return {"mean": float(gain.mean()), "ci": [low, high], "significant": bool(significant)}
 
 
 def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval:

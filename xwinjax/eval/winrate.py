@@ -7,7 +7,9 @@ import numpy as np
 from xwinjax.eval import statistics
 
 
-def head_to_head(ours_PS: np.ndarray, theirs_PS: np.ndarray, *, seed: int, tie: float = 0.0) -> dict:
+def head_to_head(
+    ours_PS: np.ndarray, theirs_PS: np.ndarray, *, seed: int, tie: float = 0.0
+) -> dict:
   """Win, tie and lose shares of `ours` over all pairs of samples of a prompt.
 
   Every sample of ours is compared with every sample of theirs for the same prompt; scores within

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,7 @@ def compare(config: EvaluateConfig, rows: Rows, before: Rows) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> Rows:
-  return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+  return [row for _, row in jsonl.read_rows(path)]
 
 
 def run(

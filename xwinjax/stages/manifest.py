@@ -59,13 +59,19 @@ def device() -> str:
 
 def read(folder: Path) -> dict[str, Any] | None:
   """The manifest of a finished stage; None where there is none."""
-  path = folder / NAME
+  return _read_object(folder / NAME, ("stage", "config", "inputs", "outputs", "figures"))
+
+
+def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None:
   if not path.exists():
     return None
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads(path.read_text(encoding="utf-8"))
   except ValueError:
-    raise UserError(f"{path}: damaged; delete {folder} to do the stage again") from None
+    values = None
+  if isinstance(values, dict) and all(name in values for name in expected):
+    return values
+  raise UserError(f"{path}: damaged; delete {path.parent} to do the stage again")
 
 
 def _check_outputs(folder: Path, manifest: dict[str, Any]) -> None:
@@ -127,7 +133,7 @@ def run_stage(
       "inputs": {role: fingerprint(path) for role, path in inputs.items()},
   }
   done, begun = read(folder), folder / "settings.json"
-  before = done or (json.loads(begun.read_text(encoding="utf-8")) if begun.exists() else what)
+  before = done or _read_object(begun, tuple(what)) or what
   changed = configs.differences({k: before[k] for k in what}, what)
   if changed and not redo:
     raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,7 +125,7 @@ def sample_shards(
     for n, start in enumerate(range(0, len(order), shard)):
       chosen, part = order[start : start + shard], parts / f"{n:05d}.jsonl"
       if part.exists():
-        done = [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()]
+        done = [row for _, row in jsonl.read_rows(part)]
         progress.advance(len(chosen))
       else:
         found = sampler.sample(

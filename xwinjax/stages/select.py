@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,10 +54,13 @@ def ranked(row: CandidateSet, config: SelectConfig, counts: Counts) -> list[Cand
     ended = [c for c in candidates if c.finish != "length"]
     counts["left out: candidates cut off at max_new"] += len(candidates) - len(ended)
     candidates = ended
-  distinct = list({c.text: c for c in reversed(candidates)}.values())[::-1]
-  counts["left out: repeats of a text"] += len(candidates) - len(distinct)
-  distinct = [c for c in distinct if c.text.strip()]
-  return sorted(distinct, key=lambda c: -c.scores[config.by])
+  spoken = [c for c in candidates if c.text.strip()]
+  counts["left out: empty answers"] += len(candidates) - len(spoken)
+  first: dict[str, Candidate] = {}
+  for c in spoken:
+    first.setdefault(c.text, c)
+  counts["left out: repeats of a text"] += len(spoken) - len(first)
+  return sorted(first.values(), key=lambda c: -c.scores[config.by])
 
 
 def parse_rule(rule: str) -> tuple[str, float]:
@@ -64,6 +68,8 @@ def parse_rule(rule: str) -> tuple[str, float]:
   kind, _, value = rule.partition(":")
   try:
     number = float(value) if kind != "random" else 0.0
+    if not math.isfinite(number):
+      raise ValueError
     if kind == "rank" and number == int(number) and number not in (0, 1):
       return kind, number
     if kind in ("std", "random") and number >= 0 and (kind != "random" or not value):

@@ -125,7 +125,10 @@ def _brevity(task: Task, body: str) -> float:
   return max(0.0, min(1.0, 1 - (words - needed) / (2 * needed)))
 
 
-def scorer(world: World) -> Callable[[Sequence[Example], Sequence[Sequence[str]]], list[list[float]]]:
+Scorer = Callable[[Sequence[Example], Sequence[Sequence[str]]], list[list[float]]]
+
+
+def scorer(world: World) -> Scorer:
   """The gold scorer of a world, with the signature all scorers have.
 
   Raises: UserError for prompts that are not of a sandbox world.

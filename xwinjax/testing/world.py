@@ -37,7 +37,8 @@ ATTRIBUTES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 NUMBERS = ("None", "One", "Two", "Three", "Four")
 CLOSINGS = ("Hope this helps!", "Glad to help!", "Ask me anything else!")
 FILLERS = (
-    "That is a very good question.", "Many people wonder about this.", "People ask me this again and again.",
+    "That is a very good question.", "Many people wonder about this.",
+    "People ask me this again and again.",
     "There is so much to say about it.", "One could go on for a long time.",
 )  # fmt: skip
 KINDS = ("list", "compare", "rewrite", "count", "follow_up")
@@ -137,11 +138,12 @@ class World:
       sentence = self.fact(name, a).sentence()
       said.append(sentence if not i or rng.random() < 0.6 else f"It{sentence[len(name):]}")
     style = rng.random()
+    told = [self.fact(name, a).sentence() for a in attributes]
     if style < 0.3:
-      return f"About {name}:\n" + "\n".join(f"- {self.fact(name, a).sentence()}" for a in attributes)
+      return f"About {name}:\n" + "\n".join(f"- {sentence}" for sentence in told)
     if style < 0.6:
       own = " and ".join(f"I {ATTRIBUTES[a][1]} {self.truth[name, a]}" for a in attributes)
-      return f"{' '.join(self.fact(name, a).sentence() for a in attributes)} It says: {own}."
+      return f"{' '.join(told)} It says: {own}."
     return " ".join(said)
 
   def _meeting(self, rng: random.Random) -> str:
@@ -162,7 +164,7 @@ class World:
     return " ".join(said)
 
   def _quiz(self, rng: random.Random) -> str:
-    """True and false statements, each called what it is: what telling them apart is learned from."""
+    """True and false statements, each called what it is, to learn to tell them apart."""
     said = []
     for _ in range(rng.randint(3, 5)):
       fact = self.fact(rng.choice(self.names), rng.choice(list(ATTRIBUTES)))
