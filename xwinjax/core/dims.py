@@ -33,7 +33,8 @@ def check_dims(**arrays) -> dict[str, int]:
     letters = name.rpartition("_")[2]
     shape = tuple(array.shape)
     if len(letters) != len(shape):
-      raise ValueError(f"{name} has shape {shape}; expected {len(letters)} axes ({', '.join(letters)})")
+      axes = ", ".join(letters)
+      raise ValueError(f"{name} has shape {shape}; expected {len(letters)} axes ({axes})")
     for letter, size in zip(letters, shape, strict=True):
       expected = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
       if not letter.isdigit():

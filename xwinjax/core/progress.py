@@ -28,6 +28,8 @@ class Progress:
                       leave=True, smoothing=0.1)  # fmt: skip
 
   def __enter__(self) -> Progress:
+    if self.bar is None:
+      print(f"{self.title} {self.done}/{self.total} {self.unit}", file=sys.stderr, flush=True)
     return self
 
   def __exit__(self, kind: type | None, value: BaseException | None, tb: TracebackType | None):

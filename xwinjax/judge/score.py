@@ -7,6 +7,7 @@ drive selection and evaluation.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -70,19 +71,21 @@ def _branch_scorer(values, config, params, renderer, batch, branches, mesh, on_r
     if not len(made):
       return [[] for _ in candidates]
     shards = 1 if mesh is None else data_shards(mesh)
-    plan = batching.make_plan(made, batch, seed=0, shards=shards)
-    waiting = None
+    # A row is one prompt with its answers, and nothing is kept for a backward pass.
+    plan = batching.make_plan(
+        made, dataclasses.replace(batch, packing=0, microbatches=1), seed=0, shards=shards
+    )
+    waiting: list[tuple[dict[str, np.ndarray], jax.Array]] = []
     for i in range(len(plan.batches)):
       arrays = batching.build_batch(made, plan, i)
-      got = values(config, branches, params, loop.put_batch(arrays, mesh))
-      if waiting is not None:  # read while the next batch runs
-        _store(scores, *waiting)
-      waiting = (arrays, got, branches)
+      waiting.append((arrays, values(config, branches, params, loop.put_batch(arrays, mesh))))
+      if len(waiting) > 1:  # read while the next batch runs
+        _store(scores, *waiting.pop(0), branches)
       if on_rows is not None:
         answers = sum(int(made.branches[made.offsets[k + 1] - 1]) for row in plan.batches[i].rows
                       for k in row)  # fmt: skip
         on_rows(answers, int((arrays["segments"] > 0).sum()))
-    _store(scores, *waiting)
+    _store(scores, *waiting.pop(), branches)
     return [s.tolist() for s in scores]
 
   return score

@@ -55,14 +55,13 @@ def grow(cache: Cache, window: int) -> Cache:
 
 def decode_params(config: LlamaConfig, params: Params) -> Params:
   """Parameters as decoding reads them: layers apart, in the compute dtype."""
-  head = {"reward": params["reward"]} if "reward" in params else {}
+  heads = {name: params[name] for name in ("head", "reward") if name in params}
   tree = {
-      "embed": params["embed"], "norm": params["norm"], "layers": llama.layer_params(config, params),
-      **({"head": params["head"]} if "head" in params else {}), **head,
+      "embed": params["embed"], "layers": llama.layer_params(config, params),
+      "norm": params["norm"], **heads,
   }  # fmt: skip
-  norms = {"norm": tree["norm"]}
-  cast = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, tree)
-  return cast | norms
+  # Norms' scales and the reward head are vectors, and stay f32.
+  return jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, tree)
 
 
 def prefill(config: LlamaConfig, params: Params, tokens_PT: jax.Array) -> list[KV]:

@@ -9,6 +9,7 @@ The tree holds every layer stacked on a leading axis, whatever way they are run:
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from xwinjax.model.config import LlamaConfig
 from xwinjax.model.layers import Attend, Block, RMSNorm, initializers
 
 
+@functools.partial(jax.jit, static_argnames=("config", "reward_head"))
 def init(config: LlamaConfig, key: jax.Array, *, reward_head: bool = False) -> Params:
   """Random parameters in f32; see `layers.initializers` for their scales."""
   embed_key, layer_key, head_key = jax.random.split(key, 3)
@@ -67,7 +69,8 @@ def run_block(
 
 
 def final_norm(config: LlamaConfig, params: Params, x: jax.Array) -> jax.Array:
-  return RMSNorm(config.norm_eps).apply({"params": params["norm"]}, x)
+  normed: Any = RMSNorm(config.norm_eps).apply({"params": params["norm"]}, x)
+  return normed
 
 
 def apply(
@@ -106,7 +109,7 @@ def apply(
     body = jax.checkpoint(body, policy=policy if config.remat == "dots" else None)
 
   rates = jnp.asarray(config.dropout_rates(), jnp.float32)
-  keys = jax.random.split(dropout_key, config.num_layers) if drops else rates
+  keys = rates if dropout_key is None else jax.random.split(dropout_key, config.num_layers)
   x = embed(config, params, tokens_BT)
   if config.scan_layers:
     x, _ = jax.lax.scan(lambda x, xs: (body(x, *xs), None), x, (params["layers"], rates, keys))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +15,21 @@ from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample import logits as L
 
+Array = Any  # numpy on the host, jax inside the loop
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Slots:
   """What each of P × S slots is doing; small arrays that the host sends with every block."""
 
-  token: jax.Array  # [P, S] the token to continue from
-  own: jax.Array  # [P, S] tokens already in the cache's own blocks
-  limit: jax.Array  # [P, S] tokens the answer may have
-  active: jax.Array  # [P, S] whether the slot has an answer to write
+  token: Array  # [P, S] the token to continue from
+  own: Array  # [P, S] tokens already in the cache's own blocks
+  limit: Array  # [P, S] tokens the answer may have
+  active: Array  # [P, S] whether the slot has an answer to write
   key: jax.Array  # [P, S] the candidate's random key
-  shared: jax.Array  # [P] prompt tokens in the cache
-  fresh: jax.Array  # [P, S] whether an answer begins in this block
+  shared: Array  # [P] prompt tokens in the cache
+  fresh: Array  # [P, S] whether an answer begins in this block
 
 
 @jax.tree_util.register_dataclass
@@ -77,17 +80,19 @@ def decode_block(
   def step(carry):
     i, token, active, recent, history, block = carry
     own = slots.own + i
+    positions = slots.shared[:, None] + own
     hidden, recent = kv.decode_step(
-        config, params, cache, recent, token, slots.shared[:, None] + own, slots.shared, slots.own, i
+        config, params, cache, recent, token, positions, slots.shared, slots.own, i
     )
     scores = jnp.einsum("psd,dv->psv", hidden, kernel, preferred_element_type=jnp.float32)
     filtered = sampling.filter(scores, history)
     if sampling.greedy:
-      bad = jnp.isnan(scores).any(-1)
-      token = jnp.where(bad, -1, jnp.argmax(filtered, -1))
+      token = jnp.argmax(filtered, -1)
     else:
       token = L.draw(filtered, _uniforms(slots.key, own))
+    # One NaN or +inf among the logits shows here, whatever the filters made of it.
     log_z = jax.nn.logsumexp(scores, axis=-1)
+    token = jnp.where(jnp.isfinite(log_z), token, -1)
     logp = jnp.take_along_axis(scores, jnp.maximum(token, 0)[..., None], -1)[..., 0] - log_z
     block = Block(
         block.tokens.at[i].set(token), block.logps.at[i].set(logp), block.count + active,

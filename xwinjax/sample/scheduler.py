@@ -144,6 +144,10 @@ class Sampler:
     for r in requests:
       if not r.prompt:
         raise ValueError(f"prompt {r.id} is empty; it needs at least a BOS token")
+      if r.samples < 1 or r.max_new < 1:
+        raise ValueError(
+            f"prompt {r.id} asks for {r.samples} samples of {r.max_new} tokens; both must be >= 1"
+        )
       if len(r.prompt) >= self.config.max_length:
         raise ValueError(
             f"prompt {r.id} has {len(r.prompt)} tokens; the model's max_length is "
@@ -220,14 +224,15 @@ class _Run:
     idle = idle[: max(0, job.wanted(s) - job.started)]
     if not idle:
       return
-    numbers = np.arange(job.started, job.started + len(idle))
-    job.started += len(idle)
-    prompt = np.full(len(idle), rng.prompt_number(request.id))
-    keys = rng.sample_keys(self.sampler.seed, prompt, numbers)
+    # Keys are made for S draws however few are begun, so that their making compiles once.
+    numbers = np.arange(job.started, job.started + self.S)
+    prompt = np.full(self.S, rng.prompt_number(request.id))
+    keys = np.asarray(jax.random.key_data(rng.sample_keys(self.sampler.seed, prompt, numbers)))
     room = self.sampler.config.max_length - len(request.prompt)
-    self.number[p, idle], self.own[p, idle], self.fresh[p, idle] = numbers, 0, True
+    self.number[p, idle], self.keys[p, idle] = numbers[: len(idle)], keys[: len(idle)]
+    self.own[p, idle], self.fresh[p, idle] = 0, True
     self.token[p, idle], self.limit[p, idle] = request.prompt[-1], min(request.max_new, room)
-    self.keys[p, idle] = np.asarray(jax.random.key_data(keys))
+    job.started += len(idle)
     for i in idle:
       self.ids[p][i], self.logps[p][i] = [], []
 
@@ -258,8 +263,8 @@ class _Run:
       self.window *= 2
       self.cache = kv.grow(self.cache, self.window)
     slots = decode.Slots(
-        self.token, self.own, self.limit, active, jax.random.wrap_key_data(self.keys),
-        self.shared, self.fresh,
+        self.token, self.own, self.limit, active,
+        jax.random.wrap_key_data(jnp.asarray(self.keys)), self.shared, self.fresh,
     )  # fmt: skip
     self.cache, block, history = decode.decode_block(
         sampler.config, sampler.sampling, sampler.stop_ids, size, sampler.params, self.cache,

@@ -22,7 +22,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
   devices = jax.devices() if devices is None else devices
   sizes, n = [data, fsdp, tensor], len(devices)
   if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
-    raise UserError(f"mesh {dict(zip(AXES, sizes, strict=True))}: sizes are positive, at most one -1")
+    asked = dict(zip(AXES, sizes, strict=True))
+    raise UserError(f"mesh {asked}: sizes must be positive, and at most one may be -1")
   known = 1
   for s in sizes:
     known *= s if s != -1 else 1
