@@ -12,12 +12,21 @@ its hyper-parameters; every number below that is not marked "paper" is ours.
 from ml_collections import ConfigDict
 
 from xwinjax.stages.chain import XwinConfig
-from xwinjax.stages.config import to_config_dict
+from xwinjax.stages.config import choose, to_config_dict
 
 
 def get_config(variant: str = "sandbox") -> ConfigDict:
-  config = to_config_dict(XwinConfig())
-  return {"sandbox": sandbox, "llama": llama}[variant](config)
+  change = choose({"sandbox": sandbox, "llama": llama}, variant)
+  return change(to_config_dict(XwinConfig()))
+
+
+def stage(name: str, variant: str) -> ConfigDict:
+  """One stage's group of a variant, with the chain's model settings, to run that stage alone."""
+  chain = get_config(variant)
+  config = getattr(chain, name)
+  if "model" in config:
+    config.model.update({k: v for k, v in chain.model.items() if k != "dropout" or any(v)})
+  return config
 
 
 def sandbox(config: ConfigDict) -> ConfigDict:
@@ -46,7 +55,7 @@ def sandbox(config: ConfigDict) -> ConfigDict:
 
 
 def llama(config: ConfigDict) -> ConfigDict:
-  """A pretrained Llama of 7B and files of one's own; batch and lengths as is common at that size."""
+  """A pretrained Llama of 7B and files of one's own; numbers as are common at that size."""
   config.model.scan_layers, config.model.remat = True, "full"
   for stage in (config.sft, config.rs):
     stage.train.batch.batch_size, stage.train.epochs = 64, 3.0

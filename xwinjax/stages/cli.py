@@ -1,128 +1,263 @@
-"""What every command shares: flags, one-line errors, exit codes."""
+"""What every command shares: flags, help, one-line errors, exit codes."""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import os
 import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.stages import config as configs
+from xwinjax.stages import manifest
+from xwinjax.train.loop import Stopped
 
 T = TypeVar("T")
+_HELP = ("--help", "-h", "-help", "--helpshort", "--helpfull")
 
 
-def define_config(default: str, kind: type[T], *, workdir: str = "") -> Callable[[], tuple[T, str]]:
-  """Defines --config and --workdir; the result, called in main, gives the config and the folder.
+@dataclasses.dataclass(frozen=True)
+class Command(Generic[T]):
+  """A command line: `python -m experiments.NAME --config=FILE[:VARIANT] --workdir=FOLDER …`."""
 
-  Args:
-    default: the config file, with an argument after a colon.
-    kind: the dataclass that the file's ConfigDict must fit.
-    workdir: the default of --workdir; "" makes it required.
-  """
-  holder = config_flags.DEFINE_config_file(
-      "config", default, "Config file, with :variant behind it; --config.FIELD=VALUE overrides one."
-  )
-  folder = flags.DEFINE_string("workdir", workdir or None, "Where results go.")
+  doc: str | None  # what --help says before the flags and fields
+  default: str  # the config file, with a variant behind a colon
+  kind: type[T]  # the dataclass its ConfigDict must fit
+  main: Callable[[T, Path, bool], None]  # (config, workdir, redo)
+  hide: str = "^$"  # fields that --help leaves out, a regular expression
 
-  def get() -> tuple[T, str]:
-    if not isinstance(holder.value, ConfigDict):
-      spec = flags.FLAGS["config"].value or default
-      raise UserError(f"--config={holder.default if holder.value is None else spec}: no such file")
-    if folder.value is None:
+  def __call__(self, argv: Sequence[str] | None = None) -> int:
+    """Runs with these arguments (or the process's) and returns the exit status.
+
+    A mistake of the user's is one line on stderr and status 2; SIGINT 130, SIGTERM 143.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    return guarded(lambda: self._run(list(argv)))
+
+  def _run(self, argv: list[str]) -> int:
+    spec, rest = _split(argv, self.default)
+    values = load(spec)
+    if any(a in _HELP for a in argv):
+      print(self._help(spec, configs.from_config_dict(self.kind, values)))
+      return 0
+    workdir, redo = _parse(rest, values)
+    config = configs.from_config_dict(self.kind, values)
+    if not workdir:
       raise UserError("--workdir=FOLDER is missing: where results go")
-    return configs.from_config_dict(kind, holder.value), folder.value
-
-  return get
-
-
-def _config_spec(argv: Sequence[str]) -> str | None:
-  """The --config=FILE[:ARG] of a command line, or its default."""
-  for i, arg in enumerate(argv):
-    name, _, value = arg.lstrip("-").partition("=")
-    if arg.startswith("-") and name == "config":
-      return value or (argv[i + 1] if i + 1 < len(argv) else None)
-  flag = flags.FLAGS["config"] if "config" in flags.FLAGS else None
-  return getattr(flag, "default_as_str", "").strip("'\"") or None if flag else None
-
-
-def _load(spec: str) -> ConfigDict:
-  path, _, argument = spec.partition(":")
-  try:
-    get_config = runpy.run_path(path)["get_config"]
-  except FileNotFoundError:
-    raise UserError(f"--config={spec}: no such file") from None
-  return get_config(argument) if argument else get_config()
-
-
-def _explain(argv: Sequence[str], error: Exception) -> str:
-  """One line for flags that could not be parsed."""
-  spec = _config_spec(argv)
-  if spec:
-    values = _load(spec)  # a mistake in the config file itself raises here
-    for arg in argv:
-      name, _, given = arg.lstrip("-").partition("=")
-      if not arg.startswith("-") or not name.startswith("config."):
-        continue
-      here: Any = values
-      parts = name.split(".")[1:]
-      for depth, part in enumerate(parts):
-        if not isinstance(here, ConfigDict) or part not in here:
-          known = here.keys() if isinstance(here, ConfigDict) else ()
-          at = ".".join(["config", *parts[:depth], part])
-          return f"--{name}: unknown field {at}{configs.nearest(part, known)}"
-        here = here[part]
-      if isinstance(here, ConfigDict):
-        return f"--{name}={given}: {name} is a group; set one of {', '.join(here.keys())}"
-      try:
-        if here is not None and not isinstance(here, (str, tuple, bool)):
-          type(here)(given)
-      except ValueError:
-        return f"--{name}={given}: expected {type(here).__name__}, like {here!r}"
-  return str(error).split("\n", 1)[0]
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
-  if any(a in ("--help", "-h", "--helpshort") for a in argv[1:]):
-    print(sys.modules["__main__"].__doc__ or "")
-    sys.exit(0)
-  try:
-    rest = flags.FLAGS(list(argv))
-  except UserError:
-    raise
-  except Exception as e:
-    raise UserError(_explain(argv, e)) from None
-  if len(rest) > 1:
-    raise UserError(f"unexpected argument {rest[1]!r}; options are written --name=value")
-  return rest
-
-
-def fail(error: Exception) -> None:
-  print(f"error: {error}", file=sys.stderr)
-  sys.exit(2)
-
-
-def run(main: Callable[[], None]) -> None:
-  """Parses flags and runs `main`; a UserError becomes one line and exit status 2."""
-  from xwinjax.core import host
-  from xwinjax.train.loop import Stopped
-
-  def body(_) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax says twenty lines a checkpoint otherwise
     host.prepare()
-    main()
+    self.main(config, Path(workdir), redo)
+    return 0
 
+  def _help(self, spec: str, config: T) -> str:
+    return "\n".join((
+        (self.doc or "").strip(),
+        "",
+        "Flags:",
+        "  --config=FILE[:VARIANT]   Python file whose get_config() gives the fields below; "
+        "default",
+        f"                            {self.default}",
+        "  --config.FIELD=VALUE      changes one of them",
+        "  --workdir=FOLDER          where results go; run again with the same to continue",
+        "  --redo                    do again what was made with other settings or inputs",
+        "",
+        f"Fields of the config, with their values in {spec}:",
+        configs.describe(config, hide=self.hide),
+    ))  # fmt: skip
+
+
+def stage(
+    doc: str | None,
+    default: str,
+    kind: type[T],
+    run: Callable[..., dict[str, Any]],
+    *outputs: str,
+) -> Command[T]:
+  """The command of a single stage: locks its folder, runs it, prints figures and paths."""
+
+  def main(config: T, folder: Path, redo: bool) -> None:
+    _check_folder(folder)
+    with manifest.lock(folder):
+      figures = run(config, folder, redo=redo)
+    print(figure_lines(figures))
+    print("\n".join(f"wrote {folder / name}" for name in (*outputs, manifest.NAME)
+                    if (folder / name).exists()))  # fmt: skip
+
+  return Command(doc, default, kind, main)
+
+
+def _check_folder(folder: Path) -> None:
+  """Refuses a folder with someone else's files: --redo would delete them."""
+  if folder.exists() and not folder.is_dir():
+    raise UserError(f"--workdir={folder}: is a file; name a folder")
+  names = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+  others = [n for n in names if not n.startswith(".")]
+  if others and not {"settings.json", manifest.NAME} & set(others):
+    raise UserError(
+        f"--workdir={folder}: holds other files ({', '.join(others[:3])}); "
+        "give the stage a folder of its own"
+    )
+
+
+def guarded(body: Callable[[], int | None]) -> int:
+  """Runs `body` and returns an exit status; what a user can mend is said in one line."""
   try:
-    app.run(body, flags_parser=_parse)
-  except UserError as e:
-    fail(e)
+    status = body() or 0
+    sys.stdout.flush()
+    return status
+  except BrokenPipeError:  # `… | head` has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains as it exits
+    return 0
+  except (UserError, FloatingPointError) as e:
+    print(f"error: {e}", file=sys.stderr)
+  except OSError as e:  # no space left, no permission, …
+    where = f"{e.filename}: " if e.filename else ""
+    print(f"error: {where}{e.strerror or e}", file=sys.stderr)
   except Stopped as e:
     print(e, file=sys.stderr)
-    sys.exit(e.code)
+    return e.code
   except KeyboardInterrupt:
-    print("interrupted; run the same command to continue", file=sys.stderr)
-    sys.exit(130)
+    print("interrupted; the same command continues", file=sys.stderr)
+    return 130
+  return 2
+
+
+def _split(argv: Sequence[str], default: str) -> tuple[str, list[str]]:
+  """(the last --config=SPEC or the default, the arguments without it)."""
+  spec, rest, words = default, [], iter(argv)
+  for word in words:
+    name, equals, value = word.partition("=")
+    if name in ("--config", "-config"):
+      spec = value if equals else next(words, "")
+    else:
+      rest.append(word)
+  return spec, rest
+
+
+def load(spec: str) -> ConfigDict:
+  """The ConfigDict of FILE[:VARIANT]; FILE is looked for here, then beside the package.
+
+  Raises: UserError for a missing file, a variant it lacks, or an error inside the file, by line.
+  """
+  name, _, variant = spec.partition(":")
+  places = [Path(name), Path(__file__).parents[2] / name]
+  path = next((p for p in places if p.is_file()), None)
+  if path is None:
+    raise UserError(f"--config={spec}: no such file")
+  try:
+    get_config = runpy.run_path(str(path))["get_config"]
+    values = get_config(variant) if variant else get_config()
+  except UserError as e:
+    raise UserError(f"--config={spec}: {e}") from None
+  except KeyError as e:
+    if e.args != ("get_config",):
+      raise UserError(_located(path, e)) from None
+    raise UserError(f"--config={spec}: defines no get_config()") from None
+  except Exception as e:
+    raise UserError(_located(path, e)) from None
+  if not isinstance(values, ConfigDict):
+    raise UserError(f"--config={spec}: get_config gave {type(values).__name__}, not a ConfigDict")
+  return values
+
+
+def _located(path: Path, error: Exception) -> str:
+  """FILE:LINE: what went wrong inside a config file."""
+  line = getattr(error, "lineno", None)
+  for frame in traceback.extract_tb(error.__traceback__):
+    if frame.filename == str(path):
+      line = frame.lineno
+  return f"{path}:{line}: {type(error).__name__}: {error}"
+
+
+def _parse(argv: list[str], values: ConfigDict) -> tuple[str, bool]:
+  """Applies --config.FIELD=VALUE to `values`; returns (workdir, redo)."""
+  _check_fields(argv, values)
+  known = flags.FlagValues()  # not absl's global ones: commands can be called from Python, too
+  config_flags.DEFINE_config_dict("config", values, flag_values=known, sys_argv=argv)
+  workdir = flags.DEFINE_string("workdir", "", "", flag_values=known)
+  redo = flags.DEFINE_bool("redo", False, "", flag_values=known)
+  try:
+    rest = known(["command", *argv])
+  except flags.Error as e:
+    raise UserError(str(e).split("\n", 1)[0]) from None
+  if len(rest) > 1:
+    raise UserError(f"unexpected argument {rest[1]!r}; options are written --name=value")
+  return workdir.value, redo.value
+
+
+def _check_fields(argv: Sequence[str], values: ConfigDict) -> None:
+  """Raises a UserError for the first --config.FIELD that does not exist or fit."""
+  for i, word in enumerate(argv):
+    name, equals, given = word.partition("=")
+    dashes, _, path = name.partition("config.")
+    if not path or dashes not in ("-", "--", "-no", "--no"):
+      continue
+    here: Any = values
+    parts = path.split(".")
+    for depth, part in enumerate(parts):
+      if not isinstance(here, ConfigDict):
+        raise UserError(f"{word}: config.{'.'.join(parts[:depth])} is a field, not a group")
+      if part not in here:
+        at = ".".join(["config", *parts[: depth + 1]])
+        raise UserError(f"{word}: unknown field {at}{configs.nearest(part, here.keys())}")
+      here = here[part]
+    if isinstance(here, ConfigDict):
+      raise UserError(f"{word}: config.{path} is a group; set one of {', '.join(here.keys())}")
+    if isinstance(here, bool) and not equals:
+      continue
+    if not equals:
+      given = argv[i + 1] if i + 1 < len(argv) else ""
+    if not _fits(given, here):
+      raise UserError(f"{word}: expected {_wanted(here)}")
+
+
+def _fits(given: str, here: Any) -> bool:
+  if isinstance(here, bool):
+    return given.lower() in ("true", "false", "t", "f", "1", "0")
+  try:
+    if isinstance(here, (int, float)):
+      type(here)(given)
+    if isinstance(here, tuple) and ("," in given or " " in given):
+      ast.literal_eval(given)
+  except (ValueError, SyntaxError):
+    return False
+  return True
+
+
+def _wanted(here: Any) -> str:
+  if isinstance(here, bool):
+    return "true or false"
+  if isinstance(here, tuple):
+    return f"a tuple, like {here!r} in quotes; or repeat the flag with one value each"
+  return f"{'a whole number' if isinstance(here, int) else 'a number'}, like {here!r}"
+
+
+def figure_lines(figures: dict[str, Any]) -> str:
+  """A stage's figures for people: a line each, intervals beside what they belong to."""
+  rows = {}
+  for name, value in figures.items():
+    text = "" if value is None or name.endswith("_ci") else _figure(value)
+    interval = figures.get(f"{name.removesuffix('_mean')}_ci")
+    if text:
+      rows[name.replace("_", " ")] = f"{text} [{_figure(interval)}]" if interval else text
+  width = max(map(len, rows), default=0)
+  return "\n".join(f"  {name.ljust(width)}  {text}" for name, text in rows.items())
+
+
+def _figure(value: Any) -> str:
+  """A number, a few of them, or named ones; "" for what is too long to read."""
+  if isinstance(value, dict):
+    parts = [f"{k} {_figure(v)}" for k, v in value.items() if not isinstance(v, (dict, list))]
+    return " · ".join(parts)
+  if isinstance(value, (list, tuple)):
+    return ", ".join(map(_figure, value)) if len(value) <= 8 else ""
+  return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
+import re
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -58,6 +61,13 @@ def from_config_dict(kind: type[T], values: ConfigDict | dict[str, Any], path: s
     raise
   except ValueError as e:
     raise UserError(f"{path}: {e}") from None
+
+
+def choose(variants: Mapping[str, T], name: str) -> T:
+  """What a config file offers under :name. Raises UserError listing the variants."""
+  if name not in variants:
+    raise UserError(f"no variant {name!r}; there are {', '.join(variants)}")
+  return variants[name]
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
@@ -123,22 +133,28 @@ def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> lis
   return lines
 
 
-def describe(kind: type, indent: int = 2) -> str:
-  """The fields of a config, a line each with its default and the comment beside it."""
-  import inspect
-  import re
+def describe(config: Any, prefix: str = "", hide: str = "^$") -> str:
+  """A config's fields by their full names, a line each: value, and the comment in the source.
 
-  lines = []
-  source = inspect.getsource(kind)
-  for f in dataclasses.fields(kind):
-    found = re.search(rf"^ +{f.name}:[^\n]*?#\s*([^\n]+)$", source, re.MULTILINE)
+  Names that match the regular expression `hide` are left out.
+  """
+  source = inspect.getsource(type(config))
+  rows, groups = [], []
+  for f in dataclasses.fields(config):
+    value, name = getattr(config, f.name), f"{prefix}{f.name}"
+    if re.search(hide, name):
+      continue
+    found = re.search(rf"^ +{f.name}:[^\n]*?  #\s*([^\n]+)$", source, re.MULTILINE)
     comment = found.group(1) if found else ""
-    default = f.default if f.default is not dataclasses.MISSING else (
-        f.default_factory() if f.default_factory is not dataclasses.MISSING else ""
-    )  # fmt: skip
-    if dataclasses.is_dataclass(default):
-      lines.append(f"{' ' * indent}{f.name}:" + (f"  {comment}" if comment else ""))
-      lines.append(describe(type(default), indent + 2))
+    if dataclasses.is_dataclass(value):
+      what = comment or (type(value).__doc__ or "").split("\n")[0]
+      groups.append(f"\n  {name}: {what}\n{describe(value, f'{name}.', hide)}")
     else:
-      lines.append(f"{' ' * indent}{f.name} = {default!r}" + (f"  {comment}" if comment else ""))
-  return "\n".join(lines)
+      rows.append((f"{name}={_flag_value(value)}", comment))
+  width = max((len(row[0]) for row in rows), default=0)
+  return "\n".join([f"    {a.ljust(width)}  {b}".rstrip() for a, b in rows] + groups)
+
+
+def _flag_value(value: Any) -> str:
+  """A value as one would write it behind --config.field=."""
+  return value if isinstance(value, str) and value and " " not in value else repr(value)

@@ -1,0 +1,27 @@
+"""What a model is worth: many samples for held-out prompts, scored and compared.
+
+  python -m experiments.evaluate --config=configs/evaluate.py --workdir=runs/evaluate \\
+      --config.model.path=FOLDER --config.prompts=FILE
+  python -m experiments.evaluate --config=configs/evaluate.py --workdir=runs/evaluate_dpo \\
+      --config.model.path=runs/dpo/model --config.prompts=heldout.jsonl \\
+      --config.reward=runs/reward/model --config.reference=runs/sft/model \\
+      --config.previous=runs/evaluate_rs
+
+Measures length and repeats always; score and best-of-k where a reward model is named; KL where a
+reference is; win rate where another model's evaluation is. Writes, under --workdir:
+
+  candidates.jsonl   the samples with their scores
+  manifest.json      the figures, with inputs and outputs by sha256, settings and versions
+  parts/             whole shards of prompts: a killed run continues after the last
+"""
+
+import sys
+
+from xwinjax.stages import cli, evaluate
+
+command = cli.stage(
+    __doc__, "configs/evaluate.py", evaluate.EvaluateConfig, evaluate.run, "candidates.jsonl"
+)
+
+if __name__ == "__main__":
+  sys.exit(command())
