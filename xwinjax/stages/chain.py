@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from xwinjax.stages import select as select_stage
 from xwinjax.stages import sft as sft_stage
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
-
-STAGES = ("base", "sft", "rs", "dpo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +100,9 @@ class Chain:
         ):
           common.input_file(getattr(self.config.data, field.name), f"data.{field.name}")
     elif any(dataclasses.astuple(self.config.data)):
-      raise UserError("config.sandbox.on makes the data itself; leave config.data empty, or turn it off")
+      raise UserError(
+          "config.sandbox.on makes the data itself; leave config.data empty, or turn it off"
+      )
 
   def _world(self) -> DataConfig:
     world, label = self.workdir / "world", self.workdir / "label"
@@ -129,7 +128,7 @@ class Chain:
     return self.base if name == "base" else self._folder(name) / "model"
 
   def run(self) -> dict[str, Any]:
-    """Every stage in order; returns and writes summary.json."""
+    """Every stage in order; writes summary.json and report.html, returns the summary."""
     c, data, redo = self.config, self.data, self.redo
     if c.sandbox.on:
       world = dataclasses.replace(c.sandbox.world, seed=c.seed)
@@ -212,75 +211,24 @@ class Chain:
     )
 
   def summary(self) -> dict[str, Any]:
-    """summary.json: one row a model, and the reward model's figures."""
-    rows = []
-    for name in STAGES:
-      record = manifest.read(self._folder(f"evaluate_{name}"))
-      made = {"base": "pretrain"}.get(name, name)
-      made_record = manifest.read(self._folder(made))
-      assert record is not None
-      rows.append(summary_row(name, record, made_record["seconds"] if made_record else 0.0))
-    rm = manifest.read(self._folder("reward"))
-    assert rm is not None
-    summary = {"stages": rows, "reward_model": rm["figures"], "device": rm["device"],
-               "seed": self.config.seed}  # fmt: skip
+    """summary.json, a row a model and the reward model's figures; report.html beside it."""
+    from xwinjax import report
+    from xwinjax.report import tables, workdir
+
+    summary = tables.summary(workdir.Workdir(self.workdir))
     jsonl.write_json(self.workdir / "summary.json", summary)
+    try:
+      report.write(self.workdir)
+    except UserError as e:
+      common.say(str(e))
     return summary
-
-
-def summary_row(name: str, record: dict[str, Any], seconds: float) -> dict[str, Any]:
-  """One model's line: from its evaluation's manifest, and the seconds its training took."""
-  f = record["figures"]
-  has_gold = "gold_mean" in f
-  curve = f["gold_best_of_k" if has_gold else "rm_best_of_k"]
-  ks = [2**i for i in range(int(math.log2(len(curve))) + 1)]
-  ks += [len(curve)] if len(curve) not in ks else []
-  versus = f.get("versus_previous")
-  return {
-      "stage": name,
-      "gold_mean": f.get("gold_mean"),
-      "gold_ci": f.get("gold_ci"),
-      "rm_mean": f["rm_mean"],
-      "rm_ci": f["rm_ci"],
-      "best_of": {str(k): curve[k - 1] for k in ks},
-      "win_rate_vs_previous": versus["win_rate"] if versus else None,
-      "win_rate_ci": versus["ci"] if versus else None,
-      "gain_vs_previous": versus["gain"] if versus else None,
-      "kl": f["kl"],
-      "mean_length": f["mean_length"],
-      "hallucination": f.get("hallucination"),
-      "ended_share": f["ended_share"],
-      "seconds": seconds,
-  }
 
 
 def table(summary: dict[str, Any]) -> str:
   """The summary as the lines a person reads at the end of a run."""
-  head = ("stage", "gold (95 %)", "RM score", "win rate vs previous", "KL to SFT", "length",
-          "best of 1 → n")  # fmt: skip
-  lines = [head]
-  for row in summary["stages"]:
-    golds = f"{row['gold_mean']:.2f} [{row['gold_ci'][0]:.2f}, {row['gold_ci'][1]:.2f}]" if (
-        row["gold_mean"] is not None) else "–"  # fmt: skip
-    wins = f"{row['win_rate_vs_previous']:.1%} [{row['win_rate_ci'][0]:.1%}, {row['win_rate_ci'][1]:.1%}]" if (
-        row["win_rate_vs_previous"] is not None) else "–"  # fmt: skip
-    best = list(row["best_of"].values())
-    lines.append((
-        row["stage"], golds, f"{row['rm_mean']:.2f}", wins, f"{row['kl']:.2f}",
-        f"{row['mean_length']:.1f}", f"{best[0]:.2f} → {best[-1]:.2f}",
-    ))  # fmt: skip
-  widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-  text = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-          for line in lines]  # fmt: skip
-  rm = summary["reward_model"]
-  if "heldout_accuracy" in rm:
-    low, high = rm["heldout_accuracy_ci"]
-    note = f"reward model: held-out accuracy {rm['heldout_accuracy']:.3f} [{low:.3f}, {high:.3f}]"
-    if "heldout_label_noise" in rm:
-      note += (f" against labels of which {rm['heldout_label_noise']:.1%} contradict gold; "
-               f"{rm['heldout_accuracy_gold']:.3f} against gold")  # fmt: skip
-    text += ["", note]
-  return "\n".join(text)
+  from xwinjax.report import tables
+
+  return tables.text(summary)
 
 
 def run(config: XwinConfig, workdir: str, *, redo: bool = False) -> dict[str, Any]:
