@@ -21,7 +21,7 @@ class Progress:
     self.done = self.first = done
     self.tokens = 0
     self.note = ""
-    self.started = self.printed = time.perf_counter()
+    self.began = self.started = self.printed = time.perf_counter()
     self.bar = None
     if sys.stderr.isatty():
       self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, dynamic_ncols=True,
@@ -38,12 +38,13 @@ class Progress:
     elif kind is None:
       self._line()
 
-  def restart_clock(self) -> None:
-    """Rates and ETA count from here: called once what was compiled or loaded is behind."""
-    self.started, self.first, self.tokens = time.perf_counter(), self.done, 0
+  def leave_out(self, seconds: float, n: int) -> None:
+    """Rates and ETA leave these seconds and the last n out: what was spent on compiling them."""
+    self.started += seconds
+    self.first += n
     if self.bar is not None:
-      self.bar.start_t = time.time()
-      self.bar.initial = self.done
+      self.bar.start_t += seconds
+      self.bar.initial += n
 
   def advance(self, n: int = 1, *, tokens: int = 0, note: str = "") -> None:
     """`tokens` adds a tok/s figure; `note` is shown behind the counts."""
@@ -66,8 +67,10 @@ class Progress:
   def _line(self) -> None:
     self.printed = time.perf_counter()
     spent = self.printed - self.started
-    left = spent / max(self.done - self.first, 1) * (self.total - self.done)
-    eta = f"eta {duration(left)}" if self.done < self.total else f"in {duration(spent)}"
+    timed = self.done - self.first
+    eta = f"eta {duration(spent / timed * (self.total - self.done))}" if timed > 0 else ""
+    if self.done >= self.total:
+      eta = f"in {duration(self.printed - self.began)}"
     rest = "  ".join(part for part in (self._rate(self.note), eta) if part)
     print(f"{self.title} {self.done}/{self.total} {self.unit}  {rest}", file=sys.stderr, flush=True)
 

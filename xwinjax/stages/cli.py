@@ -170,12 +170,12 @@ def load(spec: str) -> ConfigDict:
 
 
 def _located(path: Path, error: Exception) -> str:
-  """FILE:LINE: what went wrong inside a config file."""
-  line = getattr(error, "lineno", None)
+  """FILE:LINE: what went wrong inside a config file, or one it takes from beside it."""
+  file, line = path, getattr(error, "lineno", None)
   for frame in traceback.extract_tb(error.__traceback__):
-    if frame.filename == str(path):
-      line = frame.lineno
-  return f"{path}:{line}: {type(error).__name__}: {error}"
+    if Path(frame.filename).absolute().parent == path.absolute().parent:
+      file, line = Path(frame.filename), frame.lineno
+  return f"{file}:{line}: {type(error).__name__}: {error}"
 
 
 def _parse(argv: list[str], values: ConfigDict) -> tuple[str, bool]:

@@ -69,7 +69,8 @@ def say(text: str) -> None:
 
 def make_mesh(config: MeshConfig) -> Mesh | None:
   """The mesh, or None on a single device."""
-  if jax.device_count() == 1 and (config.data, config.fsdp, config.tensor) in ((-1, 1, 1), (1, 1, 1)):
+  sizes = (config.data, config.fsdp, config.tensor)
+  if jax.device_count() == 1 and sizes in ((-1, 1, 1), (1, 1, 1)):
     return None
   return meshes.make_mesh(config.data, config.fsdp, config.tensor)
 
@@ -87,10 +88,13 @@ def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     if notes.get("template") == TEMPLATE:
       notes["template"] = str(folder / TEMPLATE)
-  return config.template or notes.get("template", "vicuna"), config.system or notes.get("system", "")
+  template = config.template or notes.get("template", "vicuna")
+  return template, config.system or notes.get("system", "")
 
 
-def open_tokenizer(folder: Path, config: ModelConfig, vocab_size: int) -> tuple[Tokenizer, Renderer]:
+def open_tokenizer(
+    folder: Path, config: ModelConfig, vocab_size: int
+) -> tuple[Tokenizer, Renderer]:
   tokenizer = Tokenizer.load(folder)
   if tokenizer.vocab_size > vocab_size:
     raise UserError(

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from xwinjax.core.errors import UserError
+from xwinjax.core.types import Mean
 from xwinjax.losses.preference import VARIANTS
 from xwinjax.stages import common, reference
 from xwinjax.stages.common import MeshConfig, ModelConfig
@@ -54,8 +55,13 @@ def check_starts_at_log_2(model, config: DPOConfig):
   """Policy = reference gives log 2; anything else says the log-probs are another model's."""
   plain = objectives.dpo(model, beta=config.beta)
 
+  def first_loss(params, batch):
+    mean, _ = plain(params, batch, None)
+    assert isinstance(mean, Mean)
+    return mean.value()
+
   def check(params, batch) -> None:
-    loss = float(jax.jit(lambda p, b: plain(p, b, None)[0].value())(params, batch))
+    loss = float(jax.jit(first_loss)(params, batch))
     if abs(loss - math.log(2)) > (1e-3 if model.dtype == "float32" else 2e-2):
       raise UserError(
           f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {config.reference} does not hold "

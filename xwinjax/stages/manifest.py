@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -28,6 +29,7 @@ from xwinjax.data import jsonl
 from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
+_SHA256 = re.compile(r"'([0-9a-f]{8})[0-9a-f]{56}'")
 _PACKAGES = ("xwinjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
              "sentencepiece")  # fmt: skip
 
@@ -100,7 +102,12 @@ def lock(folder: Path) -> Iterator[None]:
     f.truncate()
     f.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
     f.flush()
-    yield
+    try:
+      yield
+    finally:
+      if [p.name for p in folder.iterdir()] == [path.name]:  # nothing was made: leave no trace
+        path.unlink()
+        folder.rmdir()
 
 
 def run_stage(
@@ -136,8 +143,9 @@ def run_stage(
   before = done or _read_object(begun, tuple(what)) or what
   changed = configs.differences({k: before[k] for k in what}, what)
   if changed and not redo:
+    differences = _SHA256.sub(r"sha256 \1…", "; ".join(changed[:3]))
     raise UserError(
-        f"{folder}: {'made' if done else 'begun'} with other settings: {'; '.join(changed[:3])}. "
+        f"{folder}: {'made' if done else 'begun'} with other settings: {differences}. "
         "Restore them, use a new workdir, or pass --redo to do it again"
     )
   if changed:
@@ -149,7 +157,12 @@ def run_stage(
   folder.mkdir(parents=True, exist_ok=True)
   jsonl.write_json(begun, what)
   started = time.time()
-  figures = body()
+  try:
+    figures = body()
+  except UserError:
+    if {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {begun.name}:
+      begun.unlink()  # nothing was made: the same folder may be used once the mistake is mended
+    raise
   manifest = {
       **what,
       "outputs": {name: fingerprint(folder / name) for name in outputs},

@@ -10,23 +10,20 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from xwinjax.core.errors import UserError
-from xwinjax.core.progress import Progress
 from xwinjax.core.types import Params
-from xwinjax.data import batching, jsonl
+from xwinjax.data import jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.model.config import LlamaConfig
-from xwinjax.sharding.mesh import data_shards
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import fingerprint, run_stage
-from xwinjax.stages.reward import pair_items, read_pairs
-from xwinjax.train import loop, objectives
+from xwinjax.stages.reward import over_pairs, pair_items, read_pairs
+from xwinjax.train import objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,23 +43,11 @@ def pair_logps(
     config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh
 ) -> np.ndarray:
   """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout."""
-  shards = 1 if mesh is None else data_shards(mesh)
-  numbered = data.with_fields(number=np.arange(len(data), dtype=np.int32))
-  plan = batching.make_plan(
-      numbered, dataclasses.replace(batch, microbatches=1), seed=0, shards=shards
-  )
-  forward = jax.jit(lambda p, b: objectives.pair_logps(config, p, b)[0])
-  logps = np.full((len(data), 2), np.nan, np.float32)
-  with Progress("reference", len(data), "pairs") as progress:
-    for i in range(len(plan.batches)):
-      arrays = batching.build_batch(numbered, plan, i)
-      values = np.asarray(forward(params, loop.put_batch(arrays, mesh)))
-      present = arrays["pair_weight"] > 0
-      logps[arrays["number"][present]] = values[present]
-      progress.advance(int(present.sum()), tokens=int((arrays["segments"] > 0).sum()))
-  if not np.isfinite(logps).all():
-    raise UserError("the reference model gives log-probs that are not finite")
-  return logps
+
+  def values(params, arrays):
+    return objectives.pair_logps(config, params, arrays)[0]
+
+  return over_pairs(values, params, data, batch, mesh, "reference")
 
 
 def key(model_sha256: str, model: Model, data: Items) -> str:
@@ -84,7 +69,9 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
         "again with this run's model and data"
     )
   if [row.get("id") for row in rows[1:]] != data.ids:
-    raise UserError(f"{path}: does not hold these pairs in this order; run the reference stage again")
+    raise UserError(
+        f"{path}: does not hold these pairs in this order; run the reference stage again"
+    )
   return np.array([(row["chosen"], row["rejected"]) for row in rows[1:]], np.float32)
 
 

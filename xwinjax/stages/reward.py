@@ -6,19 +6,24 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from xwinjax.data import formats, items, jsonl
+import jax
+import numpy as np
+
+from xwinjax.core.errors import UserError
+from xwinjax.core.progress import Progress
+from xwinjax.data import batching, formats, items, jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
-from xwinjax.data.records import Counts, Example, Pair
+from xwinjax.data.records import Counts, Pair
 from xwinjax.eval import reward_metrics
-from xwinjax.judge import score
 from xwinjax.model import llama
+from xwinjax.sharding.mesh import data_shards
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import run_stage
 from xwinjax.stages.training import TrainConfig, train
-from xwinjax.train import objectives
+from xwinjax.train import loop, objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,19 +59,53 @@ def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
   return made
 
 
-def measure(config: RewardConfig, model: Model, params, mesh, folder: Path) -> dict[str, Any]:
-  """Accuracy and calibration on held-out pairs; their scores go to heldout_scores.jsonl."""
-  pairs, _ = read_pairs(config, config.heldout, "heldout")
-  scorer = score.reward_model(
-      model.config, params, model.renderer, batch=config.score_batch, branches=2, mesh=mesh
+def over_pairs(values, params, data: Items, batch: BatchConfig, mesh, title: str) -> np.ndarray:
+  """values(params, batch) [B, E, 2] of all pairs, in the order of the data: [n, 2] f32."""
+  shards = 1 if mesh is None else data_shards(mesh)
+  numbered = data.with_fields(number=np.arange(len(data), dtype=np.int32))
+  plan = batching.make_plan(
+      numbered, dataclasses.replace(batch, microbatches=1), seed=0, shards=shards
   )
-  scores = scorer([Example(p.id, p.prompt) for p in pairs], [(p.chosen, p.rejected) for p in pairs])
+  forward = jax.jit(values)
+  found = np.full((len(data), 2), np.nan, np.float32)
+  with Progress(title, len(data), "pairs") as progress:
+    for i in range(len(plan.batches)):
+      arrays = batching.build_batch(numbered, plan, i)
+      got = np.asarray(forward(params, loop.put_batch(arrays, mesh)))
+      present = arrays["pair_weight"] > 0
+      found[arrays["number"][present]] = got[present]
+      progress.advance(int(present.sum()), tokens=int((arrays["segments"] > 0).sum()))
+  if not np.isfinite(found).all():
+    raise UserError(f"{title}: the model gives numbers that are not finite")
+  return found
+
+
+def measure(
+    config: RewardConfig, model: Model, params, pairs: list[Pair], data: Items, mesh, folder: Path
+) -> dict[str, Any]:
+  """Accuracy and calibration on held-out pairs; their scores go to heldout_scores.jsonl."""
+
+  def rewards(params, batch):
+    hidden_BTD = objectives.hidden_states(model.config, params, batch, None)
+    return objectives.pair_rewards(model.config, params, hidden_BTD, batch)
+
+  scores = over_pairs(rewards, params, data, config.score_batch, mesh, "held-out pairs")
   jsonl.write_rows(
       folder / "heldout_scores.jsonl",
-      [{"id": p.id, "chosen": round(c, 5), "rejected": round(r, 5), **p.meta}
+      [{"id": p.id, "chosen": round(float(c), 5), "rejected": round(float(r), 5), **p.meta}
        for p, (c, r) in zip(pairs, scores, strict=True)],
   )  # fmt: skip
-  return reward_metrics.summary(scores, [p.meta for p in pairs], seed=config.seed)
+  return reward_metrics.summary(scores.tolist(), [p.meta for p in pairs], seed=config.seed)
+
+
+def heldout_pairs(config: RewardConfig, model: Model) -> tuple[list[Pair], Items]:
+  """The held-out pairs that fit, with their tokens: what does not is left out and counted."""
+  pairs, _ = read_pairs(config, config.heldout, "heldout")
+  numbered = [dataclasses.replace(p, id=str(i)) for i, p in enumerate(pairs)]
+  data = pair_items(numbered, model, config.max_length)
+  if not len(data):
+    raise UserError(common.counted(f"{config.heldout}: no held-out pair is left", data.counts))
+  return [pairs[int(i)] for i in data.ids], data
 
 
 def run(config: RewardConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
@@ -81,6 +120,7 @@ def run(config: RewardConfig, folder: Path, *, redo: bool = False) -> dict[str, 
     mesh = common.make_mesh(config.mesh)
     model = common.open_model(config.model, mesh, reward=False)
     pairs, _ = read_pairs(config, config.data, "data")
+    heldout = heldout_pairs(config, model) if config.heldout else None
     params, figures = train(
         folder, "reward", model, llama.with_reward_head(model.params, keep=config.lm_weight > 0),
         pair_items(pairs, model, config.max_length),
@@ -91,8 +131,8 @@ def run(config: RewardConfig, folder: Path, *, redo: bool = False) -> dict[str, 
         config.train, seed=config.seed, mesh=mesh,
     )  # fmt: skip
     params = {name: value for name, value in params.items() if name != "head"}
-    if config.heldout:
-      figures |= measure(config, model, params, mesh, folder)
+    if heldout is not None:
+      figures |= measure(config, model, params, *heldout, mesh, folder)
     common.save_model(folder / "model", model, params)
     return figures
 

@@ -119,7 +119,8 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
 
 
 FILES = ("world.json", "documents.jsonl", "sft.jsonl", "heldout_sft.jsonl", "pair_prompts.jsonl",
-         "heldout_pair_prompts.jsonl", "prompts.jsonl", "heldout_prompts.jsonl", "tokenizer")  # fmt: skip
+         "heldout_pair_prompts.jsonl", "prompts.jsonl", "heldout_prompts.jsonl",
+         "tokenizer")  # fmt: skip
 
 
 def run_world(config: WorldConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
@@ -231,7 +232,8 @@ def run_label(config: LabelConfig, folder: Path, *, redo: bool = False) -> dict[
   world = Path(config.world)
   inputs = {
       "model": common.input_file(config.model.path, "model.path"),
-      "world": world / "world.json", "prompts": world / "pair_prompts.jsonl", "heldout": world / "heldout_pair_prompts.jsonl",
+      "world": world / "world.json", "prompts": world / "pair_prompts.jsonl",
+      "heldout": world / "heldout_pair_prompts.jsonl",
   }  # fmt: skip
 
   def body() -> dict[str, Any]:

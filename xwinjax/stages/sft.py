@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on conversations; also rejection-sampling fine-tuning on chosen answers."""
+"""Supervised fine-tuning on conversations, and rejection-sampling fine-tuning on chosen answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from xwinjax.core.errors import UserError
 from xwinjax.data import batching, formats, items
 from xwinjax.data.items import Items
 from xwinjax.data.records import Counts
@@ -47,8 +48,12 @@ def read_items(config: SFTConfig, path: str, field: str, model: Model) -> Items:
   made = items.tokenize_examples(
       examples, model.renderer, length, too_long=config.too_long, loss_on=config.loss_on
   )
-  common.say(common.counted(f"{file}", made.counts + Counts(
-      {k: n for k, n in counts.items() if k.startswith(("dropped", "changed"))})))  # fmt: skip
+  total = made.counts + Counts(
+      {k: n for k, n in counts.items() if k.startswith(("dropped", "changed"))}
+  )
+  common.say(common.counted(str(file), total))
+  if not len(made):
+    raise UserError(common.counted(f"{file}: no row is left", total))
   return made
 
 
@@ -66,7 +71,9 @@ def mean_nll(model: Model, params, data: Items, batch: batching.BatchConfig, mes
   return total / max(weight, 1.0)
 
 
-def run(config: SFTConfig, folder: Path, *, name: str = "sft", redo: bool = False) -> dict[str, Any]:
+def run(
+    config: SFTConfig, folder: Path, *, name: str = "sft", redo: bool = False
+) -> dict[str, Any]:
   """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json."""
   inputs = {
       "model": common.input_file(config.model.path, "model.path"),
@@ -94,6 +101,8 @@ def run(config: SFTConfig, folder: Path, *, name: str = "sft", redo: bool = Fals
     if heldout is not None:
       figures["heldout_nll"] = mean_nll(model, params, heldout, config.train.batch, mesh)
     common.save_model(folder / "model", model, params)
-    return {k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()}
+    return {
+        k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()
+    }
 
   return run_stage(folder, name, config, inputs, ("model", "metrics.jsonl"), body, redo=redo)

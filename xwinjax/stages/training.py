@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ def check_items(items: Items, model: common.Model) -> None:
   doubled = (items.tokens[:-1] == bos) & (items.tokens[1:] == bos) & (np.diff(items.positions) == 1)
   if doubled.any():
     raise UserError("some row begins with two BOS tokens; does its text already hold the template?")
+
+
+def curve_ends(path: Path) -> dict[str, float]:
+  """Means over the first and the last tenth of the steps of a metrics.jsonl."""
+  rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+  n, ends = max(len(rows) // 10, 1), {}
+  for name in ("loss", "accuracy", "margin"):
+    for end, part in (("first", rows[:n]), ("last", rows[-n:])):
+      values = [row[name] for row in part if row.get(name) is not None]
+      if values:
+        ends[f"{name}_{end}"] = round(float(np.mean(values)), 6)
+  return ends
 
 
 def train(
@@ -100,6 +113,7 @@ def train(
   )
   figures = {
       "items": len(items), "supervised_tokens": int(items.targets.sum()), "steps": steps,
+      **curve_ends(folder / "metrics.jsonl"),
       "fill": round(plan.fill(items.lengths), 4), "counts": dict(items.counts),
       "skipped_updates": int(state.skipped_total), "row_lengths": sorted(plan.heights),
   }  # fmt: skip

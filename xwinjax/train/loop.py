@@ -192,10 +192,11 @@ class _Log:
     if self.out is not None:
       self.out.write(json.dumps(row) + "\n")
       self.out.flush()
-    if facts["first_of_shape"]:
-      self.progress.restart_clock()
+    compiled = facts["first_of_shape"]
+    if compiled:
+      self.progress.leave_out(seconds, 1)
     note = "  ".join(f"{k} {values[k]:.3f}" for k in ("loss", "accuracy", "margin") if k in values)
-    self.progress.advance(tokens=facts["tokens"], note=note)
+    self.progress.advance(tokens=0 if compiled else facts["tokens"], note=note)
     if values["skipped"] >= self.config.stop_after_skips:
       raise UserError(
           f"step {number}: the loss or gradient was not finite for {int(values['skipped'])} steps "

@@ -23,7 +23,7 @@ from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
 
 Means = Mean | tuple[Mean, ...]
-Objective = Callable[[Params, Batch, jax.Array], tuple[Means, Metrics]]
+Objective = Callable[[Params, Batch, jax.Array | None], tuple[Means, Metrics]]
 
 
 def hidden_states(
