@@ -164,6 +164,14 @@ def test_answers_come_back_from_their_ids(name, renderer):
     assert r.round_trips(text)
 
 
+def test_real_answers_come_back(llama2_tokenizer, shared):
+  from xwinjax.data import formats
+
+  r = Renderer(get_template("vicuna"), llama2_tokenizer)
+  answers = [e.messages[-1].content for e in formats.read_examples(shared / "lima" / "lima.json.gz")]
+  assert [a for a in answers[:200] if not r.round_trips(a)] == []
+
+
 def test_twin_a_vocabulary_that_loses_blanks_does_not_round_trip(shared):
   from xwinjax.data.tokenizer import Tokenizer
 
