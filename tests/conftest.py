@@ -8,6 +8,7 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
+import jax
 import pytest
 
 from xwinjax.core import host
@@ -17,6 +18,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 def pytest_configure(config):
   host.prepare()
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small computations
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,120 @@
+"""Token log-probs: their values, their hand-written gradient, and which token they speak of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiled import close
+from goldens.reference import log_softmax
+
+from xwinjax.core.segments import segment
+from xwinjax.losses import logprobs
+
+B, T, D, V = 2, 6, 5, 11
+RNG = np.random.default_rng(2)
+HIDDEN = RNG.normal(size=(B, T, D)).astype(np.float32)
+KERNEL = RNG.normal(size=(D, V)).astype(np.float32)
+TOKENS = RNG.integers(0, V, (B, T))
+MASK = np.array([[0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0]])
+GATHER = np.array([[1, 2, 3, 4, 6, 8, 9, -1, -1]])  # flat t whose token t+1 is supervised
+
+
+def naive(hidden, kernel, tokens, mask):
+  """The formula as it is written down, for autodiff; log-probs and log-sum-exp [B, T-1]."""
+  logits = hidden[:, :-1] @ kernel
+  logps = jax.nn.log_softmax(logits)
+  chosen = jnp.take_along_axis(logps, tokens[:, 1:, None], -1)[..., 0]
+  return chosen * mask[:, 1:], jax.nn.logsumexp(logits, -1) * mask[:, 1:]
+
+
+def test_values_equal_a_float64_log_softmax():
+  logps, lse, weights = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK)
+  wanted = log_softmax(HIDDEN.astype(np.float64) @ KERNEL)
+  for b in range(B):
+    for t in range(T - 1):
+      value = wanted[b, t, TOKENS[b, t + 1]] * MASK[b, t + 1]
+      assert float(logps[b, t]) == pytest.approx(value, abs=1e-5)
+      if MASK[b, t + 1]:
+        assert float(logps[b, t]) != pytest.approx(wanted[b, t, TOKENS[b, t]], abs=1e-5)
+  assert (np.asarray(logps)[:, -1] == 0).all()
+  assert (np.asarray(lse)[np.asarray(weights) == 0] == 0).all()
+  assert np.array_equal(weights[:, :-1], MASK[:, 1:])
+
+
+def gradients(values, *args):
+  """Gradients to hidden and kernel of a random mixture of log-probs and log-sum-exps."""
+  a, b = np.random.default_rng(4).normal(size=(2, B, T - 1))
+
+  def mixture(hidden, kernel):
+    logps, lse, *_ = values(hidden, kernel, *args)
+    return (a * logps[:, : T - 1]).sum() + (b * lse[:, : T - 1]).sum()
+
+  return jax.jit(jax.grad(mixture, (0, 1)))(HIDDEN, KERNEL)
+
+
+@pytest.mark.parametrize("gather", [None, GATHER], ids=["everywhere", "gathered"])
+def test_the_hand_written_gradient_equals_autodiff(gather):
+  got = gradients(logprobs.token_logps, TOKENS, MASK, None, gather)
+  assert close(got, gradients(naive, TOKENS, MASK))
+  assert not close(got, gradients(naive, np.roll(TOKENS, 1, 1), MASK))  # labels shifted once more
+  assert not close(got, gradients(naive, TOKENS, np.roll(MASK, 1, 1)))
+
+
+def test_a_wrong_backward_pass_shows(monkeypatch):
+  broken = jax.custom_vjp(lambda *args: logprobs._logps_forward(*args)[0])
+  broken.defvjp(
+      logprobs._logps_forward,
+      lambda saved, ct: logprobs._logps_backward(saved, (ct[0], -ct[1])),  # d lse with a wrong sign
+  )
+  monkeypatch.setattr(logprobs, "_logps", broken)
+  got = gradients(logprobs.token_logps, TOKENS, MASK)
+  assert not close(got, gradients(naive, TOKENS, MASK))
+
+
+def test_gathered_places_give_what_the_whole_row_gives():
+  everywhere = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK)
+  gathered = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, GATHER)
+  assert close(gathered, everywhere)
+  by_row = np.array([[1, 2, 3, 4, -1], [0, 2, 3, -1, -1]])  # two groups of one row
+  assert close(logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, by_row), everywhere)
+  missing = np.where(GATHER == 3, -1, GATHER)
+  assert not close(logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, missing), everywhere)
+
+
+def test_half_precision_keeps_the_softmax_in_f32():
+  logps, _, _ = logprobs.token_logps(HIDDEN.astype(jnp.bfloat16), KERNEL, TOKENS, MASK)
+  wanted, _, _ = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK)
+  assert logps.dtype == jnp.float32
+  assert np.allclose(logps, wanted, atol=0.1)
+
+
+def test_a_token_that_opens_a_segment_is_not_predicted_from_the_one_before():
+  segments = np.array([[segment(1)] * 3 + [segment(2)] * 2 + [0]])
+  everything = np.ones((1, 6), int)
+  weights = logprobs.target_weights(everything, segments)
+  assert weights.tolist() == [[1, 1, 0, 1, 0, 0]]
+  assert logprobs.target_weights(everything).tolist() == [[1, 1, 1, 1, 1, 0]]
+  logps, _, _ = logprobs.token_logps(HIDDEN[:1], KERNEL, TOKENS[:1], everything, segments)
+  assert (np.asarray(logps)[0] == 0).tolist() == [False, False, True, False, True, True]
+
+
+def test_branches_do_not_predict_each_others_first_tokens():
+  ids = [segment(1), segment(1), segment(1, 1), segment(1, 1), segment(1, 2), segment(1, 2)]
+  weights = logprobs.target_weights(np.ones((1, 6), int), np.array([ids]))
+  assert weights.tolist() == [[1, 0, 1, 0, 1, 0]]
+
+
+def test_sums_and_last_values_of_branches():
+  ids = [segment(1), segment(1, 1), segment(1, 1), segment(1, 2), segment(2), segment(2, 1), 0]
+  values, segments = jnp.arange(1.0, 8.0)[None], np.array([ids])
+  sums = logprobs.branch_sums(values, segments, 2, 2)
+  assert sums.tolist() == [[[5.0, 4.0], [6.0, 0.0]]]
+  last = logprobs.last_of_branch(values, segments, 2, 2)
+  assert last.tolist() == [[[3.0, 4.0], [6.0, 1.0]]]
+  whole_example = np.array(ids) // 256 * 256 + 1  # everything in branch 1
+  assert logprobs.branch_sums(values, whole_example[None], 2, 2).tolist() != sums.tolist()
+
+
+def test_wrong_shapes_are_named():
+  with pytest.raises(ValueError, match="tokens_BT"):
+    logprobs.token_logps(HIDDEN, KERNEL, TOKENS[:, :-1], MASK)

@@ -1,0 +1,97 @@
+"""Preference and reward losses by hand and against float64 formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xwinjax.losses import preference, reward, sft
+
+RNG = np.random.default_rng(0)
+POLICY, REFERENCE = RNG.normal(-40, 10, (2, 16, 2))
+LENGTHS = RNG.integers(1, 40, (16, 2))
+
+
+def log_sigmoid(x):
+  return -np.logaddexp(0, -x)
+
+
+def in_float64(variant, beta, smoothing=0.0, lengths=1.0):
+  gain = (POLICY - REFERENCE) / lengths
+  margin = gain[:, 0] - gain[:, 1]
+  return {
+      "sigmoid": -(1 - smoothing) * log_sigmoid(beta * margin)
+      - smoothing * log_sigmoid(-beta * margin),
+      "ipo": (margin - 1 / (2 * beta)) ** 2,
+      "hinge": np.maximum(0, 1 - beta * margin),
+  }[variant]
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize(
+    ("variant", "smoothing"), [("sigmoid", 0.0), ("sigmoid", 0.2), ("ipo", 0.0), ("hinge", 0.0)]
+)
+def test_dpo_equals_its_equation(variant, smoothing, normalised):
+  got = preference.dpo(
+      jnp.asarray(POLICY), jnp.asarray(REFERENCE), beta=0.3, variant=variant,
+      label_smoothing=smoothing, lengths_P2=jnp.asarray(LENGTHS) if normalised else None,
+  )  # fmt: skip
+  lengths = LENGTHS if normalised else 1.0
+  assert np.allclose(got, in_float64(variant, 0.3, smoothing, lengths), rtol=1e-4, atol=1e-5)
+  assert not np.allclose(got, in_float64(variant, 0.31, smoothing, lengths), rtol=1e-4, atol=1e-5)
+  other = 1.0 if normalised else LENGTHS
+  assert not np.allclose(got, in_float64(variant, 0.3, smoothing, other), rtol=1e-4, atol=1e-5)
+
+
+def test_an_unmoved_policy_has_the_loss_of_a_coin():
+  same = jnp.asarray(POLICY)
+  assert preference.dpo(same, same, beta=0.7) == pytest.approx(np.log(2))
+  assert preference.dpo(same, same, beta=0.7, label_smoothing=0.1) == pytest.approx(np.log(2))
+  assert reward.bradley_terry(jnp.zeros((1, 2))) == pytest.approx(np.log(2))
+  assert (preference.dpo(same + jnp.array([1.0, 0.0]), same, beta=0.7) < np.log(2) - 0.1).all()
+
+
+def test_the_gradient_raises_chosen_and_lowers_rejected():
+  slope = jax.grad(lambda x: preference.dpo(x, jnp.asarray(REFERENCE), beta=0.1).sum())
+  assert (slope(jnp.asarray(POLICY))[:, 0] < 0).all()
+  assert (slope(jnp.asarray(POLICY))[:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("gap", [1e4, -1e4])
+def test_saturated_pairs_have_finite_losses_and_gradients(gap):
+  pair = jnp.array([[gap, 0.0]])
+  for loss in (lambda x: preference.dpo(x, jnp.zeros((1, 2)), beta=0.1), reward.bradley_terry):
+    value, slope = jax.value_and_grad(lambda x, f=loss: f(x).sum())(pair)
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
+    assert value == pytest.approx(max(0.0, -gap * (0.1 if loss is not reward.bradley_terry else 1)))
+
+
+def test_an_answer_of_no_tokens_divides_by_nothing():
+  zero = jnp.zeros((1, 2))
+  assert np.isfinite(preference.dpo(zero, zero, beta=0.1, lengths_P2=zero)).all()
+
+
+def test_wrong_shapes_and_names_are_refused():
+  with pytest.raises(ValueError, match=r"policy_P2 has shape \(3,\).*column 0 the chosen"):
+    preference.dpo(jnp.zeros(3), jnp.zeros(3), beta=0.1)
+  with pytest.raises(ValueError, match="rewards_P2 has shape"):
+    reward.bradley_terry(jnp.zeros((2, 3)))
+  with pytest.raises(ValueError, match="'simpo' is not one of sigmoid, ipo, hinge"):
+    preference.dpo(jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="simpo")
+  with pytest.raises(ValueError, match="label_smoothing is defined for variant 'sigmoid'"):
+    preference.dpo(
+        jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="ipo", label_smoothing=0.1
+    )
+
+
+def test_cross_entropy_is_a_mean_over_supervised_tokens_with_its_z_loss():
+  logps, lse = jnp.array([[-1.0, -3.0, jnp.nan]]), jnp.array([[2.0, 4.0, jnp.nan]])
+  weights = jnp.array([[1.0, 1.0, 0.0]])
+  assert sft.cross_entropy(logps, weights).value() == 2.0
+  with_z = sft.cross_entropy(logps, weights, lse, z_loss=0.1).value()
+  assert with_z == pytest.approx(2.0 + 0.1 * (4 + 16) / 2)
+  assert with_z != pytest.approx(2.0 + 0.1 * (2 + 4) / 2)  # the square is of the log-sum-exp
+  assert sft.cross_entropy(logps, weights * 0).value() == 0.0
+  with pytest.raises(ValueError, match="z_loss needs lse_BT"):
+    sft.cross_entropy(logps, weights, z_loss=0.1)
