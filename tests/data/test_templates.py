@@ -168,7 +168,8 @@ def test_real_answers_come_back(llama2_tokenizer, shared):
   from xwinjax.data import formats
 
   r = Renderer(get_template("vicuna"), llama2_tokenizer)
-  answers = [e.messages[-1].content for e in formats.read_examples(shared / "lima" / "lima.json.gz")]
+  path = shared / "lima" / "lima.json.gz"
+  answers = [e.messages[-1].content for e in formats.read_examples(path)]
   assert [a for a in answers[:200] if not r.round_trips(a)] == []
 
 

@@ -1,0 +1,19 @@
+import pytest
+
+from xwinjax.testing.tiny import tiny_config, tiny_params
+
+
+@pytest.fixture(scope="session")
+def config():
+  """Untied, with Llama 3's rope scaling and heads wider than D/H: everything that varies."""
+  from xwinjax.model.config import RopeScaling
+
+  return tiny_config(
+      vocab_size=48, tied=False, head_dim=6, rope_theta=500_000.0, norm_eps=1e-6,
+      rope_scaling=RopeScaling(8.0, 1.0, 4.0, 64),
+  )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def params(config):
+  return tiny_params(config)
