@@ -47,7 +47,8 @@ def worst_of_k(values_PS: np.ndarray, by_PS: np.ndarray | None = None) -> np.nda
 def duplicate_share(texts_PS: list[list[str]]) -> float:
   """The share of samples that repeat another sample of their prompt."""
   total = sum(len(texts) for texts in texts_PS)
-  return 1 - sum(len(set(texts)) for texts in texts_PS) / max(total, 1)
+  distinct = sum(len(set(texts)) for texts in texts_PS)
+  return (total - distinct) / max(total, 1)
 
 
 def curve_points(curve: np.ndarray) -> dict[str, float]:
