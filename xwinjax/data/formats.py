@@ -268,6 +268,14 @@ def _conversation(format: str, row: Row) -> Messages:
   return _CONVERSATIONS[format](row)
 
 
+def parse_conversation(row: Row, format: str = "messages") -> Messages:
+  """One row's conversation as it stands; it may end with a question. Raises ValueError."""
+  try:
+    return _tidy(_conversation(format, row), Counts())
+  except Drop as reason:
+    raise ValueError(str(reason)) from None
+
+
 def read_examples(
     path: str | Path, format: str = "auto", counts: Counts | None = None
 ) -> Iterator[Example]:

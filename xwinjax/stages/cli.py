@@ -108,7 +108,9 @@ def _check_folder(folder: Path) -> None:
     )
 
 
-def guarded(body: Callable[[], int | None]) -> int:
+def guarded(
+    body: Callable[[], int | None], interrupted: str = "interrupted; the same command continues"
+) -> int:
   """Runs `body` and returns an exit status; what a user can mend is said in one line."""
   try:
     status = body() or 0
@@ -126,7 +128,7 @@ def guarded(body: Callable[[], int | None]) -> int:
     print(e, file=sys.stderr)
     return e.code
   except KeyboardInterrupt:
-    print("interrupted; the same command continues", file=sys.stderr)
+    print(interrupted, file=sys.stderr)
     return 130
   return 2
 
