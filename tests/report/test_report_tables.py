@@ -1,0 +1,148 @@
+"""The summary and its sentences say what the figures say."""
+
+import json
+
+import pytest
+
+from xwinjax.core.errors import UserError
+from xwinjax.report import details, tables
+from xwinjax.report.workdir import Workdir
+from xwinjax.stages import chain as chain_stage
+
+
+def test_summary_holds_each_evaluation_as_it_is(work):
+  summary = tables.summary(work)
+  assert [row["stage"] for row in summary["stages"]] == ["base", "sft", "rs", "dpo"]
+  for row in summary["stages"]:
+    figures = work.figures(f"evaluate_{row['stage']}")
+    for key in ("gold_mean", "gold_ci", "rm_mean", "rm_ci", "kl", "mean_length", "ended_share"):
+      assert row[key] == figures[key], key
+    if row["stage"] != "base":
+      versus = figures["versus_previous"]
+      assert (row["win_rate_vs_previous"], row["win_rate_ci"]) == (versus["win_rate"], versus["ci"])
+      assert row["gain_vs_previous"] == versus["gain"]
+    assert row["best_of"] == {str(k): figures["gold_best_of_k"][k - 1] for k in (1, 2, 4, 8)}
+    assert row["seconds"] == 12.5
+  assert summary["stages"][0]["win_rate_vs_previous"] is None
+  assert summary["reward_model"]["heldout_accuracy"] == work.figures("reward")["heldout_accuracy"]
+  assert (summary["device"], summary["seed"]) == ("1 x toy (cpu)", 3)
+  json.dumps(summary, allow_nan=False)
+
+
+def test_text_table_lines_up_and_says_the_figures(work):
+  summary = tables.summary(work)
+  lines = chain_stage.table(summary).splitlines()
+  sft = summary["stages"][1]
+  assert f"{sft['gold_mean']:.2f} [{sft['gold_ci'][0]:.2f}, {sft['gold_ci'][1]:.2f}]" in lines[2]
+  assert f"{sft['win_rate_vs_previous']:.1%}" in lines[2]
+  assert lines[0].index("gold") == lines[2].index(f"{sft['gold_mean']:.2f}")
+  assert lines[0].endswith("best of 1 → 8")
+  assert "held-out accuracy" in lines[-1]
+  assert "contradict gold" in lines[-1]
+
+
+def test_text_table_without_gold_has_no_gold_column(chain_without_gold):
+  text = tables.text(tables.summary(Workdir(chain_without_gold)))
+  assert "gold" not in text
+  assert "RM score" in text
+
+
+def versus(mean, low, high):
+  gain = {"mean": mean, "ci": [low, high], "significant": low > 0 or high < 0}
+  return {"judge": "gold", "win_rate": 0.7, "ci": [0.6, 0.8], "gain": gain}
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        ((0.022, -0.004, 0.046), "RS and SFT: no significant difference, +0.022 [−0.004,"),
+        ((1.18, 1.08, 1.28), "RS beats SFT: +1.18 [+1.08, +1.28] gold points"),
+        ((-0.4, -0.6, -0.2), "RS is worse than SFT: −0.40 [−0.60, −0.20] gold points"),
+    ],
+)
+def test_comparison_says_what_the_interval_says(gain, said):
+  assert tables.comparison("RS", "SFT", versus(*gain)).startswith(said)
+
+
+def test_comparison_twin_an_interval_around_zero_is_not_called_a_win():
+  right, wrong = versus(0.1, -0.1, 0.3), versus(0.1, -0.1, 0.3)
+  wrong["gain"]["significant"] = True  # the sign of one end forgotten
+  assert "beats" not in tables.comparison("RS", "SFT", right)
+  assert "beats" in tables.comparison("RS", "SFT", wrong)
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (tables.number(3.894, ci=[3.7969, 3.978]), "3.89 [3.80, 3.98]"),
+        (tables.number(-0.001), "0.00"),
+        (tables.number(-1.5, 1), "−1.5"),
+        (tables.number(None), "–"),
+        (tables.percent(0.5, [0.4, 0.6]), "50.0% [40.0%, 60.0%]"),
+        (tables.seconds(59.94), "59.9 s"),
+        (tables.seconds(75), "1 min 15 s"),
+        (tables.seconds(3700), "1 h 01 min"),
+    ],
+)
+def test_numbers_for_people(made, text):
+  assert made == text
+
+
+def test_notes_name_what_is_wrong(work):
+  said = " ".join(tables.notes(work))
+  assert "dpo: 2 updates were not finite" in said
+  assert "12% of answers were cut off" in said  # 1 of 8 by construction
+  assert "above chance" not in said
+
+
+def test_notes_twin_a_reward_model_at_chance_is_named(chain):
+  work = Workdir(chain)
+  work.manifests["reward"]["figures"]["heldout_accuracy_ci"] = [0.45, 0.6]
+  assert "accuracy is not above chance" in " ".join(tables.notes(work))
+
+
+def steps(*rows):
+  keys = ("step", "tokens", "rows", "length", "wait_s", "seconds", "first_of_shape")
+  return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+def test_speed_leaves_out_the_steps_that_compiled():
+  rows = steps((1, 30, 4, 10, 0.0, 9.0, True), (2, 30, 4, 10, 0.5, 1.0, False),
+               (3, 20, 4, 10, 0.0, 1.0, False))  # fmt: skip
+  assert details.speed(rows) == details.Speed(3, 80, 25.0, 9.0, 0.25, pytest.approx(1 / 3))
+
+
+def test_speed_twin_counting_the_compilation_changes_it():
+  rows = steps((1, 30, 4, 10, 0.0, 9.0, False), (2, 50, 4, 10, 0.5, 2.0, False))
+  found = details.speed(rows)
+  assert found is not None
+  assert found.tokens_per_second != pytest.approx(25.0)
+
+
+def test_timing_says_where_a_killed_chain_stands(killed):
+  work = Workdir(killed("reward"))
+  states = {row[0]: row[1] for row in details.timing_table(work).rows}
+  assert states["sft"] == "done"
+  assert states["pretrain"] == "done, from the cache"
+  assert states["reward"] == "begun, 40 steps"
+  assert states["dpo"] == "not begun"
+
+
+def test_a_line_of_metrics_cut_short_is_left_out(killed):
+  folder = killed("dpo")
+  with (folder / "dpo" / "metrics.jsonl").open("a") as f:
+    f.write('{"step": 41, "lo')
+  assert Workdir(folder).metrics("dpo")[-1]["step"] == 40
+
+
+def test_a_damaged_manifest_is_named(killed):
+  folder = killed("dpo")
+  (folder / "sft" / "manifest.json").write_text('{"stage": ')
+  with pytest.raises(UserError, match=r"sft/manifest.json: damaged; delete"):
+    Workdir(folder)
+
+
+@pytest.mark.parametrize("make", [lambda p: p / "nowhere", lambda p: p])
+def test_a_folder_that_is_not_a_chains_is_refused(tmp_path, make):
+  with pytest.raises(UserError, match=r"no such folder|holds no stage of a chain"):
+    Workdir(make(tmp_path))
