@@ -16,7 +16,7 @@ from xwinjax.stages.config import choose, to_config_dict
 
 
 def get_config(variant: str = "sandbox") -> ConfigDict:
-  change = choose({"sandbox": sandbox, "llama": llama}, variant)
+  change = choose({"sandbox": sandbox, "laptop": laptop, "llama": llama}, variant)
   return change(to_config_dict(XwinConfig()))
 
 
@@ -38,7 +38,8 @@ def sandbox(config: ConfigDict) -> ConfigDict:
     stage.train.loop.checkpoint_every = 200
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
   config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
-  config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 5e-4
+  config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 1e-3
+  config.reward.lm_weight = 0.5  # keeps what the language model knows; best of 64 is worse without
   config.rs.train.epochs, config.rs.train.optim.lr = 4.0, 3e-4
   config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 5e-5
 
@@ -47,6 +48,27 @@ def sandbox(config: ConfigDict) -> ConfigDict:
       config.sample.generate, config.evaluate.generate, config.sandbox.label.generate,
   ):  # fmt: skip
     generate.max_new = 96
+    generate.params.top_p = 0.95  # a model of a million parameters has a long tail of nonsense
+    generate.sampler.update(slots=128, block=8, window=32)
+  for stage in (config.score, config.evaluate):
+    stage.batch.update(batch_tokens=4096, buckets=4)
+  config.reward.score_batch.update(batch_tokens=4096, buckets=4)
+  return config
+
+
+def laptop(config: ConfigDict) -> ConfigDict:
+  """A pretrained Llama of a few million parameters and real text, for 2 CPU cores."""
+  for stage in (config.sft, config.rs, config.reward, config.dpo):
+    stage.max_length = 512
+    stage.train.batch.update(batch_tokens=2048, buckets=6)
+    stage.train.loop.checkpoint_every = 200
+  config.sft.train.epochs, config.sft.train.optim.lr = 2.0, 1e-3
+  config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 3e-4
+  config.rs.train.epochs, config.rs.train.optim.lr = 4.0, 2e-4
+  config.dpo.train.epochs, config.dpo.train.optim.lr = 4.0, 5e-5
+  for generate in (config.sample.generate, config.evaluate.generate):
+    generate.samples, generate.max_new = 16, 96
+    generate.params.update(temperature=1.0, top_p=0.95)
     generate.sampler.update(slots=128, block=8, window=32)
   for stage in (config.score, config.evaluate):
     stage.batch.update(batch_tokens=4096, buckets=4)

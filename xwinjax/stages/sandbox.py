@@ -47,7 +47,7 @@ class WorldConfig:
   creatures: int = 32  # each with six attributes
   documents: int = 50_000  # to pretrain on
   examples: int = 8_000  # conversations for SFT, of mixed quality
-  pair_prompts: int = 2_000  # whose answers are labelled in pairs for the reward model
+  pair_prompts: int = 3_000  # whose answers are labelled in pairs for the reward model
   heldout_pair_prompts: int = 250
   prompts: int = 192  # to sample candidates for
   heldout_prompts: int = 48

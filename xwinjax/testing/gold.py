@@ -78,7 +78,9 @@ def points(world: World, task: Task, text: str) -> Points:
   """Scores one answer."""
   body, closed = _body(text)
   stated = claims(world, task, body)
-  true = [f for f in stated if world.is_true(f)]
+  # "One of them" speaks of those asked about: to name another is as wrong as a false fact.
+  meant = lambda f: task.kind != "count" or f.name in task.names  # noqa: E731
+  true = [f for f in stated if world.is_true(f) and meant(f)]
   wanted = set(task.facts)
   right = set(true) & wanted
   correct = len(true) / len(stated) if stated else 0.0
