@@ -17,6 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from xwinjax.core.errors import UserError
+from xwinjax.core.types import Params
 from xwinjax.data import jsonl
 
 
@@ -121,6 +122,30 @@ class Store:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
     )
     return step, self._checkpointer.restore(self._step_path(step), target)
+
+  def restore_params(self, step: int | None = None) -> tuple[int, Params] | None:
+    """(step, parameters) of the newest step or the named one, whatever the run; None without one.
+
+    Raises: UserError for a damaged file.
+    """
+    steps = self.steps()
+    if not steps:
+      return None
+    step = steps[-1] if step is None else step
+    self._check_files(step, self._read_manifest(step)["files"], [s for s in steps if s < step])
+    metadata = self._checkpointer.metadata(self._step_path(step)).item_metadata
+    assert metadata is not None
+    stored = {"params": metadata.tree["params"]}
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), stored
+    )
+    arguments = ocp.args.PyTreeRestore(
+        item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+        partial_restore=True,
+    )  # fmt: skip
+    with ocp.PyTreeCheckpointer() as reader:
+      return step, reader.restore(self._step_path(step), args=arguments)["params"]
 
   def _read_manifest(self, step: int) -> dict[str, dict]:
     path = self._manifest_path(step)
