@@ -131,7 +131,7 @@ def make_train_step(
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
     loss, metrics, grads = gradient(state.params, batch, rng.step_key(seed, state.step))
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -147,8 +147,8 @@ def make_train_step(
         "loss": loss,
         **{name: mean.value() for name, mean in metrics.items()},
         "grad_norm": grad_norm,
-        "param_norm": optax.global_norm(state.params),
-        "update_norm": optax.global_norm(updates),
+        "param_norm": optax.tree.norm(state.params),
+        "update_norm": optax.tree.norm(updates),
         "skipped": new_state.skipped,
         "skipped_total": new_state.skipped_total,
     }
