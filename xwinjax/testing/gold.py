@@ -43,9 +43,13 @@ class Points:
 
 
 def claims(world: World, task: Task, text: str) -> list[Fact]:
-  """The facts that an answer states, repeats included."""
+  """The facts that an answer states, repeats included.
+
+  "That is a very good question" states none: neither is That anyone, nor "a very" a colour.
+  """
   found = [Fact(name, _VERBS[verb], value) for name, verb, value in _CLAIM.findall(text)
            if name != "It"]  # fmt: skip
+  found = [f for f in found if f.name in world.names or f.value in ATTRIBUTES[f.attribute][3]]
   if task.kind == "rewrite" and task.facts:
     me = task.facts[0].name
     found += [Fact(me, _FIRST[verb], value) for verb, value in _OWN_CLAIM.findall(text)]
@@ -55,7 +59,7 @@ def claims(world: World, task: Task, text: str) -> list[Fact]:
   if task.kind == "count":
     # Naming a creature claims that it is one of those counted.
     attribute, value = _asked(world, task)
-    listed = re.search(r"(?:of them:|It is) (.*)", text)
+    listed = re.search(r"(?:of them:|It is) ([^.\n]*)", text)
     names = re.findall(r"\b[A-Z][a-z]+\b", listed.group(1)) if listed else []
     found += [Fact(n, attribute, value) for n in names]
   return found
@@ -85,7 +89,7 @@ def points(world: World, task: Task, text: str) -> Points:
   right = set(true) & wanted
   correct = len(true) / len(stated) if stated else 0.0
   if task.kind == "count":
-    said = re.match(r"(\w+) of them", body)
+    said = re.search(r"\b([A-Z]\w+) of them", body)
     number_right = bool(said) and said.group(1) == NUMBERS[task.number]
     coverage = 0.5 * number_right + 0.5 * (len(right) / task.number if task.number else 1.0)
     correct = 0.5 * number_right + 0.5 * (correct if stated else float(not task.number))
@@ -122,7 +126,7 @@ def _good_form(task: Task, body: str) -> bool:
 def _brevity(task: Task, body: str) -> float:
   """1 up to the words a perfect answer needs, then falling to 0 at twice as many more."""
   words = len(body.split())
-  per_fact = {"list": 6, "compare": 6, "rewrite": 5, "count": 2, "follow_up": 5}[task.kind]
+  per_fact = {"list": 6, "compare": 6, "rewrite": 6, "count": 2, "follow_up": 5}[task.kind]
   needed = per_fact * max(task.number, 1) + (4 if task.kind == "count" else 0)
   return max(0.0, min(1.0, 1 - (words - needed) / (2 * needed)))
 
