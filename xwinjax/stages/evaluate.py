@@ -113,7 +113,8 @@ def measures(config: EvaluateConfig, prompts: Sequence[Example], rows: Rows) -> 
       }  # fmt: skip
   if "gold" in has and by is not None:
     golds = _matrix(rows, "gold")
-    figures["rm_gold_correlation"] = float(np.corrcoef(by.ravel(), golds.ravel())[0, 1])
+    if by.std() and golds.std():  # else there is no correlation
+      figures["rm_gold_correlation"] = float(np.corrcoef(by.ravel(), golds.ravel())[0, 1])
   if config.gold:
     figures["hallucination"] = gold.hallucination(World.load(config.gold), prompts, texts)
   if "reference" in has:
