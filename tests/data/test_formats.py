@@ -139,6 +139,7 @@ def test_a_prompt_ends_where_its_last_answer_began(write):
     [
         (formats.read_examples, {"instruction": "Hi?", "output": " "}, "empty answer"),
         (formats.read_examples, {"prompt": "Hi?"}, "no answer"),
+        (formats.read_examples, PROMPTS["mt_bench"], "no answer"),
         (formats.read_examples, {"messages": []}, "no turns"),
         (formats.read_examples, {"conversations": ["Hi?", "", "So?", "Yes."]}, "empty turn"),
         (formats.read_examples, {"conversations": [{"from": "gpt", "value": "Hello."}]},

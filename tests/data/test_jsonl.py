@@ -133,9 +133,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
   def no_room(*_):
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(os, "fsync", no_room)
-  with pytest.raises(OSError, match="No space"):
-    jsonl.write_json(path, {"a": 1})
+  for act in ("fsync", "replace"):
+    with monkeypatch.context() as patch:
+      patch.setattr(os, act, no_room)
+      with pytest.raises(OSError, match="No space"):
+        jsonl.write_json(path, {"a": 1})
   assert [row for _, row in jsonl.read_rows(path)] == ROWS
   assert os.listdir(tmp_path) == ["a.jsonl"]
 

@@ -239,6 +239,12 @@ def test_held_out_questions_are_about_other_creatures(world):
       assert not names & set(re.findall(r"[A-Z][a-z]+", said))
 
 
+def test_every_creature_occurs_in_training_questions(world):
+  trained = [set(world.names_for(kind, held_out=False)) for kind in KINDS]
+  assert set.union(*trained) == set(world.names)
+  assert all(t != set(world.names) for t in trained)
+
+
 def test_documents_tell_the_truth():
   world = World(3, 32)
   stated = checked = 0
