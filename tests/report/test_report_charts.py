@@ -69,6 +69,12 @@ def test_kl_of_best_of_n():
   assert charts.best_of_n_kl(np.array([4]))[0] != pytest.approx(np.log(4))  # its second term gone
 
 
+def test_axis_labels_keep_their_digits():
+  chart = charts.best_of_k("t", {"sft": [0.0, 0.004]}, "y", "")
+  assert chart is not None
+  assert [f">0.00{i}</text>" in chart.svg for i in range(6)] == [True] * 5 + [False]
+
+
 def test_windows_keep_every_value_in_order():
   parts = charts.windows(np.arange(1000.0), 80)
   assert len(parts) == 80
@@ -86,4 +92,9 @@ def test_one_step_and_equal_scores_can_be_drawn():
   assert charts.steps("t", [{"step": 1, "loss": 2.0}], {"loss": "loss"}, "y", "", log=True)
   assert charts.histogram("t", {"sft": np.ones((2, 3))}, "x", "")
   assert charts.best_of_k("t", {"sft": [1.0]}, "y", "")
-  assert charts.ranks("t", np.array([[2.0, 1.0], [2.0, np.nan]]), {}, "")
+
+
+def test_ranks_leave_out_prompts_with_fewer_candidates():
+  chart = charts.ranks("t", np.array([[2.0, 1.0], [4.0, np.nan]]), {"rejected": 2}, "")
+  assert chart is not None
+  assert "rank 1: 3.00; rank 2: 1.00" in chart.svg

@@ -66,11 +66,11 @@ def _chart(figure: Figure, title: str, note: str, said: str) -> Chart:
   """The figure as SVG for inside a page; `said` is what it shows, for those who do not see it."""
   out = io.StringIO()
   with matplotlib.rc_context({"svg.hashsalt": title}):
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(out, format="svg", transparent=True)
   svg = out.getvalue()
-  svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+  svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)  # holds the date
   svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # figure_1, axes_1: the same in every picture
-  svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+  svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
   svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif")
   for colour, name in _VARIABLES.items():
     svg = svg.replace(colour, f"var(--{name}, {colour})")
@@ -91,7 +91,8 @@ def _legend(axes: Axes) -> None:
 
 def _log2(axes: Axes, most: int) -> None:
   axes.set_xscale("log", base=2)
-  axes.xaxis.set_major_locator(FixedLocator(powers(most)))
+  ticks = [k for k in powers(most) if k == most or 1.3 * k < most]  # room for the last one
+  axes.xaxis.set_major_locator(FixedLocator(ticks))
   axes.xaxis.set_major_formatter(ScalarFormatter())
   axes.xaxis.set_minor_formatter(NullFormatter())
 

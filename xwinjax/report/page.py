@@ -84,7 +84,7 @@ def best_of_charts(work: Workdir) -> list[Chart]:
       ),
       charts.best_of_k(
           "RM score of the reward model's pick", tables.curves(work, "rm"), "RM score",
-          "The same picks, as the reward model itself sees them.",
+          "The same picks by the reward model's own score: the highest of k.",
       ),
       charts.best_of_k(
           "Gold score of gold's own pick", perfect, "gold score",
