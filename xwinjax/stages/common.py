@@ -155,9 +155,10 @@ def save_model(folder: Path, model: Model, params: Params) -> Path:
 def input_file(value: str, field: str) -> Path:
   """The path a config names. Raises UserError for one that is empty or not there."""
   if not value:
-    raise UserError(f"config.{field} is empty; it names a file to read")
+    what = "the folder of a Hugging Face Llama" if field == "model.path" else "what is to be read"
+    raise UserError(f"config.{field} is empty; it names {what}")
   if not Path(value).exists():
-    raise UserError(f"config.{field}={value}: no such file")
+    raise UserError(f"config.{field}={value}: no such file or folder")
   return Path(value)
 
 
