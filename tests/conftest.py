@@ -29,6 +29,20 @@ def shared() -> Path:
   return SHARED
 
 
+@pytest.fixture
+def compiled_names():
+  """Names of what XLA compiles (or takes from its cache on disk) while the test runs."""
+  names = []
+
+  def listen(event, _, **about):
+    if event.endswith("backend_compile_duration"):
+      names.append(about.get("fun_name"))
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield names
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
   """A model folder as Hugging Face's, tiny and random, with its tokenizer."""

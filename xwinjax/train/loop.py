@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -125,6 +126,7 @@ def fit(
   lead = jax.process_index() == 0
   with (
       _Signals() as signals,
+      contextlib.closing(store),  # whatever happens, a checkpoint under way is finished
       metrics_path.open("a", encoding="utf-8") as out,
       Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
   ):
@@ -143,9 +145,7 @@ def fit(
         if on_checkpoint is not None:
           on_checkpoint(at + 1, state)
       if stop:
-        store.close()
         raise Stopped(128 + stop, at + 1)
-  store.close()
   return state
 
 
