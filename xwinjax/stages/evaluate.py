@@ -167,6 +167,8 @@ def run(
     rows, sampling = sample_shards(
         folder, name, prompts, model, config.generate, config.shard, config.seed
     )
+    kept = {row["id"] for row in rows}
+    prompts = [p for p in prompts if p.id in kept]
     add_model_scores(config, prompts, rows, mesh)
     if config.gold:
       texts = [[c["text"] for c in row["candidates"]] for row in rows]

@@ -70,25 +70,32 @@ def make_sampler(model: Model, config: GenerateConfig, seed: int) -> Sampler:
   )  # fmt: skip
 
 
-def requests(
+def fitting(
     prompts: Sequence[Example], model: Model, config: GenerateConfig, counts: Counts
-) -> list[Request]:
-  """Prompts as token requests; one that leaves no room is cut by its oldest exchanges.
+) -> tuple[list[Example], list[Request]]:
+  """The prompts that fit and their requests; what does not fit is left out and counted.
 
-  Raises: UserError naming a prompt whose last question alone does not fit.
+  One that leaves no room for max_new is cut by its oldest exchanges; one whose last question alone
+  leaves none is dropped.
+
+  Raises: UserError where no prompt is left.
   """
-  made = []
+  kept, made = [], []
   room = model.config.max_length - min(config.max_new, model.config.max_length // 2)
   for p in prompts:
     ids = items.fit_prompt(p.messages, model.renderer, room, counts)
-    if ids is None:
-      raise UserError(
-          f"prompt {p.id}: its last question has more than {room} tokens, which leaves no room "
-          f"for {config.max_new} in the model's {model.config.max_length}; lower max_new or leave "
-          "the prompt out"
-      )
-    made.append(Request(p.id, ids, config.samples, config.max_new))
-  return made
+    if ids is not None:
+      kept.append(p)
+      made.append(Request(p.id, ids, config.samples, config.max_new))
+  if not kept:
+    raise UserError(
+        f"prompt {prompts[0].id}: its last question has more than {room} tokens, which leaves no "
+        f"room for {config.max_new} in the model's {model.config.max_length}, and so has every "
+        "other; lower max_new"
+    )
+  if counts:
+    common.say(common.counted(f"prompts of at most {room} tokens", counts + Counts(kept=len(kept))))
+  return kept, made
 
 
 def row_json(prompt: Example, completions: Sequence[Completion], repeats: int) -> dict[str, Any]:
@@ -112,11 +119,12 @@ def sample_shards(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:  # fmt: skip
   """Samples in shards of prompts, each a file that is whole or not there; returns rows, figures.
 
-  A killed run redoes the shard it was in. Shards take prompts in the order of their length.
+  A killed run redoes the shard it was in. Shards take prompts in the order of their length. There
+  is no row for a prompt that is too long; the figures count those.
   """
   parts = folder / "parts"
   counts = Counts()
-  wanted = requests(prompts, model, config, counts)
+  prompts, wanted = fitting(prompts, model, config, counts)
   order = sorted(range(len(prompts)), key=lambda i: (len(wanted[i].prompt), i))
   sampler = make_sampler(model, config, seed)
   rows: dict[int, dict[str, Any]] = {}
