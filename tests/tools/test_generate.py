@@ -54,6 +54,7 @@ def test_raw_text_goes_on_from_its_prompt(run, tiny_folder):
         (("--samples", "0"), "--samples and --max_new are at least 1"),
         (("--prompt", " "), "--prompt: is empty"),
         (("--template", "none", "--prompt", "word " * 300), "the model has room for 127"),
+        (("--prompt", "word " * 300), "beside 256 new ones the model has room for 64"),
         (("--template", "vikuna"), "template 'vikuna' is not one of"),
     ],
 )
