@@ -1,6 +1,12 @@
+from importlib.util import find_spec
+
 import pytest
 
 from xwinjax.testing.tiny import tiny_config, tiny_params
+
+collect_ignore = [] if find_spec("transformers") and find_spec("torch") else [
+    "test_in_transformers.py"
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

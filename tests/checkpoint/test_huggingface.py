@@ -274,25 +274,6 @@ def test_a_config_that_is_no_object_gets_a_line(folder):
       huggingface.is_reward_model(folder)
 
 
-# In transformers
-
-
-@pytest.mark.parametrize("name", GOLDENS)
-def test_transformers_computes_the_same_from_what_we_write(name, shared, tmp_path):
-  reason = "loading exports in transformers needs transformers and torch"
-  transformers = pytest.importorskip("transformers", reason=reason)
-  torch = pytest.importorskip("torch", reason=reason)
-  theirs = golden_folder(shared, name)
-  ours = huggingface.save(tmp_path / "out", *huggingface.load(theirs))
-  golden = np.load(theirs / f"llama_logits_{name}.npz")
-  model = transformers.AutoModelForCausalLM.from_pretrained(ours, torch_dtype=torch.float32)
-  ids, mask = (torch.tensor(golden[name]) for name in ("input_ids", "attention_mask"))
-  with torch.no_grad():
-    logits = model(ids, attention_mask=mask).logits.numpy()
-  real = golden["attention_mask"] == 1
-  np.testing.assert_allclose(logits[real], golden["logits"][real], atol=1e-5)
-
-
 def test_twin_another_layout_is_not_what_theirs_holds(shared, tmp_path, monkeypatch):
   monkeypatch.setattr(huggingface, "_to_theirs", lambda path, x: (
       np.ascontiguousarray(x.reshape(huggingface._their_shape(path, x.shape)))))  # fmt: skip
