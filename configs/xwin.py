@@ -65,7 +65,7 @@ def laptop(config: ConfigDict) -> ConfigDict:
   config.sft.train.epochs, config.sft.train.optim.lr = 2.0, 1e-3
   config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 3e-4
   config.rs.train.epochs, config.rs.train.optim.lr = 4.0, 2e-4
-  config.dpo.train.epochs, config.dpo.train.optim.lr = 4.0, 5e-5
+  config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 3e-5
   for generate in (config.sample.generate, config.evaluate.generate):
     generate.samples, generate.max_new = 16, 96
     generate.params.update(temperature=1.0, top_p=0.95)
