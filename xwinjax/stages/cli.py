@@ -150,7 +150,9 @@ def load(spec: str) -> ConfigDict:
 
   Raises: UserError for a missing file, a variant it lacks, or an error inside the file, by line.
   """
-  name, _, variant = spec.partition(":")
+  name, colon, variant = spec.rpartition(":")
+  if not colon or Path(spec).is_file():
+    name, variant = spec, ""
   places = [Path(name), Path(__file__).parents[2] / name]
   path = next((p for p in places if p.is_file()), None)
   if path is None:
