@@ -299,3 +299,29 @@ def ranks(
     _legend(axes)
     said = [f"rank {k}: {number(float(mean[k - 1]))}" for k in powers(S)]
     return _chart(figure, title, note, "; ".join(said))
+
+
+def win_tie_lose(
+    title: str, shares: Mapping[str, tuple[float, float, float]], note: str
+) -> Chart | None:
+  """A bar a comparison, parted into the shares won, tied and lost, as papers draw them."""
+  if not shares:
+    return None
+  with _drawing("share of votes", "", (7.4, 1.1 + 0.34 * len(shares))) as (figure, axes):
+    left = np.zeros(len(shares))
+    for i, (name, colour) in enumerate(
+        {"wins": COLOURS["one"], "ties": COLOURS["base"], "loses": COLOURS["two"]}.items()
+    ):
+      width = np.array([three[i] for three in shares.values()])
+      places = axes.barh(list(shares), width, left=left, color=colour, height=0.7, label=name)
+      axes.bar_label(places, [f"{w:.0%}" if w >= 0.07 else "" for w in width],
+                     label_type="center", fontsize=9, color="white")  # fmt: skip
+      left += width
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    _legend(axes)
+    said = [f"{name}: wins {win:.0%}, ties {tie:.0%}, loses {lose:.0%}"
+            for name, (win, tie, lose) in shares.items()]  # fmt: skip
+    return _chart(figure, title, note, "; ".join(said))
