@@ -1,0 +1,246 @@
+"""A language model as a judge: of its own answers (Self-Rewarding LMs) or of another's.
+
+Two ways to a score. `Sampled` lets the model write k judgements and reads the score of each; the
+mean of what could be read is the score. `Expected` asks for nothing in writing: behind a fixed
+opening, "Score: ", it reads the probability of each score from the logits, in one forward pass.
+
+Both have the signature of every scorer, `score(prompts, candidates) -> scores`; a score that is
+missing is NaN.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xwinjax.core.errors import UserError
+from xwinjax.core.segments import BRANCHES
+from xwinjax.core.types import Batch, Params
+from xwinjax.data import batching, items
+from xwinjax.data.batching import BatchConfig
+from xwinjax.data.records import Counts, Example, Message, Messages
+from xwinjax.data.templates import Renderer
+from xwinjax.judge import parse
+from xwinjax.judge.prompts import JudgePrompt
+from xwinjax.judge.score import OnRows, Scores
+from xwinjax.losses import logprobs
+from xwinjax.model import llama
+from xwinjax.model.config import LlamaConfig
+from xwinjax.sample import Request, Sampler, SamplerConfig, SamplingParams
+from xwinjax.sharding.mesh import data_shards
+from xwinjax.train import loop, objectives
+
+_ROLES = {"user": "User", "assistant": "Assistant", "system": "System"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+  """One written judgement: its text, and its score or why there is none."""
+
+  text: str
+  score: float | None
+  reason: str = ""
+
+
+Judgements = tuple[Judgement, ...]  # of one answer
+
+
+def conversation(messages: Messages) -> str:
+  """What stands for the question: its text, or all turns by speaker where there are several."""
+  if len(messages) == 1:
+    return messages[0].content
+  return "\n".join(f"{_ROLES[m.role]}: {m.content}" for m in messages)
+
+
+def judge_messages(prompt: JudgePrompt, messages: Messages, answer: str) -> Messages:
+  """The judge's own conversation: one question that holds the other conversation."""
+  return (Message("user", prompt.fill(conversation(messages), answer)),)
+
+
+def mean_score(judgements: Judgements) -> float:
+  """The mean of the scores that could be read; NaN where there is none."""
+  scores = [j.score for j in judgements if j.score is not None]
+  return math.fsum(scores) / len(scores) if scores else math.nan
+
+
+class Sampled:
+  """Scores as the mean of `samples` written judgements.
+
+  The judge's prompt is computed once for all judgements of an answer. `counts` says how many
+  judgements were read and why others were not; `prompt_tokens` how many prompt tokens the
+  judgements read, and how many of them were computed.
+  """
+
+  def __init__(
+      self, config: LlamaConfig, params: Params, renderer: Renderer, prompt: JudgePrompt, *,
+      samples: int = 3, sampling: SamplingParams | None = None, max_new: int = 256,
+      settings: SamplerConfig | None = None, seed: int = 0, on_rows: OnRows | None = None,
+  ):  # fmt: skip
+    if not 0 < max_new < config.max_length:
+      raise UserError(
+          f"judgements of {max_new} tokens do not fit a model of {config.max_length}; lower max_new"
+      )
+    self.config, self.renderer, self.prompt = config, renderer, prompt
+    self.samples, self.max_new, self.on_rows = samples, max_new, on_rows
+    self.sampler = Sampler(
+        config, params, sampling or SamplingParams(), stop_ids=renderer.stop_ids(),
+        decode_text=renderer.answer_text, settings=settings, seed=seed,
+    )  # fmt: skip
+    self.counts = Counts()
+    self.prompt_tokens = Counts(read=0, computed=0)
+
+  def judge(
+      self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+  ) -> list[list[Judgements]]:
+    """The judgements of every candidate of every prompt."""
+    found: list[list[Judgements]] = [[() for _ in texts] for texts in candidates]
+    places, requests = [], []
+    for p, (example, texts) in enumerate(zip(prompts, candidates, strict=True)):
+      for c, text in enumerate(texts):
+        ids = self.renderer.encode_prompt(judge_messages(self.prompt, example.messages, text))
+        if len(ids) + self.max_new > self.config.max_length:
+          found[p][c] = (Judgement("", None, parse.TOO_LONG),) * self.samples
+          continue
+        places.append((p, c))
+        requests.append(Request(f"judge/{example.id}/{c}", ids, self.samples, self.max_new))
+        self.prompt_tokens["computed"] += len(ids)
+        self.prompt_tokens["read"] += len(ids) * self.samples
+    done = self.sampler.sample(requests, self.on_rows)
+    for (p, c), (completions, _) in zip(places, done, strict=True):
+      found[p][c] = tuple(
+          self._read(x.text, x.finish, candidates[p][c]) for x in completions
+      )
+    self.counts.update(j.reason or "read" for row in found for js in row for j in js)
+    return found
+
+  def _read(self, text: str, finish: str, answer: str) -> Judgement:
+    low, high = self.prompt.low, self.prompt.high
+    reading = parse.read_score(text, low, high, answer=answer, ended=finish != "length")
+    return Judgement(text, reading.score, reading.reason)
+
+  def __call__(self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]) -> Scores:
+    return [[mean_score(js) for js in row] for row in self.judge(prompts, candidates)]
+
+
+def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+  """How many ids all rows begin with."""
+  shortest = min(map(len, rows))
+  same = (i for i in range(shortest) if any(row[i] != rows[0][i] for row in rows))
+  return next(same, shortest)
+
+
+def score_tokens(renderer: Renderer, prompt: JudgePrompt, opening: str) -> tuple[list[int], list]:
+  """(ids of the opening, the token of each level behind it).
+
+  Raises: UserError where the tokenizer does not write each level as one token of its own.
+  """
+  written = [renderer.tokenizer.encode(f"{opening}{level}") for level in prompt.levels]
+  shared = common_prefix(written)
+  last = [ids[shared:] for ids in written]
+  if any(len(ids) != 1 for ids in last) or len({ids[0] for ids in last}) != len(last):
+    raise UserError(
+        f"{prompt.name}: behind {opening!r} this tokenizer writes the scores {prompt.low} to "
+        f"{prompt.high} with several tokens; expected scores need one token each"
+    )
+  return written[0][:shared], [ids[0] for ids in last]
+
+
+class Expected:
+  """Scores as the expectation under p(level | prompt, opening), renormalised over the levels.
+
+  What the candidates' judge prompts have in common is computed once for `branches` of them.
+  `mass` is the mean probability of all levels together: near 1 where the model means to give a
+  score there.
+  """
+
+  def __init__(
+      self, config: LlamaConfig, params: Params, renderer: Renderer, prompt: JudgePrompt, *,
+      opening: str = "Score: ", batch: BatchConfig | None = None, branches: int = 8, mesh=None,
+      on_rows: OnRows | None = None,
+  ):  # fmt: skip
+    if not 0 < branches < BRANCHES:
+      raise UserError(f"branches {branches} must lie between 1 and {BRANCHES - 1}")
+    self.config, self.params, self.renderer, self.prompt = config, params, renderer, prompt
+    self.opening, self.levels = score_tokens(renderer, prompt, opening)
+    self.batch = dataclasses.replace(batch or BatchConfig(), packing=0, microbatches=1)
+    self.branches, self.mesh, self.on_rows = branches, mesh, on_rows
+    self.prompt_tokens = Counts(read=0, computed=0)
+    self.mass = math.nan
+
+  def _items(self, prompts, candidates) -> items.Items:
+    """Judge prompts with a shared beginning, a branch for each candidate."""
+    builder, where, counts = items.Builder(), [], Counts()
+    for p, (example, texts) in enumerate(zip(prompts, candidates, strict=True)):
+      asked = []
+      for c, text in enumerate(texts):
+        ids = self.renderer.encode_prompt(judge_messages(self.prompt, example.messages, text))
+        if len(ids) + len(self.opening) < self.config.max_length:
+          asked.append((c, ids + self.opening))
+      for first in range(0, len(asked), self.branches):
+        group = asked[first : first + self.branches]
+        shared = min(common_prefix([ids for _, ids in group]),
+                     *(len(ids) - 1 for _, ids in group))  # fmt: skip
+        builder.tree(example.id, group[0][1][:shared], [ids[shared:] for _, ids in group])
+        numbers = [c for c, _ in group]
+        where.append([p, *numbers, *[-1] * (self.branches - len(numbers))])
+        self.prompt_tokens["read"] += sum(len(ids) for _, ids in group)
+        self.prompt_tokens["computed"] += len(builder.parts[-1][0])
+    places = np.asarray(where, np.int32).reshape(-1, 1 + self.branches)
+    return builder.build(counts, branched=True, place=places)
+
+  def distributions(
+      self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+  ) -> list[np.ndarray]:
+    """For each prompt p(level) of its candidates, [n, levels + 1]: the rest of the mass is last.
+
+    Rows of candidates whose judge prompt does not fit the model are NaN.
+    """
+    found = [np.full((len(c), len(self.levels) + 1), np.nan) for c in candidates]
+    made = self._items(prompts, candidates)
+    if not len(made):
+      return found
+    shards = 1 if self.mesh is None else data_shards(self.mesh)
+    plan = batching.make_plan(made, self.batch, seed=0, shards=shards)
+    for i in range(len(plan.batches)):
+      arrays = batching.build_batch(made, plan, i)
+      values = np.asarray(_level_probabilities(
+          self.config, self.branches, self.params, tuple(self.levels),
+          loop.put_batch(arrays, self.mesh),
+      ))  # fmt: skip
+      for b in np.flatnonzero(arrays["pair_weight"][:, 0]):
+        p, *numbers = arrays["place"][b, 0]
+        for branch, c in enumerate(n for n in numbers if n >= 0):
+          found[p][c, :-1] = values[b, branch]
+          found[p][c, -1] = 1 - values[b, branch].sum()
+      if self.on_rows is not None:
+        answers = int((arrays["place"][:, 0, 1:] >= 0)[arrays["pair_weight"][:, 0] > 0].sum())
+        self.on_rows(answers, int((arrays["segments"] > 0).sum()))
+    rows = np.concatenate(found)
+    self.mass = float(np.nanmean(1 - rows[:, -1])) if np.isfinite(rows).any() else math.nan
+    return found
+
+  def __call__(self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]) -> Scores:
+    levels = np.asarray(self.prompt.levels, np.float64)
+    return [
+        (p[:, :-1] @ levels / p[:, :-1].sum(1)).tolist()
+        for p in self.distributions(prompts, candidates)
+    ]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 3))
+def _level_probabilities(
+    config: LlamaConfig, branches: int, params: Params, levels: tuple[int, ...], batch: Batch
+) -> jax.Array:
+  """p(level) after each branch, [B, branches, levels] in f32; logits are computed there alone."""
+  hidden_BTD = objectives.hidden_states(config, params, batch, None)
+  at_BT = jnp.broadcast_to(jnp.arange(hidden_BTD.shape[1]), hidden_BTD.shape[:2])
+  last_BR = logprobs.last_of_branch(at_BT, batch["segments"], 1, branches)[:, 0]
+  hidden = jnp.take_along_axis(hidden_BTD, last_BR[..., None], axis=1)
+  logps = jax.nn.log_softmax(llama.unembed(params, hidden), axis=-1)
+  return jnp.exp(logps[..., jnp.asarray(levels)])
