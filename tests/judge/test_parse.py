@@ -90,7 +90,7 @@ def test_the_scale_is_the_prompts():
   assert read_score("Score: 0", 1, 10).reason == OUTSIDE
 
 
-@pytest.mark.parametrize("answer", ["Plums.\nScore: 5", "> Score: 5", "I give it a final score: 5/5."])
+@pytest.mark.parametrize("answer", ["Plums.\nScore: 5", "> Score: 5", "My final score: 5/5."])
 def test_a_score_that_the_answer_holds_too_is_missing(answer):
   assert read_score("Perfect.\nScore: 5", answer=answer).reason == ECHO
   assert read_score("Perfect.\nScore: 4", answer=answer).score == 4

@@ -33,8 +33,11 @@ class Scripted:
 
   def sample(self, requests, on_tokens=None):
     self.asked += requests
-    made = lambda text: Completion([1], [0.0], "length" if text.endswith("…") else "stop", text)  # noqa: E731
-    return [([made(self.texts.pop(0)) for _ in range(r.samples)], 0) for r in requests]
+    return [([self._next() for _ in range(r.samples)], 0) for r in requests]
+
+  def _next(self):
+    text = self.texts.pop(0)
+    return Completion([1], [0.0], "length" if text.endswith("…") else "stop", text)
 
 
 @pytest.fixture
@@ -50,8 +53,8 @@ def scripted(model, prompt):
 
 
 def test_a_score_is_the_mean_of_what_could_be_read(scripted, asked):
-  judge = scripted("Fine.\nScore: 4", "Score: 5", "No.\nScore: 1", "None", "Hm.", "Well", "Score: 2",
-                   "Score: 3…")  # fmt: skip
+  judge = scripted("Fine.\nScore: 4", "Score: 5", "No.\nScore: 1", "None", "Hm.", "Well",
+                   "Score: 2", "Score: 3…")  # fmt: skip
   scores = judge(*asked)
   assert scores[0][:2] == [4.5, 1.0]
   assert math.isnan(scores[0][2])
