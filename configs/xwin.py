@@ -40,8 +40,8 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
   config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 1e-3
   config.reward.lm_weight = 0.5  # keeps what the language model knows; best of 64 is worse without
-  config.rs.train.epochs, config.rs.train.optim.lr = 4.0, 3e-4
-  config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 5e-5
+  config.rs.train.epochs, config.rs.train.optim.lr = 2.0, 2e-4
+  config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 1e-4
 
   config.select.rejected = ("rank:32",)
   for generate in (
