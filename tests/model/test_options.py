@@ -53,7 +53,8 @@ def test_every_layer_drops_at_its_own_rate(monkeypatch):
 
   def recorded(x, rate, key):
     dropped = real(jnp.ones((64, 64)), rate, key)
-    seen.append(jnp.array([rate, (dropped == 0).mean(), dropped.mean()]))
+    bits = jax.random.bits(key, dtype=jnp.uint16)
+    seen.append(jnp.array([rate, (dropped == 0).mean(), dropped.mean(), bits]))
     return real(x, rate, key)
 
   def run():
@@ -61,10 +62,11 @@ def test_every_layer_drops_at_its_own_rate(monkeypatch):
     return seen
 
   monkeypatch.setattr(layers, "residual_dropout", recorded)
-  rates, shares, means = np.array(jax.jit(run)()).T
+  rates, shares, means, bits = np.array(jax.jit(run)()).T
   assert rates == pytest.approx([0.2, 0.2, 0.5, 0.5])  # attention and MLP of each layer
   assert shares == pytest.approx(rates, abs=0.03)
   assert means == pytest.approx(1.0, abs=0.05)  # what is kept is scaled up
+  assert len(set(bits)) == 4  # no two share a key
 
 
 def test_dropout_is_off_without_a_key_and_a_function_of_it_otherwise():
