@@ -15,7 +15,7 @@ LEVELS = (
     {"core"},
     {"model", "losses", "data", "judge.parse", "judge.prompts"},
     {"sharding", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
-    {"eval", "report", "testing"},
+    {"eval", "report", "testing", "annotate"},
     {"stages"},
     {"configs", "experiments"},
 )
@@ -25,6 +25,8 @@ STRANGERS = 1  # on this level, rooms do not know each other
 # library -> the rooms that may import it
 ONLY_IN = {"flax": {"model"}, "orbax": {"checkpoint"}, "sentencepiece": {"data"}, "grain": {"data"},
            "safetensors": {"checkpoint"}, "matplotlib": {"report"}, "jinja2": {"report"},
+           "starlette": {"annotate"}, "uvicorn": {"annotate"}, "sqlalchemy": {"annotate"},
+           "statsmodels": {"eval"}, "krippendorff": {"eval"},
            "pickle": set(), "yaml": set(), "torch": set(), "transformers": set()}  # fmt: skip
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax"}
 
@@ -118,9 +120,9 @@ def wrong_libraries(found: list[Import]) -> list[str]:
           and room(i.source) not in ONLY_IN[library]]  # fmt: skip
 
 
-def device_libraries_of_data(found: list[Import]) -> list[str]:
-  """What `data` would load of jax, through others of our modules too."""
-  waiting = [i.source for i in found if room(i.source) == "data"]
+def device_libraries_of(start: str, found: list[Import]) -> list[str]:
+  """What a room would load of jax, through others of our modules too."""
+  waiting = [i.source for i in found if room(i.source) == start]
   seen: set[str] = set()
   loaded = []
   while waiting:
@@ -136,7 +138,16 @@ def device_libraries_of_data(found: list[Import]) -> list[str]:
   return loaded
 
 
-CHECKS = (wrong_arrows, cycles, wrong_libraries, device_libraries_of_data)
+def device_libraries_of_data(found: list[Import]) -> list[str]:
+  return device_libraries_of("data", found)
+
+
+def devices_of_annotate(found: list[Import]) -> list[str]:
+  """The page judges texts: it knows of no model and of nothing that trains one."""
+  return device_libraries_of("annotate", found)
+
+
+CHECKS = (wrong_arrows, cycles, wrong_libraries, device_libraries_of_data, devices_of_annotate)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +183,9 @@ def test_imports_keep_the_rules(check, found):
         ("stages/common.py", "import pickle", wrong_libraries),
         ("data/jsonl.py", "import jax.numpy as jnp", device_libraries_of_data),
         ("core/errors.py", "def late():\n  import jax", device_libraries_of_data),
+        ("annotate/study.py", "from xwinjax.train import step", devices_of_annotate),
+        ("annotate/store.py", "def late():\n  import jax", devices_of_annotate),
+        ("eval/votes.py", "import sqlalchemy", wrong_libraries),
     ],
 )
 def test_twin_a_planted_import_is_found(file, line, check, found, tmp_path):

@@ -1,0 +1,52 @@
+"""What experiments.annotate does: opens or begins a study, hands out links, serves the page."""
+
+from __future__ import annotations
+
+import argparse
+
+from xwinjax.annotate import export, serve, study
+from xwinjax.annotate.store import Store
+from xwinjax.core.errors import UserError
+from xwinjax.data.records import Counts
+
+
+def open_store(options: argparse.Namespace) -> Store:
+  """The study of --db, begun with --prompts and --answers where these are given."""
+  if not (options.prompts or options.answers):
+    return Store(options.db)
+  if not (options.prompts and options.answers):
+    raise UserError("--prompts and --answers go together; without both, --db is gone on with")
+  ask, counts = study.check_ask(options.ask.split(",")), Counts()
+  items = study.make_items(
+      options.prompts, options.answers, ask=ask, pairs=options.pairs, checks=options.checks,
+      seed=options.seed, counts=counts,
+  )  # fmt: skip
+  store = Store.create(options.db, items, ask, options.seed)
+  print(f"{options.db}: {', '.join(f'{n} {what}' for what, n in counts.items())}")
+  return store
+
+
+def hand_out(store: Store, options: argparse.Namespace) -> list[tuple[str, str]]:
+  """(name, token) of new annotators and of new links. The first study has one annotator."""
+  known = store.annotators()
+  names = options.annotators or ([] if known else ["annotator_1"])
+  made = [(name, store.add_annotator(name)) for name in dict.fromkeys(names)
+          if name not in known]
+  if options.new_link:
+    made.append((options.new_link, store.renew_token(options.new_link)))
+  return made
+
+
+def run(options: argparse.Namespace) -> None:
+  store = open_store(options)
+  if options.export:
+    print(f"wrote {export.write(store, options.export)}")
+    return
+  sock = serve.listen(options.port)
+  made = dict(hand_out(store, options))
+  for name, number in store.annotators().items():
+    done = store.progress(number)
+    where = serve.link(sock, made[name]) if name in made else "the link printed before"
+    print(f"{name}: {done['done']} of {done['total']} judged; {where}")
+  print("serving until Ctrl-C; each link is shown this once", flush=True)
+  serve.run(store, sock)
