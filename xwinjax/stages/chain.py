@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import formats, jsonl
+from xwinjax.data.records import Counts
 from xwinjax.stages import common, manifest, reference
 from xwinjax.stages import dpo as dpo_stage
 from xwinjax.stages import evaluate as evaluate_stage
@@ -94,15 +96,30 @@ class Chain:
         raise UserError(f"config.{stage}.model.path is set by the chain; set config.model.path")
     if not self.config.sandbox.on:
       common.input_file(self.config.model.path, "model.path")
-      for field in dataclasses.fields(DataConfig):
-        if field.name in ("sft", "pairs", "prompts", "heldout_prompts") or getattr(
-            self.config.data, field.name
-        ):
-          common.input_file(getattr(self.config.data, field.name), f"data.{field.name}")
+      self._check_data()
     elif any(dataclasses.astuple(self.config.data)):
       raise UserError(
           "config.sandbox.on makes the data itself; leave config.data empty, or turn it off"
       )
+
+  def _check_data(self) -> None:
+    """Reads every file once, so that a bad row of the last is found before the first is used."""
+    c, sampled = self.config, ("prompts", "heldout_prompts")
+    readers: dict[str, tuple[Callable[..., Iterable[Any]], str]] = {
+        "sft": (formats.read_examples, c.sft.format),
+        "heldout_sft": (formats.read_examples, c.sft.format),
+        "pairs": (formats.read_pairs, c.reward.format),
+        "heldout_pairs": (formats.read_pairs, c.reward.format),
+        "prompts": (formats.read_prompts, c.sample.format),
+        "heldout_prompts": (formats.read_prompts, c.evaluate.format),
+    }
+    for name, (reader, format) in readers.items():
+      value = getattr(c.data, name)
+      if not value and name not in ("sft", "pairs", *sampled):
+        continue
+      file = common.input_file(value, f"data.{name}")
+      if not sum(1 for _ in reader(file, format, Counts())):
+        raise UserError(f"config.data.{name}={value}: no row of it is of use")
 
   def _world(self) -> DataConfig:
     world, label = self.workdir / "world", self.workdir / "label"
