@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from xwinjax.core.arguments import Parser
-from xwinjax.core.errors import UserError
+from xwinjax.core.extras import needs
 from xwinjax.stages import cli
 
 
@@ -45,10 +45,8 @@ def command(argv: Sequence[str] | None = None) -> int:
 
 def main(argv: Sequence[str]) -> None:
   options = parser().parse_args(argv)
-  try:
+  with needs("annotate"):
     from xwinjax.annotate import session
-  except ModuleNotFoundError as e:
-    raise UserError(f"{e.name} is missing; pip install 'xwinjax[annotate]' gives it") from None
   session.run(options)
 
 

@@ -1,6 +1,6 @@
 """Votes as rows for people and for xwinjax.eval.votes: a JSON object or a CSV line each.
 
-  id, prompt            the prompt's id and its last words
+  id, prompt            the prompt's id and its text
   a, b                  the systems whose answers were compared; b is missing for a single answer
   annotator             who judged
   label                 "A" (a is better), "B" or "tie"
@@ -25,6 +25,7 @@ from xwinjax.annotate.store import Store
 from xwinjax.annotate.study import SIDES, Item
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
+from xwinjax.data.records import Messages
 
 Row = dict[str, Any]
 NAMES = ("a", "b")
@@ -37,12 +38,20 @@ def rows(store: Store) -> list[Row]:
   return [_row(name, item, swapped, row) for name, item, swapped, row in store.votes()]
 
 
+def read(path: str | Path) -> list[Row]:
+  """The same of a study's file."""
+  store = Store(path)
+  found = rows(store)
+  store.close()
+  return found
+
+
 def _row(annotator: str, item: Item, swapped: bool, vote: Any) -> Row:
   choices = json.loads(vote.choices)
   count = len(item.answers)
   # side on the page -> system: swapped, A is the item's second answer
   names = dict(zip(SIDES, NAMES[:count][:: -1 if swapped else 1], strict=False))
-  row: Row = {"id": item.prompt_id, "prompt": item.prompt[-1].content}
+  row: Row = {"id": item.prompt_id, "prompt": _text(item.prompt)}
   row |= {name: answer.system for name, answer in zip(NAMES, item.answers, strict=False)}
   row["annotator"] = annotator
   if count == 2:
@@ -64,6 +73,12 @@ def _row(annotator: str, item: Item, swapped: bool, vote: Any) -> Row:
   else:
     row["check"] = choices == item.expected
   return row | {"seconds": vote.seconds, "at": vote.at, "revision": vote.revision}
+
+
+def _text(prompt: Messages) -> str:
+  if len(prompt) == 1:
+    return prompt[0].content
+  return "\n\n".join(f"{m.role}: {m.content}" for m in prompt)
 
 
 def write(store: Store, path: str | Path) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from xwinjax.core.errors import UserError
+from xwinjax.core.extras import needs
 
 
 def write(folder: str | Path) -> Path:
@@ -12,13 +13,15 @@ def write(folder: str | Path) -> Path:
 
   Raises: UserError for a folder that is not a chain's, and where matplotlib or Jinja is missing.
   """
-  try:
+  with needs("report"):
     from xwinjax.report import page
-  except ModuleNotFoundError as e:
-    if (e.name or "").split(".")[0] not in ("matplotlib", "jinja2"):
-      raise
-    raise UserError(
-        f"no report.html: {e.name} is missing; pip install 'xwinjax[report]' gives the report, "
-        f"then python -m experiments.report --workdir={folder}"
-    ) from None
+
   return page.write(folder)
+
+
+def write_agreement(summary: dict[str, Any], title: str, path: str | Path) -> Path:
+  """Makes the page of xwinjax.eval.agreement's figures. Raises UserError as `write` does."""
+  with needs("report"):
+    from xwinjax.report import agreement_page
+
+  return agreement_page.write(summary, title, path)
