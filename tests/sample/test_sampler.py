@@ -7,6 +7,7 @@ import pytest
 from goldens.reference import log_softmax
 from scipy import stats
 
+from xwinjax.sample import decode
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Request, SamplerConfig
 
@@ -114,6 +115,22 @@ def test_it_does_depend_on_seed_prompt_id_and_number(sampler, requests, found):
 def test_fewer_samples_are_the_first_of_more(sampler, requests, found):
   four = sampler().sample([dataclasses.replace(r, samples=4) for r in requests])
   assert ids(four) == [done[:4] for done in ids(found)]
+
+
+def test_what_a_block_was_given_stays_as_it_was(sampler, requests, monkeypatch):
+  """Arrays may be read where they lie, by some device after the host has gone on to change them."""
+  given, real = [], decode.decode_block
+
+  def recorded(*args):
+    given.append(args[6])
+    return real(*args)
+
+  monkeypatch.setattr(decode, "decode_block", recorded)
+  sampler().sample(requests)
+  assert (given[0].own == 0).all()
+  assert given[0].fresh.all()
+  assert (given[1].own == 4).all()
+  assert not given[1].fresh.any()
 
 
 def test_first_tokens_follow_the_softmax(sampler, forward):

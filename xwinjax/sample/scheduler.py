@@ -262,10 +262,12 @@ class _Run:
     while need > self.window:
       self.window *= 2
       self.cache = kv.grow(self.cache, self.window)
-    slots = decode.Slots(
-        self.token, self.own, self.limit, active,
-        jax.random.wrap_key_data(jnp.asarray(self.keys)), self.shared, self.fresh,
-    )  # fmt: skip
+    # Copies, since jax may read an array in place, and on a mesh after the host has moved on.
+    token, own, limit, keys, shared, fresh = (
+        x.copy() for x in (self.token, self.own, self.limit, self.keys, self.shared, self.fresh)
+    )
+    key = jax.random.wrap_key_data(jnp.asarray(keys))
+    slots = decode.Slots(token, own, limit, active, key, shared, fresh)
     self.cache, block, history = decode.decode_block(
         sampler.config, sampler.sampling, sampler.stop_ids, size, sampler.params, self.cache,
         slots, self.seen,
