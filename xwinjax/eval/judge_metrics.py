@@ -1,4 +1,4 @@
-"""How good a judge is against people's rankings (Yuan et al. 2024, section 2.3 and table 4).
+"""How good a judge is against people's rankings (Yuan et al. 2024).
 
 A judge's scores and people's values of the same answers, prompt by prompt; higher is better in
 both. NaN is a score that is missing. Ranks and correlations are SciPy's.

@@ -1,0 +1,165 @@
+"""The judge stage, whoever judges, and the figures of a judge."""
+
+import dataclasses
+import json
+
+import pytest
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import formats, jsonl
+from xwinjax.data.records import Candidate, CandidateSet, Message, candidates_json
+from xwinjax.judge.self_judge import Judgement, Sampled
+from xwinjax.stages import judge, judge_metrics
+from xwinjax.stages.judge import JudgeConfig
+from xwinjax.stages.judge_metrics import JudgeMetricsConfig
+from xwinjax.testing.world import World
+
+
+def rows_of(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def candidates(tmp_path):
+  """Three prompts with two answers each; people prefer the first."""
+  rows = []
+  for i in range(3):
+    made = tuple(Candidate(t, scores={"human": v}) for t, v in (("It is red.", 2), ("Blue.", 1)))
+    rows.append(candidates_json(CandidateSet(f"p{i}", (Message("user", f"Hi {i}?"),), made)))
+  return str(jsonl.write_rows(tmp_path / "candidates.jsonl", rows))
+
+
+@pytest.fixture
+def config(tiny_folder, tmp_path, candidates):
+  """A judge of few words, shard by shard."""
+  prompt = tmp_path / "judge.txt"
+  prompt.write_text("Ask: {prompt} Say: {answer} Rate.")
+  plain = JudgeConfig(candidates=candidates, prompt_file=str(prompt), max_new=4, samples=2, shard=2)
+  return dataclasses.replace(plain, model=dataclasses.replace(plain.model, path=str(tiny_folder)))
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+  """Judgements without a model: 4 and 5 for red answers, 1 and one unread for others."""
+  calls = []
+
+  def write(self, prompts, texts):
+    calls.append([p.id for p in prompts])
+    red = (Judgement("Score: 4", 4.0), Judgement("Score: 5", 5.0))
+    other = (Judgement("Score: 1", 1.0), Judgement("Hm.", None, "no line with a score"))
+    self.prompt_tokens.update(read=20, computed=10)
+    return [[red if "red" in t else other for t in row] for row in texts]
+
+  monkeypatch.setattr(Sampled, "judge", write)
+  return calls
+
+
+def test_written_judgements_become_scores_and_stay_readable(config, scripted, tmp_path):
+  figures = judge.run(config, tmp_path / "out")
+  sets = list(formats.read_candidates(tmp_path / "out" / "candidates.jsonl"))
+  assert [[c.scores["self"] for c in s.candidates] for s in sets] == [[4.5, 1.0]] * 3
+  assert all("human" in c.scores for s in sets for c in s.candidates)
+  first = rows_of(tmp_path / "out" / "judgements.jsonl")[0]["judgements"]
+  assert first[1] == [{"text": "Score: 1", "score": 1.0},
+                      {"text": "Hm.", "score": None, "reason": "no line with a score"}]  # fmt: skip
+  assert figures["counts"] == {"read": 9, "no line with a score": 3}
+  assert figures["unparsed"] == 0.25
+  assert figures["agreement"] == 0  # 4 and 5 differ
+  assert figures["self"]["mean"] == 2.75
+  assert figures["prompt_tokens"] == {"read": 40, "computed": 20}  # two shards
+
+
+def test_killed_between_shards_it_judges_only_what_is_missing(config, scripted, tmp_path):
+  judge.run(config, tmp_path / "out")
+  whole = (tmp_path / "out" / "candidates.jsonl").read_bytes()
+  assert scripted == [["p0", "p1"], ["p2"]]
+  for name in ("manifest.json", "candidates.jsonl", "judgements.jsonl", "parts/00001.jsonl"):
+    (tmp_path / "out" / name).unlink()
+  scripted.clear()
+  judge.run(config, tmp_path / "out")
+  assert scripted == [["p2"]]
+  assert (tmp_path / "out" / "candidates.jsonl").read_bytes() == whole
+
+
+def test_expected_scores_stand_beside_written_ones(config, scripted, tmp_path):
+  figures = judge.run(dataclasses.replace(config, mode="both"), tmp_path / "both")
+  [first, *_] = formats.read_candidates(tmp_path / "both" / "candidates.jsonl")
+  assert set(first.candidates[0].scores) == {"human", "self", "self_expected"}
+  assert 0 <= first.candidates[0].scores["self_expected"] <= 5
+  assert figures["expected"]["prompt_tokens"]["computed"] < \
+      figures["expected"]["prompt_tokens"]["read"]  # fmt: skip
+  alone = judge.run(dataclasses.replace(config, mode="expected"), tmp_path / "expected")
+  [again, *_] = formats.read_candidates(tmp_path / "expected" / "candidates.jsonl")
+  assert again.candidates[0].scores["self"] == first.candidates[0].scores["self_expected"]
+  assert alone["self"]["missing"] == 0
+
+
+def test_a_random_model_crashes_nothing(config, tmp_path):
+  figures = judge.run(config, tmp_path / "out")
+  sets = list(formats.read_candidates(tmp_path / "out" / "candidates.jsonl"))
+  missing = sum("self" not in c.scores for s in sets for c in s.candidates)
+  assert figures["self"]["missing"] == missing
+  assert sum(figures["counts"].values()) == 12
+
+
+def test_gold_scores_come_by_the_same_way(tmp_path):
+  world = World(0, 16)
+  world.save(tmp_path / "world.json")
+  import random
+
+  task = world.task(random.Random(0))
+  answer = world.answer(task, random.Random(0), 1.0)
+  rows = [CandidateSet("a", task.prompt, (Candidate(answer), Candidate("No.")), task.meta()),
+          CandidateSet("b", task.prompt, (Candidate(answer),))]  # fmt: skip
+  path = jsonl.write_rows(tmp_path / "c.jsonl", map(candidates_json, rows))
+  config = JudgeConfig(by="gold", gold=str(tmp_path / "world.json"), candidates=str(path))
+  figures = judge.run(config, tmp_path / "out")
+  one, other = formats.read_candidates(tmp_path / "out" / "candidates.jsonl")
+  assert one.candidates[0].scores["gold"] == 5
+  assert one.candidates[1].scores["gold"] < 1
+  assert other.candidates[0].scores == {}  # its prompt is not known to be of the world
+  assert figures["gold"] == {"answers": 3, "missing": 1, "mean": pytest.approx(2.5, abs=0.5),
+                             "spread_within_a_prompt": pytest.approx(2.5, abs=0.5)}  # fmt: skip
+
+
+def test_the_judge_can_be_a_reward_model(config, tmp_path, tiny_folder):
+  from xwinjax.model import llama
+  from xwinjax.stages import common
+
+  model = common.open_model(config.model, None)
+  common.save_model(tmp_path / "rm", model, llama.with_reward_head(model.params, keep=False))
+  judge.run(dataclasses.replace(config, by="rm", reward=str(tmp_path / "rm")), tmp_path / "out")
+  sets = list(formats.read_candidates(tmp_path / "out" / "candidates.jsonl"))
+  assert all("rm" in c.scores for s in sets for c in s.candidates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"by": "me"}, "config.by 'me' is not one of self, rm, gold"),
+     ({"mode": "loud"}, "config.mode 'loud' is not one of sampled, expected, both"),
+     ({"prompt_file": "", "prompt": "x"}, "judge prompt 'x' is not one of"),
+     ({"by": "gold"}, "config.gold is empty"), ({"by": "rm"}, "config.reward is empty")],
+)  # fmt: skip
+def test_wrong_choices_are_refused(config, tmp_path, changes, said):
+  with pytest.raises(UserError, match=said):
+    judge.run(dataclasses.replace(config, **changes), tmp_path / "out")
+  assert not (tmp_path / "out").exists()
+
+
+def test_another_prompt_is_another_judge(config, scripted, tmp_path):
+  judge.run(config, tmp_path / "out")
+  (tmp_path / "judge.txt").write_text("Answer: {answer} Question: {prompt}")
+  with pytest.raises(UserError, match=r"inputs.prompt was"):
+    judge.run(config, tmp_path / "out")
+
+
+def test_metrics_against_people(config, scripted, tmp_path):
+  judge.run(config, tmp_path / "out")
+  judged = str(tmp_path / "out" / "candidates.jsonl")
+  figures = judge_metrics.run(JudgeMetricsConfig(candidates=judged), tmp_path / "metrics")
+  assert figures["pairwise_accuracy"] == figures["exact_match"] == 1
+  assert json.loads((tmp_path / "metrics" / "metrics.json").read_text()) == figures
+  for changes, said in (({"score": "rm"}, "no answer has a score 'rm'; run the judge"),
+                        ({"people": "votes"}, "there are human, self")):  # fmt: skip
+    with pytest.raises(UserError, match=said):
+      judge_metrics.run(JudgeMetricsConfig(candidates=judged, **changes), tmp_path / "none")

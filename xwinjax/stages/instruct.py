@@ -1,0 +1,272 @@
+"""New prompts from a model shown others: Self-Instruct's few-shot writing and filters.
+
+Source: Wang et al. 2023, Self-Instruct, sections 2.2 and 2.3; Yuan et al. 2024, section 2.2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xwinjax.core.errors import UserError
+from xwinjax.core.progress import Progress
+from xwinjax.data import jsonl, rouge
+from xwinjax.data.records import Counts, Message
+from xwinjax.eval import diversity
+from xwinjax.sample.logits import SamplingParams
+from xwinjax.sample.scheduler import Completion, Request, SamplerConfig
+from xwinjax.stages import common
+from xwinjax.stages.common import MeshConfig, Model, ModelConfig
+from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.sample import GenerateConfig, make_sampler, read_prompts
+
+KEPT = "kept"
+KEYWORDS = ("image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map",
+            "maps", "draw", "plot", "chart", "charts", "diagram", "diagrams", "video", "videos",
+            "audio", "music", "photo", "photos", "go to")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterConfig:
+  """What makes a prompt be dropped."""
+
+  rouge: float = 0.7  # ROUGE-L with any seed or kept prompt above this
+  shortest: int = 4  # fewer words
+  longest: int = 150  # more words
+  keywords: tuple[str, ...] = KEYWORDS  # what a language model cannot see or do
+  ascii_start: bool = True  # a first character beyond ASCII
+
+
+@dataclasses.dataclass(frozen=True)
+class InstructConfig:
+  """New prompts in the manner of a file of others."""
+
+  model: ModelConfig = group(ModelConfig)  # who writes them
+  seeds: str = plumbing("")  # prompts to show: any format of data/formats.py; answers are left out
+  format: str = "auto"  # a name from there, or auto
+  heldout: str = plumbing("")  # prompts that must not be written again
+  earlier: str = plumbing("")  # prompts written in earlier rounds: shown, and not written again
+  count: int = 1000  # prompts wanted
+  shots: int = 6  # seeds shown …
+  own_shots: int = 2  # … and prompts written earlier, as soon as there are some
+  shot_words: int = 100  # longer ones are not shown
+  most_draws: int = 20  # give up after this many times `count`
+  header: str = "Here are tasks of many kinds, one after the other."  # opens the few shots
+  filters: FilterConfig = group(FilterConfig)
+  generate: GenerateConfig = group(
+      GenerateConfig, samples=1, max_new=200,
+      params=SamplingParams(temperature=0.6, top_p=0.9), sampler=SamplerConfig(),
+  )  # fmt: skip
+  shard: int = 256  # sets of shots written from together; what is lost when killed
+  world: str = plumbing("")  # world.json of a sandbox: tells which prompts are the world's
+  mesh: MeshConfig = plumbing(MeshConfig)
+  seed: int = 0
+
+
+def few_shots(header: str, texts: Sequence[str]) -> str:
+  """The text a new prompt is written behind.
+
+  >>> print(few_shots("Tasks.", ["Say hi.", "Count to ten."]))
+  Tasks.
+  <BLANKLINE>
+  Task 1: Say hi.
+  <BLANKLINE>
+  Task 2: Count to ten.
+  <BLANKLINE>
+  Task 3:
+  """
+  shown = [f"Task {n}: {text.strip()}" for n, text in enumerate(texts, 1)]
+  return "\n\n".join([header, *shown, f"Task {len(texts) + 1}:"])
+
+
+def read_new(completion: Completion) -> str:
+  """The prompt in a completion: up to an empty line or the next task's number."""
+  text = re.split(r"\n\s*\n|\n\s*Task\s+[0-9]+\s*:", completion.text)[0]
+  return text.strip()
+
+
+class Filters:
+  """Keeps prompts that are new and of use, and says why not of the others."""
+
+  def __init__(self, config: FilterConfig, seeds: Sequence[str], heldout: Sequence[str]):
+    self.config = config
+    self.pool = rouge.Pool(seeds)
+    self.heldout = rouge.Pool(heldout)
+    words = "|".join(re.escape(w) for w in config.keywords)
+    self.keywords = re.compile(rf"\b(?:{words})\b", re.IGNORECASE) if words else None
+
+  def reason(self, text: str, finish: str = "stop") -> str:
+    """Why a prompt is of no use by itself; "" for one that is."""
+    c, n = self.config, len(text.split())
+    if not text:
+      return "empty"
+    if finish == "length":
+      return "cut off at max_new"
+    if c.ascii_start and not text[0].isascii():
+      return "starts with a character beyond ASCII"
+    if unicodedata.category(text[0])[0] in "PS":
+      return "starts with punctuation"
+    if n < c.shortest:
+      return f"shorter than {c.shortest} words"
+    if n > c.longest:
+      return f"longer than {c.longest} words"
+    if self.keywords and self.keywords.search(text):
+      return "holds a keyword"
+    return ""
+
+  def take(self, drawn: Sequence[tuple[str, str]]) -> list[str]:
+    """For each (text, finish) why it is dropped, "" for those that are kept.
+
+    What is kept joins the prompts that later ones are compared with, of the same call too.
+    """
+    c, reasons = self.config, [self.reason(*d) for d in drawn]
+    left = [i for i, reason in enumerate(reasons) if not reason]
+    texts = [drawn[i][0] for i in left]
+    fresh = rouge.Pool()
+    for i, text, held, old in zip(
+        left, texts, self.heldout.nearest(texts, c.rouge), self.pool.nearest(texts, c.rouge),
+        strict=True,
+    ):  # fmt: skip
+      if held > c.rouge:
+        reasons[i] = f"ROUGE-L with a held-out prompt above {c.rouge}"
+      elif max(old, *fresh.nearest([text], c.rouge)) > c.rouge:
+        reasons[i] = f"ROUGE-L with another prompt above {c.rouge}"
+      else:
+        fresh.add(text)
+        self.pool.add(text)
+    return reasons
+
+
+def shown_shots(
+    config: InstructConfig, seeds: Sequence[str], own: Sequence[str], key: str
+) -> list[str]:
+  """6 seeds and 2 prompts written earlier (seeds in their place while there are none), shuffled."""
+  rng = random.Random(key)
+  mine = rng.sample(own, min(config.own_shots, len(own)))
+  wanted = config.shots + config.own_shots - len(mine)
+  shown = [*rng.sample(seeds, min(wanted, len(seeds))), *mine]
+  rng.shuffle(shown)
+  return shown
+
+
+def _requests(
+    config: InstructConfig, model: Model, seeds: Sequence[str], own: Sequence[str], n: int
+) -> list[Request]:
+  """One shard's requests; sets of shots that leave no room lose one after the other."""
+  room, made = model.config.max_length - config.generate.max_new, []
+  bos = [model.tokenizer.bos_id]
+  for i in range(config.shard):
+    shown = shown_shots(config, seeds, own, f"instruct-{config.seed}-{n}-{i}")
+    ids = bos + model.tokenizer.encode(few_shots(config.header, shown))
+    while len(ids) > room and len(shown) > 1:
+      shown = shown[1:]
+      ids = bos + model.tokenizer.encode(few_shots(config.header, shown))
+    if len(ids) <= room:
+      made.append(Request(f"instruct/{n}/{i}", ids, config.generate.samples,
+                          config.generate.max_new))  # fmt: skip
+  if not made:
+    raise UserError(
+        f"{config.seeds}: no prompt is short enough to be shown to a model of "
+        f"{model.config.max_length} tokens; lower generate.max_new or shot_words"
+    )
+  return made
+
+
+def write(
+    config: InstructConfig, model: Model, seeds: Sequence[str], heldout: Sequence[str],
+    earlier: Sequence[str], folder: Path,
+) -> tuple[list[str], Counts]:  # fmt: skip
+  """(the new prompts, what was drawn and why it was dropped), in shards that are whole or absent.
+
+  A shard shows prompts that earlier shards kept, so they run one after the other; a killed run
+  reads those that are done and goes on.
+  """
+  generate = dataclasses.replace(config.generate, stop_strings=("\n\n", "\nTask"))
+  sampler = make_sampler(model, generate, config.seed)
+  filters = Filters(config.filters, [*seeds, *earlier], heldout)
+  counts, own = Counts(), []
+  shown = [s for s in seeds if len(s.split()) <= config.shot_words]
+  if not shown:
+    raise UserError(f"{config.seeds}: every prompt is longer than shot_words={config.shot_words}")
+  n = 0
+  with Progress("instruct", config.count, "prompts") as progress:
+    while len(own) < config.count and counts["drawn"] < config.most_draws * config.count:
+      part = folder / "parts" / f"{n:05d}.jsonl"
+      if not part.exists():
+        done = sampler.sample(_requests(config, model, shown, [*earlier, *own], n))
+        jsonl.write_rows(part, [
+            {"text": read_new(c), "finish": c.finish} for completions, _ in done
+            for c in completions
+        ])  # fmt: skip
+      before, rows = len(own), [row for _, row in jsonl.read_rows(part)]
+      for row, reason in zip(rows, filters.take([(r["text"], r["finish"]) for r in rows]),
+                             strict=True):  # fmt: skip
+        if len(own) == config.count:
+          break
+        counts["drawn"] += 1
+        counts[f"dropped: {reason}" if reason else KEPT] += 1
+        if not reason:
+          own.append(row["text"])
+      progress.advance(len(own) - before)
+      n += 1
+  return own, counts
+
+
+def run(config: InstructConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+  """Writes prompts.jsonl."""
+  inputs = {
+      "model": common.input_file(config.model.path, "model.path"),
+      "seeds": common.input_file(config.seeds, "seeds"),
+  }
+  for field in ("heldout", "earlier", "world"):
+    if getattr(config, field):
+      inputs[field] = common.input_file(getattr(config, field), field)
+
+  def body() -> dict[str, Any]:
+    texts = lambda path, field, form: [  # noqa: E731
+        p.messages[-1].content for p in read_prompts(path, field, form) if len(p.messages) == 1
+    ]
+    seeds = texts(config.seeds, "seeds", config.format)
+    heldout, earlier = (
+        texts(path, field, "auto") if (path := getattr(config, field)) else []
+        for field in ("heldout", "earlier")
+    )
+    if not seeds:
+      raise UserError(f"{config.seeds}: holds no prompt of a single turn to show")
+    model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
+    own, counts = write(config, model, seeds, heldout, earlier, folder)
+    if not own:
+      raise UserError(common.counted("no new prompt was kept", counts))
+    rows, figures = [], {"prompts": len(own), "counts": dict(counts)}
+    for i, text in enumerate(own):
+      rows.append({"id": f"{folder.parent.name}-{i}", "messages": [
+          {"role": "user", "content": text}]})  # fmt: skip
+    if config.world:
+      figures["of_the_world"] = add_tasks(rows, Path(config.world))
+    jsonl.write_rows(folder / "prompts.jsonl", rows)
+    return figures | {
+        "diversity": diversity.summary(own, seed=config.seed),
+        "seeds_diversity": diversity.summary(seeds, seed=config.seed),
+    }
+
+  return run_stage(folder, "instruct", config, inputs, ("prompts.jsonl",), body, redo=redo)
+
+
+def add_tasks(rows: Sequence[dict[str, Any]], world: Path) -> int:
+  """Gives prompts that are questions of the sandbox's world their task; returns how many are."""
+  from xwinjax.testing.judging import task_of
+  from xwinjax.testing.world import World
+
+  told, found = World.load(world), 0
+  for row in rows:
+    task = task_of(told, (Message("user", row["messages"][0]["content"]),))
+    if task is not None:
+      row["meta"] = task.meta()
+      found += 1
+  return found

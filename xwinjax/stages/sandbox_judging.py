@@ -1,0 +1,138 @@
+"""The sandbox of Self-Rewarding LMs: the world's files, and what people judged in it.
+
+Beside what `stages.sandbox` writes: lists of questions among the documents, so that the base model
+can write new ones; judging examples (EFT); and answers with people's values, to measure judges.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from xwinjax.data import jsonl
+from xwinjax.data.records import (
+  Candidate,
+  CandidateSet,
+  Example,
+  Message,
+  candidates_json,
+  example_json,
+  messages_json,
+)  # fmt: skip
+from xwinjax.data.tokenizer import train_tokenizer
+from xwinjax.judge.self_judge import judge_messages
+from xwinjax.stages import sandbox
+from xwinjax.stages.config import group
+from xwinjax.stages.manifest import run_stage
+from xwinjax.testing import gold, judging
+from xwinjax.testing.world import World
+
+# The annotators' way of writing, and the built-in prompt that it answers.
+STYLES = {"additive": judging.judgement, "multiple_choice": judging.choice}
+FILES = (*sandbox.FILES, *(f"eft_{style}.jsonl" for style in STYLES), "judged.jsonl",
+         "heldout_judged.jsonl", "validation_prompts.jsonl",
+         *(f"judge_{style}.txt" for style in STYLES))  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgingConfig:
+  """How much is written about judging."""
+
+  lists: int = 8_000  # of questions, among the documents
+  eft: int = 4_000  # judging examples
+  noise: float = 0.05  # the share of points in them that are wrong
+  judged: int = 400  # questions whose answers people have valued, for make_eft …
+  heldout_judged: int = 100  # … and to measure judges on
+  answers: int = 4  # of each
+  validation_prompts: int = 32  # on which checkpoints are chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldConfig:
+  """The world and its judging."""
+
+  world: sandbox.WorldConfig = group(sandbox.WorldConfig)
+  judging: JudgingConfig = group(JudgingConfig)
+
+
+def eft_examples(world: World, config: JudgingConfig, style: str) -> list[Example]:
+  """Judgements by annotators of people's answers to training questions."""
+  prompt, write, made = judging.judge_prompts()[style], STYLES[style], []
+  rng = random.Random(f"annotators-{world.seed}")
+  asked = judging.judged_answers(world, config.eft, answers=1, held_out=False, name="eft")
+  for i, (task, [text]) in enumerate(asked):
+    said = write(world, task, text, rng, config.noise)
+    messages = judge_messages(prompt, task.prompt, text)
+    made.append(Example(f"eft-{i}", (*messages, Message("assistant", said))))
+  return made
+
+
+def judged_sets(world: World, count: int, answers: int, name: str, held_out: bool):
+  """Questions with answers of every skill, and what they are worth as people's value."""
+  asked = judging.judged_answers(world, count, answers=answers, held_out=held_out, name=name)
+  for i, (task, texts) in enumerate(asked):
+    scores = [gold.points(world, task, text).total for text in texts]
+    candidates = tuple(Candidate(t, scores={"human": s})
+                       for t, s in zip(texts, scores, strict=True))  # fmt: skip
+    yield CandidateSet(f"{name}-{i}", task.prompt, candidates, task.meta())
+
+
+def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
+  """Everything of `sandbox.write_world`, with the judging in documents, tokenizer and files."""
+  figures = sandbox.write_world(config.world, folder)
+  world, c = World.load(folder / "world.json"), config.judging
+  texts = [row["text"] for _, row in jsonl.read_rows(folder / "documents.jsonl")]
+  lists = list(judging.question_lists(world, c.lists))
+  texts += lists
+  random.Random(f"shuffle-{world.seed}").shuffle(texts)
+  jsonl.write_rows(folder / "documents.jsonl", [{"text": text} for text in texts])
+
+  eft: list[Example] = []
+  for style, prompt in judging.judge_prompts().items():
+    made = eft_examples(world, c, style)
+    jsonl.write_rows(folder / f"eft_{style}.jsonl", map(example_json, made))
+    scale = f"scale: {prompt.low}-{prompt.high}\n"
+    jsonl.write_atomic(folder / f"judge_{style}.txt", f"{scale}{prompt.text}\n")
+    eft += made[:2000]
+  for name, count, held_out in (("judged", c.judged, False),
+                                ("heldout_judged", c.heldout_judged, True)):  # fmt: skip
+    sets = judged_sets(world, count, c.answers, name, held_out)
+    jsonl.write_rows(folder / f"{name}.jsonl", map(candidates_json, sets))
+  rng = random.Random(f"validation-{world.seed}")
+  tasks = [world.task(rng) for _ in range(c.validation_prompts)]
+  jsonl.write_rows(folder / "validation_prompts.jsonl", [
+      {"id": f"validation-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
+      for i, t in enumerate(tasks)
+  ])  # fmt: skip
+
+  sft = [json.loads(line) for line in (folder / "sft.jsonl").read_text().splitlines()]
+  chats = [" ".join(m["content"] for m in row["messages"]) + " USER: ASSISTANT:" for row in sft]
+  said = [" ".join(m.content for m in e.messages) for e in eft]
+  tokenizer = train_tokenizer(
+      texts[:4000] + chats[:2000] + said, folder / "tokenizer" / "tokenizer.model",
+      config.world.vocab_size,
+  )  # fmt: skip
+  tokenizer.save(folder / "tokenizer")
+  return figures | {
+      "documents": len(texts), "eft": c.eft, "vocab_size": tokenizer.vocab_size,
+      "heldout_judged": c.heldout_judged * c.answers,
+  }  # fmt: skip
+
+
+def files(world: Path, prompt: str) -> dict[str, str]:
+  """The loop's data, and the judge's prompt in the world's words, by their names in its config."""
+  names = {
+      "ift": "sft", "eft": f"eft_{prompt}", "rankings": "judged", "heldout_ift": "heldout_sft",
+      **{name: name for name in ("heldout_prompts", "heldout_judged", "validation_prompts")},
+  }  # fmt: skip
+  found = {field: str(world / f"{name}.jsonl") for field, name in names.items()}
+  return found | {"judge_prompt": str(world / f"judge_{prompt}.txt")}
+
+
+def run_world(config: WorldConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+  return run_stage(
+      folder, "world", config, {}, FILES, lambda: write_world(config, folder), redo=redo
+  )
