@@ -44,10 +44,8 @@ def main(argv: Sequence[str]) -> None:
   found = agreement.summary(ballot, system=options.system, least_checks=options.checks,
                             seed=options.seed)  # fmt: skip
   print(json.dumps(found, ensure_ascii=False) if options.json else agreement_tables.text(found))
-  page = options.page
-  if options.db and not options.json:
-    page = page or Path(options.db[0]).with_suffix(".html")
-  if page:
+  beside = Path(options.db[0]).with_suffix(".html") if options.db and not options.json else None
+  if page := options.page or beside:
     title = ", ".join(Path(file).name for file in options.db + options.votes)
     print(f"wrote {write_agreement(found, title, page)}", file=sys.stderr)
 

@@ -5,12 +5,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from small_study import EVIL, PROMPTS, write_jsonl  # pyright: ignore[reportMissingImports]
+from small_study import BROWSERS, EVIL, PROMPTS, write_jsonl  # pyright: ignore[reportMissingImports]
 
 from xwinjax.annotate import study
 from xwinjax.annotate.store import Store
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 collect_ignore = (
     [] if find_spec("playwright") and any(map(shutil.which, BROWSERS)) else ["test_in_browser.py"]
 )

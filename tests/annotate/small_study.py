@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=1</script>{{7*7}} & "quoted"'
 PROMPTS = ("Name a colour.", f"What does {EVIL} do?", "Say nothing.")
 

@@ -17,11 +17,11 @@ MOST_DISAGREEMENTS = 50
 
 
 def bar_chart(s: Row) -> list[charts.Chart]:
-  shares = {f"{c['a']} vs {c['b']}": tuple(c[k]["value"] for k in ("win", "tie", "lose"))
+  shares = {f"{c['a']}\nvs {c['b']}": tuple(c[k]["value"] for k in ("win", "tie", "lose"))
             for c in s["comparisons"]}  # fmt: skip
   made = charts.win_tie_lose(
       "Votes for the first system, for neither, for the second", shares,
-      "Each vote counts once. The table beside it has the intervals.",
+      "Each vote counts once. The table below has the intervals.",
   )  # fmt: skip
   return [made] if made else []
 

@@ -25,12 +25,12 @@ from xwinjax.eval import statistics
 from xwinjax.report.tables import number, powers, seconds
 from xwinjax.report.workdir import NAMES, Row
 
-INK, GRID = "#333333", "#dcdcdc"
+INK, GRID, PAPER = "#333333", "#dcdcdc", "#fefefe"
 COLOURS = {"base": "#767676", "sft": "#0072b2", "rs": "#d55e00", "dpo": "#009e73",
            "one": "#0072b2", "two": "#d55e00"}  # fmt: skip
 MARKERS = {"base": "o", "sft": "s", "rs": "^", "dpo": "D"}
 LINES = {"base": ":", "sft": "--", "rs": "-.", "dpo": "-"}
-_VARIABLES = {INK: "ink", GRID: "grid", **{c: name for name, c in COLOURS.items()
+_VARIABLES = {INK: "ink", GRID: "grid", PAPER: "page", **{c: name for name, c in COLOURS.items()
                                          if name not in ("one", "two")}}  # fmt: skip
 _STYLE: Any = {
     "svg.fonttype": "none", "font.family": ["DejaVu Sans"], "font.size": 10, "text.color": INK,
@@ -307,7 +307,7 @@ def win_tie_lose(
   """A bar a comparison, parted into the shares won, tied and lost, as papers draw them."""
   if not shares:
     return None
-  with _drawing("share of votes", "", (7.4, 1.1 + 0.34 * len(shares))) as (figure, axes):
+  with _drawing("share of votes", "", (5.4, 1.0 + 0.45 * len(shares))) as (figure, axes):
     left = np.zeros(len(shares))
     for i, (name, colour) in enumerate(
         {"wins": COLOURS["one"], "ties": COLOURS["base"], "loses": COLOURS["two"]}.items()
@@ -315,13 +315,13 @@ def win_tie_lose(
       width = np.array([three[i] for three in shares.values()])
       places = axes.barh(list(shares), width, left=left, color=colour, height=0.7, label=name)
       axes.bar_label(places, [f"{w:.0%}" if w >= 0.07 else "" for w in width],
-                     label_type="center", fontsize=9, color="white")  # fmt: skip
+                     label_type="center", fontsize=9, color=PAPER)  # fmt: skip
       left += width
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
     axes.grid(visible=False)
     _legend(axes)
-    said = [f"{name}: wins {win:.0%}, ties {tie:.0%}, loses {lose:.0%}"
+    said = [f"{' '.join(name.split())}: wins {win:.0%}, ties {tie:.0%}, loses {lose:.0%}"
             for name, (win, tie, lose) in shares.items()]  # fmt: skip
     return _chart(figure, title, note, "; ".join(said))
