@@ -16,6 +16,7 @@ import json
 import random
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ class Store:
     if not self.path.is_file():
       raise UserError(f"{path}: no such file; --prompts and --answers begin a study there")
     self._engine = connect(path)
+    self._lock = threading.Lock()
     with _readable(path), self._engine.connect() as c:
       version = c.exec_driver_sql("PRAGMA user_version").scalar()
       if version != VERSION:
@@ -151,8 +153,11 @@ class Store:
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[sa.Connection]:
-    """A transaction that has the write lock; on disk when the block has ended."""
-    with self._engine.execution_options(begin="BEGIN IMMEDIATE").begin() as c:
+    """A transaction that has the write lock; on disk when the block has ended.
+
+    SQLite's writers wait for each other by polling: our own threads queue instead.
+    """
+    with self._lock, self._engine.execution_options(begin="BEGIN IMMEDIATE").begin() as c:
       yield c
 
   # Annotators
