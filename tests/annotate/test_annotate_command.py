@@ -1,6 +1,7 @@
 """experiments.annotate as people run it: links, restarts, kills, mistakes."""
 
 import http.client
+import json
 import re
 import signal
 import socket
@@ -10,7 +11,7 @@ import pytest
 from load import lost, run  # pyright: ignore[reportMissingImports]
 from small_study import served  # pyright: ignore[reportMissingImports]
 
-from experiments import annotate
+from experiments import agreement, annotate
 
 
 @pytest.fixture
@@ -69,6 +70,27 @@ def test_exports(study, tmp_path, capsys):
     assert annotate.command(["--db", study[1], "--export", str(out)]) == 0
     assert capsys.readouterr().out == f"wrote {out}\n"
     assert out.exists()
+
+
+def test_a_study_is_read_by_the_agreement_command(make_store, capsys):
+  store = make_store("candidates", "ours", ask=("verdict", "usefulness"), checks=0.3)
+  for name, best in (("anna", "ours"), ("ben", "candidates")):
+    store.add_annotator(name)
+    for n in range(1, 5):
+      place = store.place(store.annotators()[name], n)
+      mine = "AB"[[a.system for a in place.item.answers].index(best)]
+      choices = {"verdict": mine, "usefulness A": "3", "usefulness B": "4"}
+      store.save(store.annotators()[name], n, 1, place.item.expected or choices, 1.0)
+  assert agreement.command([str(store.path), "--json"]) == 0
+  found = json.loads(capsys.readouterr().out)
+  assert found["comparisons"][0]["win"]["value"] == 0.5  # anna's never, ben's always
+  assert found["agreement"]["tie_discounted"]["value"] == 0.0
+  assert found["chosen_first_shown"]["n"] == 6
+  assert found["people"]["anna"] | {"median_seconds": 0} == {
+      "votes": 3, "checks": 1, "passed": 1, "median_seconds": 0}  # fmt: skip
+  assert agreement.command([str(store.path)]) == 0
+  assert "3 items without full agreement" in capsys.readouterr().out
+  assert store.path.with_suffix(".html").read_text().startswith("<!DOCTYPE html>")
 
 
 @pytest.fixture

@@ -124,6 +124,17 @@ def test_enter_without_a_choice_and_other_keys_do_nothing(study, window):
     assert stored(study) == []
 
 
+def test_help_opens_and_keys_still_save_after_it(study, window):
+  with served(*study) as (_, links):
+    page = window(links["anna"])
+    page.locator("#help").click()
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("a")
+    page.keyboard.press("Enter")
+    heading(page, "Item 2$")
+    expect(page.locator("#keys")).to_be_visible()
+
+
 def test_tab_and_space_reach_everything(study, window):
   with served(*study) as (_, links):
     page = window(links["anna"])

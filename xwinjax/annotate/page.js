@@ -273,9 +273,10 @@ window.addEventListener("beforeunload", (event) => {
 });
 at("save").addEventListener("click", () => run(save()));
 at("back").addEventListener("click", back);
-at("help").addEventListener("click", () => {
+at("help").addEventListener("click", (event) => {
   const keys = at("keys");
   keys.hidden = !keys.hidden;
   at("help").setAttribute("aria-expanded", String(!keys.hidden));
+  if (event.detail) at("help").blur(); // clicked, not typed: Enter is to save again
 });
 run(start());

@@ -21,8 +21,9 @@ def _coefficient(figure: Row) -> str:
 
 
 def facts(s: Row) -> list[str]:
-  found = [f"{s['votes']} votes", f"{s['items']} items", f"{s['prompts']} prompts",
-           f"{len(s['people'])} annotators"]  # fmt: skip
+  counted = {"vote": s["votes"], "item": s["items"], "prompt": s["prompts"],
+             "annotator": len(s["people"])}  # fmt: skip
+  found = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counted.items()]
   if s["left_out_by_checks"]:
     found.append(f"{s['left_out_by_checks']} votes left out: too few attention checks passed")
   return found + [f"{n} {what}" for what, n in s["counts"].items() if what.startswith("left out")]
