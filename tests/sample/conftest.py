@@ -8,7 +8,7 @@ from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Request, Sampler, SamplerConfig
 
 CONFIG = small_config(num_layers=1, max_length=64)
-SETTINGS = SamplerConfig(slots=8, samples_per_prompt_slot=4, block=4, window=8, prompt_multiple=8)
+SETTINGS = SamplerConfig(slots=8, samples_per_prompt_slot=4, block=4, window=20, prompt_multiple=8)
 
 
 @pytest.fixture(scope="session")

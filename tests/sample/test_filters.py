@@ -72,8 +72,8 @@ def case(request):
     logits, seen = golden["logits"], marked(golden["seen_ids"], 1000)
     return logits, seen, lambda name: golden[name]
   rng = np.random.default_rng(0)
-  logits = (3 * rng.normal(size=(16, 200))).astype(np.float32)
-  seen = marked(rng.integers(0, 200, (16, 9)), 200)
+  logits = (3 * rng.normal(size=(64, 1000))).astype(np.float32)
+  seen = marked(rng.integers(0, 1000, (64, 24)), 1000)
   return logits, seen, lambda name: by_sorting(CASES[name], logits, seen)
 
 

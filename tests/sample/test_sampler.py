@@ -95,7 +95,7 @@ def test_a_candidate_does_not_depend_on_its_neighbours(sampler, requests, found)
     "settings",
     [SamplerConfig(slots=1, block=4, window=8, prompt_multiple=8),
      SamplerConfig(slots=30, samples_per_prompt_slot=6, block=8, window=32)],
-    ids=["one slot, refilled 29 times", "a slot for each"],
+    ids=["one slot refilled 29 times, its window grown twice", "a slot for each"],
 )  # fmt: skip
 def test_nor_on_the_number_of_slots_or_on_refills(sampler, requests, found, settings):
   results = sampler(settings=settings).sample(requests)

@@ -1,5 +1,7 @@
 """The one train step: micro-batches, refused updates, metrics, compilation."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,10 +65,10 @@ def test_rows_that_do_not_divide_are_refused(config, params, sft_batch):
 
 
 def fragile(config):
-  """SFT with its total multiplied by the batch's `poison`."""
+  """SFT with dropout, its total multiplied by the batch's `poison`."""
 
   def objective(params, batch, key):
-    loss, metrics = objectives.sft(config)(params, batch, key)
+    loss, metrics = objectives.sft(config.replace(dropout=(0.2, 0.2)))(params, batch, key)
     return Mean(loss.total * jnp.mean(batch["poison"]), loss.weight), metrics
 
   return objective
@@ -118,15 +120,13 @@ def test_metrics_hold_the_norms_of_what_happened(config, params, sft_batch):
   assert not close(new.params, jax.tree.map(lambda p, g: p + 0.5 * g, params, grads), rtol=1e-4)
 
 
-def test_dropout_keys_are_a_function_of_seed_and_step(config, params, sft_batch):
-  objective = objectives.sft(config.replace(dropout=(0.5, 0.5)))
-  step = make_train_step(objective, optax.sgd(0.0), seed=1, donate=False)
-  state = init_state(params, optax.sgd(0.0))
-  after, first = step(state, sft_batch)
-  _, again = step(state, sft_batch)
-  _, second = step(after, sft_batch)
-  assert float(first["loss"]) == float(again["loss"])
-  assert float(first["loss"]) != float(second["loss"])
+def test_dropout_keys_are_a_function_of_the_step(fragile_step, params, sft_batch):
+  optimizer, step = fragile_step
+  state = init_state(params, optimizer)
+  later = dataclasses.replace(state, step=state.step + 1)
+  losses = [float(step(s, sft_batch, 1.0)[1]["loss"]) for s in (state, state, later)]
+  assert losses[0] == losses[1]
+  assert losses[0] != losses[2]
 
 
 def test_each_shape_compiles_once(config, params, compiled_names):
@@ -143,10 +143,8 @@ def test_each_shape_compiles_once(config, params, compiled_names):
   state = epoch(state)
   assert compiled_names.count("jit(step)") == 2
   compiled_names.clear()
-  state = epoch(state)
+  epoch(state)
   assert compiled_names == []
-  step(state, {"tokens": np.ones((3, 8), np.int32), "mask": np.ones((3, 8), np.uint8)})
-  assert "jit(step)" in compiled_names  # another number of rows is another shape
 
 
 def test_a_user_s_own_objective_goes_into_the_same_step(config, params, sft_batch):
