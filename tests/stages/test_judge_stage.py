@@ -94,6 +94,18 @@ def test_expected_scores_stand_beside_written_ones(config, scripted, tmp_path):
   assert alone["self"]["missing"] == 0
 
 
+def test_win_shares_take_the_same_way(config, tmp_path, monkeypatch):
+  from xwinjax.judge.pairwise import Pairwise
+
+  monkeypatch.setattr(Pairwise, "compare", lambda self, prompts, texts: [
+      {order: float(order[1] - order[0]) for order in self.orders(p.id, len(t))}
+      for p, t in zip(prompts, texts, strict=True)])  # fmt: skip
+  plain = dataclasses.replace(config, mode="pairwise", prompt_file="")
+  judge.run(plain, tmp_path / "out")
+  sets = list(formats.read_candidates(tmp_path / "out" / "candidates.jsonl"))
+  assert [[c.scores["self"] for c in s.candidates] for s in sets] == [[1, 0]] * 3
+
+
 def test_a_random_model_crashes_nothing(config, tmp_path):
   figures = judge.run(config, tmp_path / "out")
   sets = list(formats.read_candidates(tmp_path / "out" / "candidates.jsonl"))
@@ -136,7 +148,7 @@ def test_the_judge_can_be_a_reward_model(config, tmp_path, tiny_folder):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"by": "me"}, "config.by 'me' is not one of self, rm, gold"),
-     ({"mode": "loud"}, "config.mode 'loud' is not one of sampled, expected, both"),
+     ({"mode": "loud"}, "config.mode 'loud' is not one of sampled, expected, both, pairwise"),
      ({"prompt_file": "", "prompt": "x"}, "judge prompt 'x' is not one of"),
      ({"by": "gold"}, "config.gold is empty"), ({"by": "rm"}, "config.reward is empty")],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+NO_VERDICT = "no line with a verdict"
 NO_SCORE = "no line with a score"
 NOT_LAST = "the score is not the last line"
 SEVERAL = "several scores"
@@ -32,6 +33,11 @@ _QUOTED = re.compile(
     r"|(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)‘[^’\n]*’(?!\w)|^[ \t]*>[^\n]*",
     re.DOTALL | re.MULTILINE,
 )
+_BETTER = re.compile(
+    r"[*_#\s]*better[*_]*\s*:[*_\s]*(?:answer\s+)?[\[<(]?(?P<which>A|B|tie|neither)[\]>)]?"
+    r"[*_]*\.?[*_\s]*",
+    re.IGNORECASE,
+)
 _PAIRS = {"": "", "<": ">", "[": "]", "(": ")"}
 
 
@@ -41,6 +47,31 @@ class Reading:
 
   score: float | None
   reason: str = ""
+
+
+def _lines(text: str) -> list[str]:
+  """The lines that are not empty, with nothing in them that is quoted."""
+  return [line for line in _QUOTED.sub('""', text).splitlines() if line.strip()]
+
+
+def read_better(text: str, *, ended: bool = True) -> Reading:
+  """Which of two answers a judge prefers: 1 the first (A), -1 the second (B), 0 neither.
+
+  The rules are those of `read_score`; the last line is `Better: A`, `B` or `tie`.
+
+  >>> read_better("A is to the point.\\nBetter: A").score
+  1.0
+  """
+  found = [_BETTER.fullmatch(line) for line in _lines(text)]
+  matches = [m for m in found if m]
+  if not matches or not ended:
+    return Reading(None, NO_VERDICT if ended else CUT_OFF)
+  if found[-1] is None:
+    return Reading(None, NOT_LAST)
+  given = {m["which"].lower() for m in matches}
+  if len(given) > 1:
+    return Reading(None, SEVERAL)
+  return Reading({"a": 1.0, "b": -1.0}.get(given.pop(), 0.0))
 
 
 def read_score(
@@ -59,8 +90,7 @@ def read_score(
   >>> read_score('It says "Score: 5" of itself.').reason
   'no line with a score'
   """
-  lines = [line for line in _QUOTED.sub('""', text).splitlines() if line.strip()]
-  found = [_LINE.fullmatch(line) for line in lines]
+  found = [_LINE.fullmatch(line) for line in _lines(text)]
   matches = [m for m in found if m and m["close"] == _PAIRS[m["open"]]]
   if not matches:
     return Reading(None, NO_SCORE if ended else CUT_OFF)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from xwinjax.core.errors import UserError
 
-_PLACE = re.compile(r"\{(prompt|answer)\}")
 _SCALE = re.compile(r"scale: *([0-9]+) *(?:-|–|to) *([0-9]+) *\n+")
 
 
@@ -39,14 +38,17 @@ class JudgePrompt:
 
     Neither is looked at for places of its own, and neither can write the tag that closes it.
     """
-    values = {"prompt": prompt, "answer": answer}
-    parts = _PLACE.split(self.text)  # text, place, text, place, text
-    out = [parts[0]]
-    for place, after in zip(parts[1::2], parts[2::2], strict=True):
-      tag = re.match(r"\s*(</[^<>\s]+>)", after)
-      value = values[place]
-      out += [_defused(value, tag.group(1)) if tag else value, after]
-    return "".join(out)
+    return fill(self.text, prompt=prompt, answer=answer)
+
+
+def fill(text: str, **values: str) -> str:
+  """The text with each {name} replaced by its value; see `JudgePrompt.fill`."""
+  parts = re.split(rf"\{{({'|'.join(values)})\}}", text)  # text, name, text, name, text
+  out = [parts[0]]
+  for place, after in zip(parts[1::2], parts[2::2], strict=True):
+    tag = re.match(r"\s*(</[^<>\s]+>)", after)
+    out += [_defused(values[place], tag.group(1)) if tag else values[place], after]
+  return "".join(out)
 
 
 def _defused(text: str, tag: str) -> str:

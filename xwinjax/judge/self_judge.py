@@ -100,7 +100,8 @@ class Sampled:
   ) -> list[list[Judgements]]:
     """The judgements of every candidate of every prompt."""
     found: list[list[Judgements]] = [[() for _ in texts] for texts in candidates]
-    places, requests = [], []
+    places: list[tuple[int, int]] = []
+    requests = []
     for p, (example, texts) in enumerate(zip(prompts, candidates, strict=True)):
       for c, text in enumerate(texts):
         ids = self.renderer.encode_prompt(judge_messages(self.prompt, example.messages, text))
@@ -113,9 +114,8 @@ class Sampled:
         self.prompt_tokens["read"] += len(ids) * self.samples
     done = self.sampler.sample(requests, self.on_rows)
     for (p, c), (completions, _) in zip(places, done, strict=True):
-      found[p][c] = tuple(
-          self._read(x.text, x.finish, candidates[p][c]) for x in completions
-      )
+      answer = candidates[p][c]
+      found[p][c] = tuple(self._read(x.text, x.finish, answer) for x in completions)
     self.counts.update(j.reason or "read" for row in found for js in row for j in js)
     return found
 

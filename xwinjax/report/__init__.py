@@ -9,10 +9,12 @@ from xwinjax.core.extras import needs
 
 
 def write(folder: str | Path) -> Path:
-  """Makes report.html in a chain's folder, finished or not.
+  """Makes report.html in the folder of a chain or of self-rewarding rounds, finished or not.
 
-  Raises: UserError for a folder that is not a chain's, and where matplotlib or Jinja is missing.
+  Raises: UserError for another folder, and where matplotlib or Jinja is missing.
   """
+  if (Path(folder) / "baseline").is_dir():
+    return write_rounds(folder)
   with needs("report"):
     from xwinjax.report import page
 
@@ -25,3 +27,11 @@ def write_agreement(summary: dict[str, Any], title: str, path: str | Path) -> Pa
     from xwinjax.report import agreement_page
 
   return agreement_page.write(summary, title, path)
+
+
+def write_rounds(folder: str | Path) -> Path:
+  """Makes report.html in the folder of experiments.self_rewarding. Raises UserError as `write`."""
+  with needs("report"):
+    from xwinjax.report import rounds_page
+
+  return rounds_page.write(folder)

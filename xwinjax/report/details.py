@@ -158,12 +158,14 @@ def speed_table(work: Workdir) -> Table:
   return Table(head, rows)
 
 
+def files_table(name: str, record: Row) -> Table:
+  """A stage's files with their sha256."""
+  paths = record.get("input_paths", {})
+  rows = [("in", role, paths.get(role, NONE), sha) for role, sha in record["inputs"].items()]
+  rows += [("out", file, f"{name}/{file}", sha) for file, sha in record["outputs"].items()]
+  return Table(("", "what", "path", "sha256"), rows)
+
+
 def manifest_tables(work: Workdir) -> list[tuple[str, Row, Table]]:
-  """(stage, manifest, its files with their sha256) of every stage that is done."""
-  tables = []
-  for name, record in work.manifests.items():
-    paths = record.get("input_paths", {})
-    rows = [("in", role, paths.get(role, NONE), sha) for role, sha in record["inputs"].items()]
-    rows += [("out", file, f"{name}/{file}", sha) for file, sha in record["outputs"].items()]
-    tables.append((name, record, Table(("", "what", "path", "sha256"), rows)))
-  return tables
+  """(stage, manifest, its files) of every stage that is done."""
+  return [(name, record, files_table(name, record)) for name, record in work.manifests.items()]

@@ -30,8 +30,8 @@ PAPER: dict[str, dict[str, Any]] = {
     "judge: Kendall's τ": {BASELINE: "0.233", "M1": "0.253", "M2": "0.315", "M3": "0.324"},
     "characters of an answer": {"M1": "1092", "M2": "1552", "M3": "2552"},
 }  # fmt: skip
-STAGES = ("instruct", "sample", "judge", "pairs", "reference", "dpo", "choose", "mix", "sft", "best",
-          "evaluate", "judging")  # fmt: skip
+STAGES = ("instruct", "sample", "judge", "pairs", "reference", "dpo", "choose", "mix", "sft",
+          "best", "evaluate", "judging")  # fmt: skip
 
 
 class Rounds:
@@ -50,7 +50,7 @@ class Rounds:
       raise UserError(f"{folder}: holds no finished stage of experiments.self_rewarding")
 
   def _stages(self) -> Iterator[str]:
-    yield from ("world", "pretrain", "make_eft")
+    yield from ("world", "pretrain", "make_eft", "reward")
     for name in self.candidates():
       yield from (f"{name}/{stage}" for stage in STAGES)
 

@@ -71,8 +71,13 @@ def check_starts_at_log_2(model, config: DPOConfig):
   return check
 
 
-def run(config: DPOConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json."""
+def run(
+    config: DPOConfig, folder: Path, *, redo: bool = False, keep: bool = False
+) -> dict[str, Any]:
+  """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json.
+
+  With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
+  """
   inputs = {
       "model": common.input_file(config.model.path, "model.path"),
       "data": common.input_file(config.data, "data"),
@@ -90,10 +95,15 @@ def run(config: DPOConfig, folder: Path, *, redo: bool = False) -> dict[str, Any
     data = pair_items(pairs, model, config.max_length)
     wanted = reference.key(fingerprint(model.folder), model, data)
     logps = reference.read(Path(config.reference), wanted, data)
+
+    def keep_model(step: int, state) -> None:
+      common.save_model(folder / "steps" / f"{step:07d}", model, state.params)
+
     params, figures = train(
         folder, "dpo", model, model.params, data.with_fields(reference=logps),
         objective_of(config, model.config), config.train, seed=config.seed, mesh=mesh,
         check_first=check_starts_at_log_2(model.config, config),
+        on_checkpoint=keep_model if keep else None,
     )  # fmt: skip
     common.save_model(folder / "model", model, params)
     return figures

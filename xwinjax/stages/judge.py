@@ -19,6 +19,7 @@ from xwinjax.data import formats, jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.records import CandidateSet, Counts, Example, candidates_json
 from xwinjax.eval import judge_metrics
+from xwinjax.judge import pairwise
 from xwinjax.judge import prompts as judge_prompts
 from xwinjax.judge import score as scoring
 from xwinjax.judge.score import Scores
@@ -33,7 +34,7 @@ from xwinjax.testing import gold
 from xwinjax.testing.world import World
 
 JUDGES = ("self", "rm", "gold")
-MODES = ("sampled", "expected", "both")
+MODES = ("sampled", "expected", "both", "pairwise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ class JudgeConfig:
   name: str = ""  # under which each candidate's `scores` gets the score; empty: the same as `by`
   prompt: str = "additive"  # additive or multiple_choice
   prompt_file: str = plumbing("")  # a text file with a prompt of one's own, in its place
-  mode: str = "sampled"  # sampled: written judgements; expected: p(score) from the logits; both
+  mode: str = "sampled"  # sampled: written scores; expected: from the logits; both; pairwise
+  both_positions: bool = False  # pairwise: show every two answers in both orders
   samples: int = 3  # judgements an answer, averaged
   max_new: int = 256  # tokens a judgement may have
   params: SamplingParams = group(SamplingParams, temperature=0.7, top_p=0.9)
@@ -71,7 +73,8 @@ def check(config: JudgeConfig) -> None:
   for field, value, known in (("by", config.by, JUDGES), ("mode", config.mode, MODES)):
     if value not in known:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
-  get_prompt(config)
+  if config.mode != "pairwise":
+    get_prompt(config)
 
 
 def get_prompt(config: JudgeConfig) -> judge_prompts.JudgePrompt:
@@ -125,6 +128,36 @@ def written(
   return found, {"counts": dict(counts), "prompt_tokens": dict(tokens)}
 
 
+def compared(
+    config: JudgeConfig, model: Model, prompts: Sequence[Example], texts: Sequence[Sequence[str]],
+    folder: Path, title: str,
+) -> tuple[Scores, dict[str, Any]]:  # fmt: skip
+  """Win shares from comparisons two by two, in shards that are whole or not there."""
+  prompt = pairwise.PROMPT
+  if config.prompt_file:
+    prompt = Path(config.prompt_file).read_text(encoding="utf-8").rstrip("\n")
+  scores: Scores = []
+  counts = Counts()
+  with Progress(f"{title}, two by two", len(prompts), "prompts") as progress:
+    judge = pairwise.Pairwise(
+        model.config, model.params, model.renderer, prompt=prompt, seed=config.seed,
+        both_positions=config.both_positions, sampling=config.params, max_new=config.max_new,
+        settings=config.sampler,
+    )  # fmt: skip
+    for n, start in enumerate(range(0, len(prompts), config.shard)):
+      part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
+      if not part.exists():
+        judge.counts = Counts()
+        found = judge(prompts[here], texts[here])
+        rows = [[None if math.isnan(x) else x for x in row] for row in found]
+        jsonl.write_rows(part, [{"counts": dict(judge.counts)}, *({"scores": r} for r in rows)])
+      first, *rows = [row for _, row in jsonl.read_rows(part)]
+      counts.update(first["counts"])
+      scores += [[math.nan if x is None else x for x in row["scores"]] for row in rows]
+      progress.advance(len(rows))
+  return scores, {"counts": dict(counts)}
+
+
 def self_scores(
     config: JudgeConfig, model: Model, prompts: Sequence[Example], texts: Sequence[Sequence[str]],
     folder: Path, title: str, mesh,
@@ -133,6 +166,9 @@ def self_scores(
   scores: dict[str, Scores] = {}
   judged: list[list[Judgements]] = []
   figures: dict[str, Any] = {}
+  if config.mode == "pairwise":
+    scores[config.score], figures = compared(config, model, prompts, texts, folder, title)
+    return scores, judged, figures
   if config.mode != "expected":
     judged, cost = written(config, model, prompts, texts, folder, title)
     scores[config.score] = [[mean_score(js) for js in row] for row in judged]
@@ -225,7 +261,7 @@ def run(config: JudgeConfig, folder: Path, *, redo: bool = False) -> dict[str, A
   check(config)
   inputs = {**inputs_of(config), "candidates": common.input_file(config.candidates, "candidates")}
   outputs = ["candidates.jsonl"]
-  if config.by == "self" and config.mode != "expected":
+  if config.by == "self" and config.mode in ("sampled", "both"):
     outputs.append("judgements.jsonl")
 
   def body() -> dict[str, Any]:

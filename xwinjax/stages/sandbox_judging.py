@@ -18,9 +18,11 @@ from xwinjax.data.records import (
   CandidateSet,
   Example,
   Message,
+  Pair,
   candidates_json,
   example_json,
   messages_json,
+  pair_json,
 )  # fmt: skip
 from xwinjax.data.tokenizer import train_tokenizer
 from xwinjax.judge.self_judge import judge_messages
@@ -33,7 +35,7 @@ from xwinjax.testing.world import World
 # The annotators' way of writing, and the built-in prompt that it answers.
 STYLES = {"additive": judging.judgement, "multiple_choice": judging.choice}
 FILES = (*sandbox.FILES, *(f"eft_{style}.jsonl" for style in STYLES), "judged.jsonl",
-         "heldout_judged.jsonl", "validation_prompts.jsonl",
+         "heldout_judged.jsonl", "pairs.jsonl", "heldout_pairs.jsonl", "validation_prompts.jsonl",
          *(f"judge_{style}.txt" for style in STYLES))  # fmt: skip
 
 
@@ -47,6 +49,8 @@ class JudgingConfig:
   judged: int = 400  # questions whose answers people have valued, for make_eft …
   heldout_judged: int = 100  # … and to measure judges on
   answers: int = 4  # of each
+  pairs: int = 2_000  # answers that people compared two by two, for a reward model …
+  heldout_pairs: int = 200  # … and to measure it on
   validation_prompts: int = 32  # on which checkpoints are chosen
 
 
@@ -80,6 +84,22 @@ def judged_sets(world: World, count: int, answers: int, name: str, held_out: boo
     yield CandidateSet(f"{name}-{i}", task.prompt, candidates, task.meta())
 
 
+def compared(world: World, count: int, name: str, held_out: bool) -> list[Pair]:
+  """Pairs of people's answers under the noisy labels of the reward model's annotators."""
+  label, made = sandbox.LabelConfig(), []
+  rng = random.Random(f"{name}-labels-{world.seed}")
+  while len(made) < count:
+    start = len(made)
+    for i, (task, (a, b)) in enumerate(judging.judged_answers(
+        world, count, answers=2, held_out=held_out, name=f"{name}-{start}")):  # fmt: skip
+      one, two = (gold.points(world, task, text).total for text in (a, b))
+      verdict = gold.annotate(rng, one, two, label.noise, label.tie)
+      if verdict and a != b and len(made) < count:
+        best, other = (a, b) if verdict > 0 else (b, a)
+        made.append(Pair(f"{name}-{start}-{i}", task.prompt, best, other))
+  return made
+
+
 def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
   """Everything of `sandbox.write_world`, with the judging in documents, tokenizer and files."""
   figures = sandbox.write_world(config.world, folder)
@@ -101,6 +121,10 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
                                 ("heldout_judged", c.heldout_judged, True)):  # fmt: skip
     sets = judged_sets(world, count, c.answers, name, held_out)
     jsonl.write_rows(folder / f"{name}.jsonl", map(candidates_json, sets))
+  for name, count, held_out in (("pairs", c.pairs, False),
+                                ("heldout_pairs", c.heldout_pairs, True)):  # fmt: skip
+    pairs = compared(world, count, name, held_out)
+    jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
   rng = random.Random(f"validation-{world.seed}")
   tasks = [world.task(rng) for _ in range(c.validation_prompts)]
   jsonl.write_rows(folder / "validation_prompts.jsonl", [
@@ -126,7 +150,8 @@ def files(world: Path, prompt: str) -> dict[str, str]:
   """The loop's data, and the judge's prompt in the world's words, by their names in its config."""
   names = {
       "ift": "sft", "eft": f"eft_{prompt}", "rankings": "judged", "heldout_ift": "heldout_sft",
-      **{name: name for name in ("heldout_prompts", "heldout_judged", "validation_prompts")},
+      **{name: name for name in ("pairs", "heldout_pairs", "heldout_prompts", "heldout_judged",
+                                "validation_prompts")},
   }  # fmt: skip
   found = {field: str(world / f"{name}.jsonl") for field, name in names.items()}
   return found | {"judge_prompt": str(world / f"judge_{prompt}.txt")}

@@ -111,7 +111,8 @@ def fit(
     batches: step -> the stream of batches from there on.
     folder: gets checkpoints/ and metrics.jsonl, one object a step.
     identity: what makes this run this run; see `checkpoint.store`.
-    on_checkpoint: called with every saved (step, state), before the next step.
+    on_checkpoint: called with every (step, state) just before it is saved: killed between the two,
+      the run comes by that step again, so nothing it does is missed.
 
   Raises: Stopped after SIGTERM (code 143) or SIGINT (130), once the state is saved; UserError when
     too many updates in a row were not finite. No checkpoint is written in that case.
@@ -141,9 +142,9 @@ def fit(
       stop = signals.caught
       if stop or (at + 1) % config.checkpoint_every == 0 or at + 1 == steps:
         log.flush()  # raises before anything is saved if updates keep failing
-        store.save(at + 1, state)
         if on_checkpoint is not None:
           on_checkpoint(at + 1, state)
+        store.save(at + 1, state)
       if stop:
         raise Stopped(128 + stop, at + 1)
   return state
