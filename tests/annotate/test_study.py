@@ -47,6 +47,17 @@ def test_a_dialogue_is_graded_turn_by_turn(files):
   assert counts["prompts without an answer of dialogues"] == 2
 
 
+def test_the_longest_prompt_that_fits_is_the_one_answered(tmp_path):
+  turns = [{"role": r, "content": c} for r, c in (
+      ("user", "Hi"), ("assistant", "Hello"), ("user", "A colour?"), ("assistant", "Red"))]
+  prompts = write_jsonl(tmp_path / "p.jsonl", [{"id": "short", "prompt": turns[:1]},
+                                               {"id": "long", "prompt": turns[:3]}])
+  answers = write_jsonl(tmp_path / "a.jsonl", [{"messages": turns}])
+  (item,) = study.make_items(prompts, [str(answers)], ask=("grades",), checks=0.0)
+  assert item.prompt_id == "long"
+  assert [m.content for m in item.answers[0].messages] == ["Red"]  # fmt: skip
+
+
 def test_everything_can_be_asked_at_once(files):
   item = items(files, "ours", "theirs", ask=study.ASKS)[0]
   assert [q.name for q in study.questions(item, study.ASKS)] == [

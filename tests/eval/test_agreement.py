@@ -113,6 +113,16 @@ def test_more_votes_on_the_same_prompts_are_no_new_evidence():
   assert width(agreement.mean(votes_apart, seed=0)) < width(agreement.mean(many, seed=0)) / 3
 
 
+def test_items_of_one_prompt_are_resampled_together():
+  other = [Vote(v.prompt, v.annotator, "x", "z", v.label) for v in said(anna="AAB", ben="AtB")]
+  items = agreement.by_item(said(anna="AAB", ben="AtB") + other)
+  found = agreement.overall(items, seed=0)
+  for figure in ("tie_discounted", "fleiss_kappa", "krippendorff_alpha_nominal"):
+    assert found[figure]["prompts"] == 3
+  assert (found["tie_discounted"]["n"], found["fleiss_kappa"]["items"]) == (6, 6)
+  assert agreement.between(items, {}, str, seed=0)[0]["prompts"] == 3
+
+
 def test_little_evidence_gets_no_narrow_interval():
   assert agreement.mean({"p": [1.0]}, seed=0)["ci"] == pytest.approx([0.2065, 1.0], abs=1e-4)
   assert agreement.mean({"p": [1.0, 0.0]}, seed=0)["ci"] is None
