@@ -48,7 +48,7 @@ def sandbox(config: ConfigDict) -> ConfigDict:
       config.sample.generate, config.evaluate.generate, config.sandbox.label.generate,
   ):  # fmt: skip
     generate.max_new = 96
-    generate.params.top_p = 0.95  # a model of a million parameters has a long tail of nonsense
+    generate.params.top_p = 0.9  # a model of a million parameters has a long tail of nonsense
     generate.sampler.update(slots=128, block=8, window=32)
   for stage in (config.score, config.evaluate):
     stage.batch.update(batch_tokens=4096, buckets=4)

@@ -196,7 +196,7 @@ class LabelConfig:
   world: str = plumbing("")  # folder of the world
   generate: GenerateConfig = group(GenerateConfig, samples=4, sampler=SamplerConfig(unique=True))
   noise: float = 0.35  # scale of the logistic noise through which annotators see gold gaps
-  tie: float = 0.5  # gaps they see as smaller are ties, which are dropped
+  tie: float = 1.0  # gaps they see as smaller are ties, which are dropped
   pairs: int = 3  # of a prompt
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: int = 0
