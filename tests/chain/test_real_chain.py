@@ -31,7 +31,7 @@ def test_the_chain_runs_on_a_real_llama_and_real_text(shared, tmp_path):
   assert [row["stage"] for row in summary["stages"]] == ["base", "sft", "rs", "dpo"]
   assert all(row["gold_mean"] is None for row in summary["stages"])
   sft = json.loads((workdir / "sft" / "manifest.json").read_text())["figures"]
-  assert sft["heldout_nll"] < sft["heldout_nll_before"] - 1
+  assert sft["heldout_nll"] < sft["heldout_nll_before"] - 0.1
   first = json.loads((workdir / "dpo" / "metrics.jsonl").read_text().splitlines()[0])
   assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
   assert (workdir / "report.html").exists()
