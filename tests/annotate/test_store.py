@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-import multiprocessing
-import random
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -249,24 +249,27 @@ def test_threads_that_race_for_one_revision_leave_one_vote(store, anna):
   assert (len(won), len(lost)) == (8, 8)  # those who said the same, and the others
 
 
-def write_until_killed(path, said):
-  store, rng = Store(path), random.Random(0)
-  for revision in range(1, 100_000):
-    label = rng.choice(("A", "B", "tie"))
-    store.save(1, 1, revision, {"verdict": label}, 1.0)
-    said.send((revision, label))
+WRITE_UNTIL_KILLED = """
+import json, random, sys
+from xwinjax.annotate.store import Store
+store, rng = Store(sys.argv[1]), random.Random(0)
+for revision in range(1, 100_000):
+  label = rng.choice(("A", "B", "tie"))
+  store.save(1, 1, revision, {"verdict": label}, 1.0)
+  print(json.dumps([revision, label]), flush=True)
+"""
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(store, anna):
-  context = multiprocessing.get_context("spawn")
-  ours, theirs = context.Pipe(duplex=False)
-  writer = context.Process(target=write_until_killed, args=(store.path, theirs))
-  writer.start()
-  acknowledged = [ours.recv() for _ in range(60)]
+  writer = subprocess.Popen(
+      [sys.executable, "-c", WRITE_UNTIL_KILLED, str(store.path)], stdout=subprocess.PIPE, text=True
+  )
+  said = [writer.stdout.readline() for _ in range(60)]
   writer.kill()
-  writer.join()
-  while ours.poll():
-    acknowledged.append(ours.recv())
+  said += writer.stdout.readlines()
+  writer.wait()
+  # What was cut off in the middle of its line was not acknowledged.
+  acknowledged = [tuple(json.loads(line)) for line in said if line.endswith("]\n")]
   found = {r: json.loads(choices)["verdict"] for _, _, r, choices in stored(store.path)}
   assert {r: found.get(r) for r, _ in acknowledged} == dict(acknowledged)
   assert 0 <= len(found) - len(acknowledged) <= 1  # one may be stored and not yet said
