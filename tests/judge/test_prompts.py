@@ -13,7 +13,7 @@ def test_question_and_answer_stand_in_their_places(prompt):
   text = prompt.fill("What is red?", "Plums are.")
   assert "<question>\nWhat is red?\n</question>" in text
   assert "<answer>\nPlums are.\n</answer>" in text
-  assert "100 words" in text
+  assert ("100 words" in text) == (prompt.name != "short")
   assert text.splitlines()[-1].startswith("Score: <")
 
 
@@ -69,7 +69,7 @@ def test_a_file_that_lacks_a_place_is_refused(tmp_path, text, said):
 
 
 def test_an_unknown_name_is_refused(tmp_path):
-  with pytest.raises(UserError, match="not one of additive, multiple_choice"):
+  with pytest.raises(UserError, match="not one of additive, multiple_choice, short"):
     get_prompt("addtive")
   with pytest.raises(UserError, match="no such judge prompt"):
     get_prompt(str(tmp_path / "none.txt"))

@@ -120,6 +120,15 @@ def test_question_lists_are_written_as_they_are_shown(world):
   assert all(task_of(world, (Message("user", t),)) for t in tasks)
 
 
+def test_one_more_question_is_asked_for_as_prompts_are_written(world):
+  from xwinjax.stages.instruct import few_shots
+
+  [(asked, new)] = judging.writing_tasks(world, 1)
+  tasks = [part.split(": ", 1)[1] for part in asked.split("\n\n")[1:-1]]
+  assert few_shots(judging.HEADER, tasks) == asked
+  assert task_of(world, (Message("user", new),))
+
+
 def test_no_question_about_held_out_names_is_in_lists_or_examples(world):
   held = {kind: set(world.names_for(kind, True)) for kind in KINDS}
   asked = [t.split(": ", 1)[1] for text in judging.question_lists(world, 50)
@@ -134,13 +143,14 @@ def test_the_stage_writes_all_the_loop_reads(tmp_path):
   config = WorldConfig(
       PlainWorld(documents=200, examples=60, pair_prompts=4, heldout_pair_prompts=4, prompts=4,
                  heldout_prompts=4, vocab_size=640),
-      JudgingConfig(lists=40, eft=50, judged=6, heldout_judged=5, validation_prompts=3),
+      JudgingConfig(lists=40, writing=10, eft=50, judged=6, heldout_judged=5, validation_prompts=3),
   )  # fmt: skip
   figures = sandbox_judging.run_world(config, tmp_path / "world")
   assert figures["documents"] == 240
   for prompt in ("additive", "multiple_choice"):
     files = sandbox_judging.files(tmp_path / "world", prompt)
     assert len(list(formats.read_examples(files["eft"]))) == 50
+    assert len(list(formats.read_examples(files["ift"]))) == 70
     assert len(list(formats.read_prompts(files["validation_prompts"]))) == 3
     held = list(formats.read_candidates(files["heldout_judged"]))
     assert [len(s.candidates) for s in held] == [4] * 5

@@ -122,7 +122,25 @@ Score: <number>""",
     low=1,
 )
 
-PROMPTS = {p.name: p for p in (ADDITIVE, MULTIPLE_CHOICE)}
+SHORT = JudgePrompt(
+    "short",
+    """\
+Grade an answer from 0 to 5: one point each if it is about the question, covers it, is of use, is \
+clear, and is expert work.
+
+<question>
+{prompt}
+</question>
+
+<answer>
+{answer}
+</answer>
+
+Give your reasons in few words, then a last line like this:
+Score: <points>""",
+)
+
+PROMPTS = {p.name: p for p in (ADDITIVE, MULTIPLE_CHOICE, SHORT)}
 
 
 def get_prompt(name: str) -> JudgePrompt:

@@ -58,6 +58,7 @@ class InstructConfig:
   shot_words: int = 100  # longer ones are not shown
   most_draws: int = 20  # give up after this many times `count`
   header: str = "Here are tasks of many kinds, one after the other."  # opens the few shots
+  chat: bool = False  # ask for the next task as a user's turn, rather than as plain text
   filters: FilterConfig = group(FilterConfig)
   generate: GenerateConfig = group(
       GenerateConfig, samples=1, max_new=200,
@@ -160,13 +161,19 @@ def _requests(
 ) -> list[Request]:
   """One shard's requests; sets of shots that leave no room lose one after the other."""
   room, made = model.config.max_length - config.generate.max_new, []
-  bos = [model.tokenizer.bos_id]
+
+  def encode(shown: Sequence[str]) -> list[int]:
+    text = few_shots(config.header, shown)
+    if config.chat:
+      return model.renderer.encode_prompt((Message("user", text),))
+    return [model.tokenizer.bos_id, *model.tokenizer.encode(text)]
+
   for i in range(config.shard):
     shown = shown_shots(config, seeds, own, f"instruct-{config.seed}-{n}-{i}")
-    ids = bos + model.tokenizer.encode(few_shots(config.header, shown))
+    ids = encode(shown)
     while len(ids) > room and len(shown) > 1:
       shown = shown[1:]
-      ids = bos + model.tokenizer.encode(few_shots(config.header, shown))
+      ids = encode(shown)
     if len(ids) <= room:
       made.append(Request(f"instruct/{n}/{i}", ids, config.generate.samples,
                           config.generate.max_new))  # fmt: skip

@@ -47,7 +47,7 @@ class JudgeConfig:
   gold: str = plumbing("")  # world.json of a sandbox, for gold
   candidates: str = plumbing("")  # candidates.jsonl of the sample stage
   name: str = ""  # under which each candidate's `scores` gets the score; empty: the same as `by`
-  prompt: str = "additive"  # additive or multiple_choice
+  prompt: str = "additive"  # additive, multiple_choice, or short for models of few tokens
   prompt_file: str = plumbing("")  # a text file with a prompt of one's own, in its place
   mode: str = "sampled"  # sampled: written scores; expected: from the logits; both; pairwise
   both_positions: bool = False  # pairwise: show every two answers in both orders

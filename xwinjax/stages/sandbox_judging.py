@@ -1,13 +1,13 @@
 """The sandbox of Self-Rewarding LMs: the world's files, and what people judged in it.
 
-Beside what `stages.sandbox` writes: lists of questions among the documents, so that the base model
-can write new ones; judging examples (EFT); and answers with people's values, to measure judges.
+Beside what `stages.sandbox` writes: lists of questions among the documents and conversations in
+which one more is asked for, so that models can write new ones; judging examples (EFT); and answers
+with people's values, to measure judges.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from xwinjax.testing.world import World
 
 # The annotators' way of writing, and the built-in prompt that it answers.
 STYLES = {"additive": judging.judgement, "multiple_choice": judging.choice}
-FILES = (*sandbox.FILES, *(f"eft_{style}.jsonl" for style in STYLES), "judged.jsonl",
+FILES = (*sandbox.FILES, "ift.jsonl", *(f"eft_{style}.jsonl" for style in STYLES), "judged.jsonl",
          "heldout_judged.jsonl", "pairs.jsonl", "heldout_pairs.jsonl", "validation_prompts.jsonl",
          *(f"judge_{style}.txt" for style in STYLES))  # fmt: skip
 
@@ -43,7 +43,8 @@ FILES = (*sandbox.FILES, *(f"eft_{style}.jsonl" for style in STYLES), "judged.js
 class JudgingConfig:
   """How much is written about judging."""
 
-  lists: int = 8_000  # of questions, among the documents
+  lists: int = 2_000  # of questions, among the documents
+  writing: int = 600  # conversations of IFT in which a list of questions is continued by a new one
   eft: int = 4_000  # judging examples
   noise: float = 0.05  # the share of points in them that are wrong
   judged: int = 400  # questions whose answers people have valued, for make_eft …
@@ -110,6 +111,12 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
   random.Random(f"shuffle-{world.seed}").shuffle(texts)
   jsonl.write_rows(folder / "documents.jsonl", [{"text": text} for text in texts])
 
+  ift = [row for _, row in jsonl.read_rows(folder / "sft.jsonl")]
+  for i, (asked, new) in enumerate(judging.writing_tasks(world, c.writing)):
+    ift.append(example_json(Example(f"writing-{i}", (*judging.user(asked),
+                                                     Message("assistant", new)))))  # fmt: skip
+  jsonl.write_rows(folder / "ift.jsonl", ift)
+
   eft: list[Example] = []
   for style, prompt in judging.judge_prompts().items():
     made = eft_examples(world, c, style)
@@ -132,8 +139,7 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
       for i, t in enumerate(tasks)
   ])  # fmt: skip
 
-  sft = [json.loads(line) for line in (folder / "sft.jsonl").read_text().splitlines()]
-  chats = [" ".join(m["content"] for m in row["messages"]) + " USER: ASSISTANT:" for row in sft]
+  chats = [" ".join(m["content"] for m in row["messages"]) + " USER: ASSISTANT:" for row in ift]
   said = [" ".join(m.content for m in e.messages) for e in eft]
   tokenizer = train_tokenizer(
       texts[:4000] + chats[:2000] + said, folder / "tokenizer" / "tokenizer.model",
@@ -148,11 +154,10 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
 
 def files(world: Path, prompt: str) -> dict[str, str]:
   """The loop's data, and the judge's prompt in the world's words, by their names in its config."""
-  names = {
-      "ift": "sft", "eft": f"eft_{prompt}", "rankings": "judged", "heldout_ift": "heldout_sft",
-      **{name: name for name in ("pairs", "heldout_pairs", "heldout_prompts", "heldout_judged",
-                                "validation_prompts")},
-  }  # fmt: skip
+  same = ("ift", "pairs", "heldout_pairs", "heldout_prompts", "heldout_judged",
+          "validation_prompts")  # fmt: skip
+  names = {"seeds": "sft", "eft": f"eft_{prompt}", "rankings": "judged",
+           "heldout_ift": "heldout_sft", **{name: name for name in same}}  # fmt: skip
   found = {field: str(world / f"{name}.jsonl") for field, name in names.items()}
   return found | {"judge_prompt": str(world / f"judge_{prompt}.txt")}
 

@@ -174,14 +174,26 @@ def judge_prompts() -> dict[str, JudgePrompt]:
           "multiple_choice": JudgePrompt("world_choice", CHOICE, low=1)}  # fmt: skip
 
 
+def _questions(world: World, rng: random.Random, count: int) -> list[str]:
+  """Training questions of a single turn."""
+  kinds = ("list", "compare", "rewrite", "count")
+  return [world.task(rng, kind=rng.choice(kinds)).prompt[0].content for _ in range(count)]
+
+
 def question_lists(world: World, count: int) -> Iterator[str]:
   """Plain texts that list questions of the world, as `stages.instruct` shows them to a model."""
   rng = random.Random(f"lists-{world.seed}")
-  kinds = ("list", "compare", "rewrite", "count")  # those of a single turn
   for _ in range(count):
-    asked = [world.task(rng, kind=rng.choice(kinds)).prompt[0].content
-             for _ in range(rng.randint(5, 9))]  # fmt: skip
+    asked = _questions(world, rng, rng.randint(5, 9))
     yield "\n\n".join([HEADER, *(f"Task {n}: {text}" for n, text in enumerate(asked, 1))])
+
+
+def writing_tasks(world: World, count: int) -> Iterator[tuple[str, str]]:
+  """(such a list with its last number open, the question that is written there)."""
+  for text in question_lists(world, count):
+    *shown, last = text.split("\n\n")
+    number, new = last.split(": ", 1)
+    yield "\n\n".join([*shown, f"{number}:"]), new
 
 
 def judged_answers(

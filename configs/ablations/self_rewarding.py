@@ -1,0 +1,85 @@
+"""Ablations of Self-Rewarding LMs on the sandbox: one change a row, everything else as it is.
+
+  for row in base no_eft best best_and_seed multiple_choice fixed_rm candidates_2 candidates_8 \\
+      judgements_1 judgements_5; do
+    python -m experiments.self_rewarding --config=configs/ablations/self_rewarding.py:$row \\
+        --workdir=runs/self_$row --config.seed=0
+  done
+
+The paper has no_eft, best (it adds them to the seed data: best_and_seed) and multiple_choice; it
+finds DPO on pairs and the additive prompt better. The others are ours. ABLATIONS.md beside the
+experiments' log holds what came out.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import self_rewarding
+from xwinjax.stages.config import choose
+
+
+def get_config(row: str = "base") -> ConfigDict:
+  config = self_rewarding.get_config("sandbox")
+  choose(ROWS, row)(config)
+  return config
+
+
+def base(config: ConfigDict) -> None:
+  """As it is: 4 candidates, 3 judgements, DPO on the model's own pairs."""
+
+
+def no_eft(config: ConfigDict) -> None:
+  """M1 is trained on instructions alone, and judges without having been shown how."""
+  config.eft = "none"
+
+
+def best(config: ConfigDict) -> None:
+  """Positives only: SFT on the answers that score best, in place of DPO."""
+  config.train_on = "best"
+
+
+def best_and_seed(config: ConfigDict) -> None:
+  """The seed data and the answers that score best, SFT from the base model each round."""
+  config.train_on = "best_and_seed"
+
+
+def multiple_choice(config: ConfigDict) -> None:
+  """A judge who picks one of five descriptions instead of adding up points."""
+  config.judge.prompt = "multiple_choice"
+
+
+def fixed_rm(config: ConfigDict) -> None:
+  """Iterated DPO: a reward model judges in the model's place, the same in every round."""
+  config.judge.by = "rm"
+
+
+def gold(config: ConfigDict) -> None:
+  """A perfect judge: what the rounds could reach."""
+  config.judge.by = "gold"
+
+
+def base_writes(config: ConfigDict) -> None:
+  """The base model writes all new prompts, as a fixed model does in the paper."""
+  config.prompts_by, config.instruct.chat = "base", False
+
+
+def candidates(n: int):
+  def change(config: ConfigDict) -> None:
+    config.sample.generate.samples = n
+
+  return change
+
+
+def judgements(k: int):
+  def change(config: ConfigDict) -> None:
+    config.judge.samples = k
+
+  return change
+
+
+ROWS = {
+    "base": base, "no_eft": no_eft, "best": best, "best_and_seed": best_and_seed,
+    "multiple_choice": multiple_choice, "fixed_rm": fixed_rm, "gold": gold,
+    "base_writes": base_writes,
+    **{f"candidates_{n}": candidates(n) for n in (2, 4, 8)},
+    **{f"judgements_{k}": judgements(k) for k in (1, 3, 5)},
+}  # fmt: skip
