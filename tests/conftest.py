@@ -1,6 +1,7 @@
 """What all tests share: eight simulated devices, a compilation cache, tiny models, real data."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -21,8 +22,16 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_configure(config):
+  if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   host.prepare()
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small computations
+
+
+def pytest_collection_modifyitems(items):
+  """Files with slow tests come first, so that the last to end is not one that began last."""
+  slow = {item.path for item in items if item.get_closest_marker("slow")}
+  items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
