@@ -52,6 +52,12 @@ class Template:
   def stop(self) -> Special:
     return next(part for part in self.end if isinstance(part, Special))
 
+  def specials(self) -> tuple[str, ...]:
+    """The special tokens it needs beside BOS and EOS."""
+    parts = [p for value in vars(self).values() if isinstance(value, tuple) for p in value]
+    names = dict.fromkeys(p.name for p in parts if isinstance(p, Special))
+    return tuple(name for name in names if name not in ("bos", "eos"))
+
 
 def _llama3_turn(role: str, *rest: Part) -> tuple[Part, ...]:
   return (Special("<|start_header_id|>"), role, Special("<|end_header_id|>"), *rest)

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece as spm
 
@@ -60,6 +61,13 @@ class Tokenizer:
         raise UserError(f"{folder / 'added_tokens.json'}: expected an object of name: id")
     return cls(folder / "tokenizer.model", added)
 
+  def with_special(self, names: Iterable[str]) -> Tokenizer:
+    """This tokenizer with further special tokens, at the next free ids."""
+    added = dict(self.added)
+    for i, name in enumerate((n for n in dict.fromkeys(names) if n not in added), self.vocab_size):
+      added[name] = i
+    return Tokenizer(self.path, added)
+
   def save(self, folder: str | Path) -> None:
     """Writes what `load`, and transformers' LlamaTokenizer, read."""
     folder = Path(folder)
@@ -69,11 +77,20 @@ class Tokenizer:
     if self.added:
       (folder / "added_tokens.json").write_text(json.dumps(self.added, indent=1) + "\n")
     piece = self._sp.id_to_piece
-    fields = {
+    fields: dict[str, Any] = {
         "tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True,
         "add_eos_token": False, "bos_token": piece(self.bos_id), "eos_token": piece(self.eos_id),
         "unk_token": piece(self._sp.unk_id()), "clean_up_tokenization_spaces": False,
     }  # fmt: skip
+    if self.added:  # transformers takes them for special, never for text, from here
+      known = {i: piece(i) for i in (self._sp.unk_id(), self.bos_id, self.eos_id)}
+      known |= {i: name for name, i in self.added.items()}
+      fields["additional_special_tokens"] = list(self.added)
+      fields["added_tokens_decoder"] = {
+          str(i): {"content": name, "special": True, "normalized": False, "lstrip": False,
+                   "rstrip": False, "single_word": False}
+          for i, name in sorted(known.items())
+      }  # fmt: skip
     (folder / "tokenizer_config.json").write_text(json.dumps(fields, indent=1) + "\n")
 
   @property

@@ -26,6 +26,15 @@ class Table:
     return Table(pick(self.head), [pick(row) for row in self.rows])
 
 
+def lines(table: Table) -> str:
+  """The table for a terminal: columns as wide as their widest cell."""
+  cells = [table.head, *table.rows]
+  widths = [max(len(row[i]) for row in cells) for i in range(len(table.head))]
+  return "\n".join(
+      "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
+  )
+
+
 def number(x: float | None, digits: int = 2, ci: Sequence[float] | None = None) -> str:
   """A figure with its interval: 3.89 [3.80, 3.98]. A true minus, and no minus before zero."""
   if x is None:

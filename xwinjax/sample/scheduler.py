@@ -250,6 +250,8 @@ class _Run:
         if self.seen is not None:
           mark = np.zeros(self.sampler.config.vocab_size, bool)
           mark[np.asarray(job.request.prompt)] = True
+          # A template's end of turn stands in every prompt; to end is no repetition.
+          mark[list(self.sampler.stop_ids)] = False
           self.seen = (self.seen[0].at[p].set(mark), self.seen[1])
       if group:
         self.cache = decode.start_prompts(

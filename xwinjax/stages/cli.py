@@ -81,14 +81,18 @@ def stage(
     kind: type[T],
     run: Callable[..., dict[str, Any]],
     *outputs: str,
+    show: Callable[[dict[str, Any]], str] | None = None,
 ) -> Command[T]:
-  """The command of a single stage: locks its folder, runs it, prints figures and paths."""
+  """The command of a single stage: locks its folder, runs it, prints figures and paths.
+
+  `show` turns the figures into what is printed; without it each gets a line.
+  """
 
   def main(config: T, folder: Path, redo: bool) -> None:
     _check_folder(folder)
     with manifest.lock(folder):
       figures = run(config, folder, redo=redo)
-    print(figure_lines(figures))
+    print((show or figure_lines)(figures))
     print("\n".join(f"wrote {folder / name}" for name in (*outputs, manifest.NAME)
                     if (folder / name).exists()))  # fmt: skip
 

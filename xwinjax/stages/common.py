@@ -143,13 +143,18 @@ def save_model(folder: Path, model: Model, params: Params) -> Path:
       folder, model.config, params, tokenizer_from=model.folder, bos_id=model.tokenizer.bos_id,
       eos_ids=model.renderer.stop_ids(),
   )  # fmt: skip
-  template = model.renderer.template
+  write_notes(folder, model.renderer)
+  return folder
+
+
+def write_notes(folder: Path, renderer: Renderer) -> None:
+  """Says beside a model which template it speaks."""
+  template = renderer.template
   name = template.name
   if TEMPLATES.get(name) != template:  # a user's own goes along with the model
     name = TEMPLATE
     jsonl.write_json(folder / TEMPLATE, template_json(template))
-  jsonl.write_json(folder / NOTES, {"template": name, "system": model.renderer.system})
-  return folder
+  jsonl.write_json(folder / NOTES, {"template": name, "system": renderer.system})
 
 
 def input_file(value: str, field: str) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import jax
 import numpy as np
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import batching, formats, items
+from xwinjax.core.types import Params
+from xwinjax.data import batching, formats, items, jsonl
 from xwinjax.data.items import Items
 from xwinjax.data.records import Counts
 from xwinjax.stages import common
@@ -57,49 +60,102 @@ def read_items(config: SFTConfig, path: str, field: str, model: Model) -> Items:
   return made
 
 
-def mean_nll(model: Model, params, data: Items, batch: batching.BatchConfig, mesh) -> float:
-  """Mean cross-entropy of the supervised tokens, in nats."""
+def measure_nll(
+    model: Model, data: Items, batch: batching.BatchConfig, mesh
+) -> Callable[[Params], float]:
+  """parameters -> mean cross-entropy of the supervised tokens, in nats, without dropout."""
   config = dataclasses.replace(batch, microbatches=1)
   shards = 1 if mesh is None else common.meshes.data_shards(mesh)
   plan = batching.make_plan(data, config, seed=0, shards=shards)
   objective = objectives.sft(model.config)
   step = jax.jit(lambda p, b: objective(p, b, None)[0])
-  total = weight = 0.0
-  for i in range(len(plan.batches)):
-    mean = step(params, loop.put_batch(batching.build_batch(data, plan, i), mesh))
-    total, weight = total + float(mean.total), weight + float(mean.weight)
-  return total / max(weight, 1.0)
+
+  def measure(params: Params) -> float:
+    total = weight = 0.0
+    for i in range(len(plan.batches)):
+      mean = step(params, loop.put_batch(batching.build_batch(data, plan, i), mesh))
+      total, weight = total + float(mean.total), weight + float(mean.weight)
+    return total / max(weight, 1.0)
+
+  return measure
+
+
+def keep_epochs(
+    folder: Path, model: Model, keep: tuple[int, int], nll: Callable[[Params], float] | None
+) -> Callable[[int, int, Params], None]:
+  """What ends an epoch: its held-out loss into epochs/EPOCH.json, its model into steps/STEP/.
+
+  Models of the epochs keep[0] to keep[1] are kept, for `stages.choose`.
+  """
+
+  def on_epoch(epoch: int, step: int, params: Params) -> None:
+    found = {"epoch": epoch, "step": step, "kept": keep[0] <= epoch <= keep[1]}
+    if nll is not None:
+      found["heldout_nll"] = round(nll(params), 6)
+    if found["kept"]:
+      common.save_model(folder / "steps" / f"{step:07d}", model, params)
+    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", found)
+
+  return on_epoch
+
+
+def read_epochs(folder: Path) -> list[dict[str, Any]]:
+  """What `keep_epochs` wrote of every epoch, in order."""
+  return [json.loads(p.read_text(encoding="utf-8"))
+          for p in sorted((folder / "epochs").glob("[0-9]*.json"))]  # fmt: skip
+
+
+def check_keep(config: SFTConfig, keep: tuple[int, int] | None) -> None:
+  """Raises UserError for epochs that will never end."""
+  if keep is None:
+    return
+  first, last = keep
+  if not 1 <= first <= last <= config.train.epochs:
+    raise UserError(
+        f"epochs {first} to {last} are to be kept of {config.train.epochs:g}; expected "
+        "1 <= first <= last <= epochs"
+    )
+  if config.train.batch.packing:
+    raise UserError("epochs are kept only without packing: packed epochs differ in their steps")
 
 
 def run(
-    config: SFTConfig, folder: Path, *, name: str = "sft", redo: bool = False
-) -> dict[str, Any]:
-  """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json."""
+    config: SFTConfig, folder: Path, *, name: str = "sft", redo: bool = False,
+    keep: tuple[int, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+  """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json.
+
+  With `keep` = (first, last), those epochs' models are kept, too, as steps/STEP/, and the held-out
+  loss of every epoch is measured.
+  """
   inputs = {
       "model": common.input_file(config.model.path, "model.path"),
       "data": common.input_file(config.data, "data"),
   }
   if config.heldout:
     inputs["heldout"] = common.input_file(config.heldout, "heldout")
+  check_keep(config, keep)
 
   def body() -> dict[str, Any]:
     mesh = common.make_mesh(config.mesh)
     model = common.open_model(config.model, mesh, reward=False)
     data = read_items(config, config.data, "data", model)
     heldout = read_items(config, config.heldout, "heldout", model) if config.heldout else None
-    before = {}
+    nll = None
     if heldout is not None:
-      before["heldout_nll_before"] = mean_nll(
-          model, model.params, heldout, config.train.batch, mesh
-      )
+      nll = measure_nll(model, heldout, config.train.batch, mesh)
+    before = {"heldout_nll_before": nll(model.params)} if nll else {}
     params, figures = train(
         folder, name, model, model.params, data,
         objectives.sft(model.config, z_loss=config.z_loss), config.train,
         seed=config.seed, mesh=mesh,
+        on_epoch=keep_epochs(folder, model, keep, nll) if keep else None,
     )  # fmt: skip
     figures |= before
-    if heldout is not None:
-      figures["heldout_nll"] = mean_nll(model, params, heldout, config.train.batch, mesh)
+    if nll is not None:
+      figures["heldout_nll"] = nll(params)
+    if keep:
+      figures["epochs"] = read_epochs(folder)
     common.save_model(folder / "model", model, params)
     return {
         k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()

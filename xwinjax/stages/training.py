@@ -65,6 +65,18 @@ def curve_ends(path: Path) -> dict[str, float]:
   return ends
 
 
+def at_epoch_ends(
+    on_epoch: Callable[[int, int, Params], None], steps: int
+) -> Callable[[int, Any], None]:
+  """Calls it where a checkpoint ends an epoch of so many steps, not where a signal made one."""
+
+  def on_checkpoint(step: int, state: Any) -> None:
+    if step % steps == 0:
+      on_epoch(step // steps, step, state.params)
+
+  return on_checkpoint
+
+
 def train(
     folder: Path,
     title: str,
@@ -78,8 +90,13 @@ def train(
     mesh: Mesh | None,
     check_first: Callable[[Params, dict[str, Any]], None] | None = None,
     on_checkpoint: Callable[[int, Any], None] | None = None,
+    on_epoch: Callable[[int, int, Params], None] | None = None,
 ) -> tuple[Params, dict[str, Any]]:
-  """Trains and returns (parameters, figures). Resumes from `folder` if it was begun there."""
+  """Trains and returns (parameters, figures). Resumes from `folder` if it was begun there.
+
+  With `on_epoch`, a checkpoint ends every epoch, and it is called with (epoch, step, parameters)
+  just before; see `train.loop.fit`.
+  """
   check_items(items, model)
   shards = 1 if mesh is None else data_shards(mesh)
   plan = batching.make_plan(items, config.batch, seed=seed, epochs=config.epochs, shards=shards)
@@ -93,6 +110,10 @@ def train(
   )
   if check_first is not None and not (folder / "checkpoints").exists():
     check_first(params, loop.put_batch(batching.build_batch(items, plan, 0), mesh))
+  settings = config.loop
+  if on_epoch is not None:
+    settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
+    on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
   stream = functools.partial(
       pipeline.batches, items, plan, process=jax.process_index(), processes=jax.process_count()
   )
@@ -107,7 +128,7 @@ def train(
       identity={"data": items.fingerprint(), "train": identity(config), "seed": seed},
       title=title,
       mesh=mesh,
-      config=config.loop,
+      config=settings,
       learning_rate=rate,
       on_checkpoint=on_checkpoint,
   )

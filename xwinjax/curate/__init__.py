@@ -1,0 +1,1 @@
+"""Choosing examples: what is dropped and why, near-duplicates, contamination, diverse sampling."""

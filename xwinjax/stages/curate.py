@@ -1,0 +1,170 @@
+"""Examples chosen from files of many: filters, near-duplicates, contamination, diverse sampling.
+
+Source: LIMA (Zhou et al. 2023), section 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from xwinjax.core.errors import UserError
+from xwinjax.curate import duplicates, entries, filters, sampling
+from xwinjax.curate.entries import Entry
+from xwinjax.curate.filters import FilterConfig
+from xwinjax.data import formats, jsonl
+from xwinjax.data.records import Counts, example_json
+from xwinjax.stages import common
+from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.manifest import run_stage
+
+KEPT, NOT_DRAWN, DEV = "kept", "good, but not drawn", "set apart for dev"
+
+
+@dataclasses.dataclass(frozen=True)
+class CurateConfig:
+  """What is chosen, of what."""
+
+  sources: tuple[str, ...] = plumbing(())  # FILE or NAME=FILE, in any format or with "answers"
+  format: str = "auto"  # a name from data/formats.py, or auto
+  heldout: tuple[str, ...] = plumbing(())  # files whose prompts no example may hold
+  score_field: str = "score"  # of rows that have one; answers of questions have their own
+  domain_field: str = "site"  # what divides a source into domains: site, category, tags, …
+  filters: FilterConfig = group(FilterConfig)
+  near_prompt: float = 0.7  # Jaccard similarity of prompts from which they are one; 0: no check
+  near_answer: float = 0.7  # the same of answers
+  count: int = 1000  # examples wanted
+  dev: int = 50  # and further ones to choose checkpoints on
+  temperature: float = 3.0  # of the sampling over sources and domains; 1 is in proportion
+  best_first: bool = True  # within a domain, highest scores first
+  seed: int = 0
+
+
+def check(config: CurateConfig) -> None:
+  if not config.sources:
+    raise UserError("config.sources is empty; it names the files to choose from")
+  names = [Path(s.rpartition("=")[2]).name.split(".")[0] if "=" not in s else s.rpartition("=")[0]
+           for s in config.sources]  # fmt: skip
+  twice = next((n for n in names if names.count(n) > 1), None)
+  if twice:
+    raise UserError(f"config.sources: two are called {twice!r}; write them NAME=FILE")
+  for name, value in (("near_prompt", config.near_prompt), ("near_answer", config.near_answer)):
+    if not 0 <= value <= 1:
+      raise UserError(f"config.{name} is {value}; expected 0 to 1")
+  if config.temperature <= 0 or config.count < 1 or config.dev < 0:
+    raise UserError("expected temperature > 0, count >= 1 and dev >= 0")
+
+
+class Curator:
+  """Says of each entry, in turn, why it is dropped; what is kept is remembered."""
+
+  def __init__(self, config: CurateConfig, heldout: Iterable[str]):
+    self.config = config
+    self.heldout = filters.Heldout(heldout, config.filters.ngram)
+    self.prompts = duplicates.Seen(config.near_prompt) if config.near_prompt else None
+    self.answers = duplicates.Seen(config.near_answer) if config.near_answer else None
+
+  def reason(self, entry: Entry) -> tuple[str, str]:
+    """(why it is dropped or "", the id of what it repeats or "")."""
+    why = filters.reason(entry, self.config.filters)
+    if why:
+      return why, ""
+    if self.heldout.holds(entry):
+      return "holds a held-out text", ""
+    for seen, text, what in ((self.prompts, entry.prompt, "prompt"),
+                             (self.answers, entry.answer, "answer")):  # fmt: skip
+      near = seen.nearest(entry.id, text) if seen is not None else None
+      if near is not None:
+        return f"near-duplicate {what}", near
+    return "", ""
+
+
+def read_heldout(config: CurateConfig) -> list[str]:
+  """The last question of every held-out prompt."""
+  return [p.messages[-1].content for path in config.heldout
+          for p in formats.read_prompts(path, "auto")]  # fmt: skip
+
+
+def curate(config: CurateConfig) -> tuple[list[Entry], list[Entry], list[dict], dict[str, Counts]]:
+  """(chosen, for dev, what was dropped and why, counts by source)."""
+  found: list[Entry] = []
+  counts: dict[str, Counts] = {}
+  for spec in config.sources:
+    mine = Counts()
+    here = list(entries.read(spec, config.format, config.score_field, config.domain_field,
+                             config.seed, mine))  # fmt: skip
+    source = here[0].source if here else Path(spec.rpartition("=")[2]).name.split(".")[0]
+    counts[source] = mine
+    found += here
+  # Of two that are nearly one, the better is kept: it comes first.
+  order = sorted(range(len(found)), key=lambda i: (-(found[i].score or 0.0), i))
+  curator, kept, dropped = Curator(config, read_heldout(config)), [], []
+  for i in order:
+    why, near = curator.reason(found[i])
+    if why:
+      counts[found[i].source][why] += 1
+      dropped.append({"id": found[i].id, "reason": why, **({"like": near} if near else {})})
+    else:
+      kept.append(i)
+  good = [found[i] for i in sorted(kept)]
+  drawn = sampling.choose(good, config.count + config.dev, config.temperature, config.best_first,
+                          config.seed)  # fmt: skip
+  dev = min(config.dev, len(drawn) // 2)
+  chosen, apart = drawn[dev:], drawn[:dev]
+  for entries_, name in ((chosen, KEPT), (apart, DEV)):
+    for e in entries_:
+      counts[e.source][name] += 1
+  taken = {e.id for e in drawn}
+  for e in good:
+    if e.id not in taken:
+      counts[e.source][NOT_DRAWN] += 1
+      dropped.append({"id": e.id, "reason": NOT_DRAWN})
+  return chosen, apart, dropped, counts
+
+
+def table(figures: dict[str, Any]) -> str:
+  """What was kept and why the rest was not: a column a source."""
+  from xwinjax.report.tables import Table, lines
+
+  by_source = figures["by_source"]
+  total = sum((Counter(c) for c in by_source.values()), Counter())
+  first = ("read", KEPT, DEV, NOT_DRAWN)
+  names = [n for n in first if total[n]] + [
+      n for n, _ in total.most_common() if n not in first]  # fmt: skip
+  label = lambda n: n if n in first else f"dropped: {n}"  # noqa: E731
+  rows = [(label(n), *(str(c.get(n, 0)) for c in by_source.values()), str(total[n]))
+          for n in names]  # fmt: skip
+  return lines(Table(("", *by_source, "all"), rows))
+
+
+def run(config: CurateConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+  """Writes examples.jsonl, dev.jsonl and dropped.jsonl."""
+  check(config)
+  inputs = {f"source{i}": common.input_file(s.rpartition("=")[2], "sources")
+            for i, s in enumerate(config.sources)}  # fmt: skip
+  inputs |= {f"heldout{i}": common.input_file(path, "heldout")
+             for i, path in enumerate(config.heldout)}  # fmt: skip
+
+  def body() -> dict[str, Any]:
+    chosen, dev, dropped, counts = curate(config)
+    if not chosen:
+      said = {source: dict(c) for source, c in counts.items()}
+      raise UserError(f"nothing is left: {said}; loosen config.filters")
+    jsonl.write_rows(folder / "examples.jsonl", [example_json(e.example()) for e in chosen])
+    jsonl.write_rows(folder / "dev.jsonl", [example_json(e.example()) for e in dev])
+    jsonl.write_rows(folder / "dropped.jsonl", dropped)
+    domains = Counter((e.source, e.domain) for e in chosen)
+    return {
+        "examples": len(chosen), "dev": len(dev),
+        "by_source": {source: dict(c) for source, c in counts.items()},
+        "by_domain": {"/".join(filter(None, g)): n for g, n in sorted(domains.items())},
+        "mean_answer_characters": round(sum(len(e.answer) for e in chosen) / len(chosen), 1),
+    }  # fmt: skip
+
+  return run_stage(
+      folder, "curate", config, inputs, ("examples.jsonl", "dev.jsonl", "dropped.jsonl"), body,
+      redo=redo,
+  )  # fmt: skip

@@ -1,0 +1,117 @@
+"""The sandbox's data for LIMA: questions of a community, answers that it has voted on, dialogues.
+
+People of every skill answer; votes are gold scores seen through noise. Filtered answers are those
+with many votes, unfiltered ones are any. Both sets are of the same size, so that quality and
+quantity can be told apart, and the kinds of question can be many or one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+from xwinjax.data.records import Example, Message, example_json, messages_json
+from xwinjax.stages.manifest import run_stage
+from xwinjax.testing import dialogues, gold
+from xwinjax.testing.world import KINDS, World
+
+FILES = ("train.jsonl", "dev.jsonl", "test_prompts.jsonl", "test_dialogues.jsonl")
+
+
+@dataclasses.dataclass(frozen=True)
+class CommunityConfig:
+  """What is taken from the community, and what is measured on."""
+
+  examples: int = 256
+  kinds: tuple[str, ...] = KINDS  # of question; one alone is uniform data
+  filtered: bool = True  # only answers with `votes` or more
+  votes: float = 4.5  # on the gold scale of 0 to 5
+  noise: float = 0.35  # scale of the logistic noise in them
+  dialogues: int = 0  # of several turns, added to the examples
+  turns: int = 4  # of a dialogue
+  dev: int = 50  # prompts on which the checkpoint is chosen
+  test: int = 96  # prompts the chosen model is judged on
+  test_dialogues: int = 24
+
+
+def check(config: CommunityConfig) -> None:
+  unknown = [k for k in config.kinds if k not in KINDS]
+  if unknown or not config.kinds:
+    raise UserError(
+        f"config.sandbox.community.kinds {config.kinds!r}: expected some of {', '.join(KINDS)}"
+    )
+
+
+def voted(world: World, config: CommunityConfig, seed: int) -> list[Example]:
+  """`examples` answered questions, each with its votes."""
+  rng, made = random.Random(f"community-{seed}"), []
+  while len(made) < config.examples:
+    task = world.task(rng, kind=rng.choice(config.kinds))
+    text = world.answer(task, rng, rng.uniform(0.2, 1.0))
+    u = rng.uniform(1e-9, 1 - 1e-9)
+    votes = gold.points(world, task, text).total + config.noise * math.log(u / (1 - u))
+    if not config.filtered or votes >= config.votes:
+      meta = {"votes": round(votes, 3), "source": task.kind}
+      messages = (*task.prompt, Message("assistant", text))
+      made.append(Example(f"community-{len(made)}", messages, meta))
+  return made
+
+
+def held_out_tasks(world: World, count: int, seed: int):
+  """Distinct held-out questions of all kinds."""
+  rng, tasks = random.Random(f"held-out-{seed}"), {}
+  while len(tasks) < count:
+    task = world.task(rng, held_out=True)
+    tasks.setdefault(task.prompt, task)
+  return list(tasks.values())
+
+
+def write_community(config: CommunityConfig, world: World, folder: Path) -> dict[str, Any]:
+  """Writes FILES; returns how much there is and what it is worth."""
+  train = voted(world, config, world.seed)
+  rng = random.Random(f"dialogues-{world.seed}")
+  for i in range(config.dialogues):
+    tasks = dialogues.dialogue(world, rng, turns=config.turns)
+    train.append(Example(f"dialogue-{i}", dialogues.answered(world, tasks, rng),
+                         {"source": "dialogue"}))  # fmt: skip
+  jsonl.write_rows(folder / "train.jsonl", map(example_json, train))
+
+  rng = random.Random(f"references-{world.seed}")
+  tasks = held_out_tasks(world, config.dev + config.test, world.seed)
+  dev, test = tasks[: config.dev], tasks[config.dev :]
+  jsonl.write_rows(folder / "dev.jsonl", [
+      example_json(Example(f"dev-{i}", (*t.prompt, Message("assistant", world.answer(t, rng, 1.0))),
+                           t.meta()))
+      for i, t in enumerate(dev)
+  ])  # fmt: skip
+  jsonl.write_rows(folder / "test_prompts.jsonl", [
+      {"id": f"test-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
+      for i, t in enumerate(test)
+  ])  # fmt: skip
+  rng = random.Random(f"test-dialogues-{world.seed}")
+  rows = []
+  for i in range(config.test_dialogues):
+    turns = dialogues.dialogue(world, rng, turns=config.turns, held_out=True)
+    rows.append({"id": f"dialogue-{i}", "turns": [t.prompt[0].content for t in turns],
+                 "meta": {"tasks": [t.meta() for t in turns]}})  # fmt: skip
+  jsonl.write_rows(folder / "test_dialogues.jsonl", rows)
+  votes = [e.meta["votes"] for e in train if "votes" in e.meta]
+  return {
+      "examples": len(train), "dialogues": config.dialogues, "dev": len(dev), "test": len(test),
+      "mean_votes": round(sum(votes) / max(len(votes), 1), 3),
+  }  # fmt: skip
+
+
+def run(config: CommunityConfig, world: Path, folder: Path, *, redo: bool = False):
+  """The community's files of a world that `stages.sandbox` wrote."""
+  check(config)
+  path = world / "world.json"
+  return run_stage(
+      folder, "community", config, {"world": path}, FILES,
+      lambda: write_community(config, World.load(path), folder), redo=redo,
+  )  # fmt: skip

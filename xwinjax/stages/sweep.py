@@ -1,0 +1,177 @@
+"""Every row of an ablation's config, for several seeds: each a run of its own, skipped when done.
+
+An ablation is a config file with ROWS (name -> what it changes); `get_config` takes a row's name,
+or VARIANT/ROW. What else it may say is listed in `Ablation`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+from xwinjax.stages import cli, common
+from xwinjax.stages.config import nearest
+
+DONE = "sweep.json"  # in a run's folder: with what command it was made
+# experiment -> figure -> where it lies in that experiment's summary.json; the first is the main one
+FIGURES: dict[str, dict[str, tuple[str | int, ...]]] = {
+    "lima": {
+        "quality": ("score",), "tokens": ("mean_length",), "false claims": ("hallucination",),
+        "ended": ("ended_share",), "epoch": ("epoch",),
+    },
+    "self_rewarding": {
+        "gold, last model": ("models", -1, "gold_mean"), "gold, M1": ("models", 1, "gold_mean"),
+        "tokens, last model": ("models", -1, "mean_length"),
+        "judge accuracy, last model": (
+            "models", -1, "judge", "written", "pairwise_accuracy"),
+    },
+    "xwin": {"gold, DPO": ("stages", -1, "gold_mean"), "RM score, DPO": ("stages", -1, "rm_mean")},
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+  """What a config file says of its rows."""
+
+  name: str
+  spec: str  # FILE or FILE:VARIANT
+  title: str
+  rows: tuple[str, ...]
+  experiment: str  # EXPERIMENT, or the name of the module of configs/ that it builds on
+  figures: Mapping[str, tuple[str | int, ...]]  # FIGURES: name -> path in summary.json
+  axis: tuple[str, Mapping[str, float]] | None = None  # AXIS: (label, row -> number)
+  paper: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # PAPER: row -> its number
+  # EXPECTS: (row, ">" or "~", row): the paper's finding, to be set against what came out
+  expects: tuple[tuple[str, str, str], ...] = ()
+
+  def command(self, row: str, seed: int, folder: Path, flags: Sequence[str]) -> list[str]:
+    """What runs one row; {row} and {seed} in the flags are filled in."""
+    spec = f"{self.spec}/{row}" if ":" in self.spec else f"{self.spec}:{row}"
+    filled = [f.replace("{row}", row).replace("{seed}", str(seed)) for f in flags]
+    return [sys.executable, "-m", f"experiments.{self.experiment}", f"--config={spec}",
+            f"--workdir={folder}", f"--config.seed={seed}", *filled]  # fmt: skip
+
+
+def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
+  """The ablation of FILE or FILE:VARIANT.
+
+  Args:
+    rows: some of its rows; () takes all.
+    experiment: which command runs it, where the file does not say.
+
+  Raises: UserError for a file without ROWS, a row it lacks, or a row whose config is wrong.
+  """
+  file, _, variant = spec.partition(":")
+  path = next((p for p in (Path(file), Path(__file__).parents[2] / file) if p.is_file()), None)
+  if path is None:
+    raise UserError(f"--config={spec}: no such file")
+  said = runpy.run_path(str(path))
+  known = tuple(said.get("ROWS", ()))
+  if not known:
+    raise UserError(f"--config={spec}: has no ROWS; expected a config like configs/ablations/*.py")
+  unknown = [r for r in rows if r not in known]
+  if unknown:
+    raise UserError(f"--rows {unknown[0]}: {file} has no such row{nearest(unknown[0], known)}")
+  runs = experiment or said.get("EXPERIMENT") or path.stem
+  if not (Path(__file__).parents[2] / "experiments" / f"{runs}.py").is_file():
+    raise UserError(f"{file}: no command experiments.{runs}; name one with --experiment")
+  for row in rows or known:
+    cli.load(f"{spec}/{row}" if variant else f"{file}:{row}")  # a wrong row is told before any runs
+  figures = said.get("FIGURES") or FIGURES.get(runs)
+  if not figures:
+    raise UserError(f"{file}: says no FIGURES, and none are known of experiments.{runs}")
+  return Ablation(
+      path.stem, spec, (said.get("__doc__") or path.stem).strip().split("\n")[0].rstrip("."),
+      tuple(rows or known), runs, figures, said.get("AXIS"), said.get("PAPER", {}),
+      tuple(said.get("EXPECTS", ())),
+  )  # fmt: skip
+
+
+def find(summary: Any, path: Sequence[str | int]) -> float | None:
+  """The number at a path of keys and places; None where there is none."""
+  for key in path:
+    try:
+      summary = summary[key]
+    except (KeyError, IndexError, TypeError):
+      return None
+  good = isinstance(summary, (int, float)) and not isinstance(summary, bool)
+  return float(summary) if good else None
+
+
+def done_with(folder: Path) -> list[str] | None:
+  """The flags with which a finished run was made; None where there is none."""
+  if not (folder / DONE).exists() or not (folder / "summary.json").exists():
+    return None
+  return json.loads((folder / DONE).read_text(encoding="utf-8"))["command"]
+
+
+def run_row(command: list[str], folder: Path, label: str) -> str:
+  """Runs one row unless it is done; returns what went wrong, "" for nothing."""
+  flags = command[2:]  # not the interpreter, which may move
+  if done_with(folder) == flags:
+    common.say(f"{label}: done before")
+    return ""
+  folder.mkdir(parents=True, exist_ok=True)
+  log = folder.with_name(f"{folder.name}.log")
+  common.say(f"{label}: {shlex.join(command[1:])}")
+  with log.open("w", encoding="utf-8") as out:
+    status = subprocess.run(
+        command, cwd=Path(__file__).parents[2], stdout=out, stderr=subprocess.STDOUT, check=False
+    ).returncode
+  if status in (130, 143, -2, -15):
+    raise KeyboardInterrupt
+  if status:
+    said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return f"{label}: failed ({log}): {said[-1] if said else f'status {status}'}"
+  jsonl.write_json(folder / DONE, {"command": flags})
+  return ""
+
+
+def collect(ablation: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
+  """row -> figure -> seed -> value, from the runs that are done."""
+  found: dict[str, Any] = {}
+  for row in ablation.rows:
+    found[row] = {figure: {} for figure in ablation.figures}
+    for seed in seeds:
+      path = workdir / ablation.name / row / f"seed{seed}" / "summary.json"
+      if not path.exists():
+        continue
+      summary = json.loads(path.read_text(encoding="utf-8"))
+      for figure, place in ablation.figures.items():
+        value = find(summary, place)
+        if value is not None:
+          found[row][figure][str(seed)] = value
+  return found
+
+
+def run(
+    ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, flags: Sequence[str] = (),
+    on_row: Callable[[], None] | None = None,
+) -> list[str]:  # fmt: skip
+  """Runs every row for every seed, seed after seed; returns what failed.
+
+  A whole seed of all ablations is there before the next begins, so that a study that is stopped
+  has something to show. `on_row` is called after each run.
+  """
+  failed = []
+  for seed in seeds:
+    for ablation in ablations:
+      for row in ablation.rows:
+        folder = workdir.absolute() / ablation.name / row / f"seed{seed}"
+        label = f"{ablation.name} {row} seed {seed}"
+        problem = run_row(ablation.command(row, seed, folder, flags), folder, label)
+        if problem:
+          common.say(problem)
+          failed.append(problem)
+        if on_row is not None:
+          on_row()
+  return failed

@@ -1,0 +1,52 @@
+"""sweep.json and sweep.html, from the runs that are done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+from xwinjax.stages import common
+from xwinjax.stages.sweep import Ablation, collect
+
+
+def summarise(
+    ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, failed: Sequence[str]
+) -> dict[str, Any]:
+  """What sweep.json holds."""
+  from xwinjax.report import sweep
+
+  device, seconds = None, 0.0
+  for a in ablations:
+    for path in sorted((workdir / a.name).glob("*/seed*/summary.json")):
+      run = json.loads(path.read_text(encoding="utf-8"))
+      device, seconds = run.get("device") or device, seconds + (run.get("seconds") or 0.0)
+  return {
+      "seeds": list(seeds), "device": device, "seconds": round(seconds, 1), "failed": list(failed),
+      "ablations": [sweep.summarise(a, collect(a, seeds, workdir)) for a in ablations],
+  }  # fmt: skip
+
+
+def write(
+    ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, failed: Sequence[str]
+) -> dict[str, Any]:
+  """Writes both files; without the report's libraries, only the first."""
+  from xwinjax import report
+
+  found = summarise(ablations, seeds, workdir, failed)
+  jsonl.write_json(workdir / "sweep.json", found)
+  try:
+    report.write_sweep(found, workdir / "sweep.html")
+  except UserError as e:
+    common.say(str(e))
+  return found
+
+
+def text(summary: dict[str, Any]) -> str:
+  """The tables as the lines a person reads at the end."""
+  from xwinjax.report import sweep
+
+  return sweep.text(summary)
