@@ -15,7 +15,7 @@ LEVELS = (
     {"core"},
     {"model", "losses", "data", "judge.parse", "judge.prompts"},
     {"sharding", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
-    {"eval", "report", "testing", "annotate"},
+    {"eval", "report", "testing", "annotate", "curate"},
     {"stages"},
     {"configs", "experiments"},
 )
@@ -26,7 +26,8 @@ STRANGERS = 1  # on this level, rooms do not know each other
 ONLY_IN = {"flax": {"model"}, "orbax": {"checkpoint"}, "sentencepiece": {"data"}, "grain": {"data"},
            "safetensors": {"checkpoint"}, "matplotlib": {"report"}, "jinja2": {"report"},
            "starlette": {"annotate"}, "uvicorn": {"annotate"}, "sqlalchemy": {"annotate"},
-           "statsmodels": {"eval"}, "krippendorff": {"eval"},
+           "statsmodels": {"eval"}, "krippendorff": {"eval"}, "datasketch": {"curate"},
+           "markdownify": {"curate"},
            "pickle": set(), "yaml": set(), "torch": set(), "transformers": set()}  # fmt: skip
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax"}
 
