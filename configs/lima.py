@@ -62,7 +62,7 @@ def small(config: ConfigDict) -> ConfigDict:
   """What models of a few million parameters need on 2 CPU cores."""
   config.model.dropout = (0.0, 0.2)
   config.sft.train.batch.buckets = 4
-  config.choose.generate.samples = 4  # of 50 prompts: one sample each is noisy
+  config.choose.generate.samples = 5  # of 50 prompts: one sample each is noisy
   for generate in (config.choose.generate, config.evaluate.generate, config.dialogues.generate):
     generate.max_new = 96
     generate.sampler.update(slots=128, block=8, window=32)
@@ -80,7 +80,8 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.sandbox.pretrain.train.batch.update(batch_tokens=1024, buckets=4)
   config.sandbox.pretrain.train.loop.checkpoint_every = 200
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
-  config.sft.train.optim.update(lr=1e-3, final_lr=1e-4)
+  config.sft.train.batch.batch_size = 8  # a model that has seen no chat needs its steps
+  config.sft.train.optim.update(lr=2e-3, final_lr=2e-4)
   return config
 
 
