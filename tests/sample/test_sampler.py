@@ -82,6 +82,18 @@ def test_a_repetition_penalty_sees_prompt_and_answer(sampler, requests, forward)
   assert answer != replayed(set())
 
 
+def test_to_end_is_no_repetition(sampler, forward):
+  """A prompt that holds the end token, as chats do, leaves the chance to end as it was."""
+  rows = {s: forward([s, s, s])[-1] for s in range(3, 20)}
+  end = next(s for s, row in rows.items() if row[s] > 0 and row.argmax() != s)
+  favoured = SamplingParams(temperature=0, repetition_penalty=1e-6)  # what was seen comes again
+  first = {}
+  for stop in (end, 2):
+    [(done, _)] = sampler(favoured, stop_ids=(stop,)).sample([Request("p", [end] * 3, 1, 4)])
+    first[stop] = done[0].ids[0]
+  assert first == {end: rows[end].argmax(), 2: end}
+
+
 def test_a_candidate_does_not_depend_on_its_neighbours(sampler, requests, found):
   made = sampler()
   alone = [made.sample([request])[0] for request in requests]

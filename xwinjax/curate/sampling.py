@@ -26,7 +26,7 @@ def shares(sizes: dict[Group, int], count: int, temperature: float) -> dict[Grou
     weights = {g: sizes[g] ** (1 / temperature) for g in open_}
     total = sum(weights.values())
     exact = {g: min(left * weights[g] / total, sizes[g] - given[g]) for g in open_}
-    whole = {g: int(exact[g]) for g in open_}
+    whole = {g: int(exact[g] + 1e-9) for g in open_}
     if not any(whole.values()):  # fewer left than groups: the largest remainders get one each
       for g in sorted(open_, key=lambda g: (-exact[g], g))[:left]:
         whole[g] = 1
