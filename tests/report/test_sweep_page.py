@@ -1,0 +1,60 @@
+"""What a sweep's figures say."""
+
+import pytest
+from scipy import stats
+
+from xwinjax.report import sweep, sweep_page
+
+
+def test_intervals_over_seeds_are_students():
+  values = [3.9, 4.1, 4.05]
+  theirs = stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
+  assert sweep.interval(values) == pytest.approx(theirs, abs=1e-5)
+  normal = stats.norm.interval(0.95, loc=sum(values) / 3, scale=stats.sem(values))
+  assert abs(sweep.interval(values)[0] - normal[0]) > 0.05  # the twin: not a normal's
+  assert sweep.interval([1.0]) is None
+
+
+def test_differences_pair_the_seeds():
+  ours, theirs = {"0": 4.0, "1": 5.0, "2": 9.0}, {"0": 3.0, "1": 4.0}
+  assert sweep.difference(ours, theirs) == {"mean": 1.0, "ci": [1.0, 1.0], "seeds": 2}
+  assert sweep.difference(ours, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("ci", "relation", "says"),
+    [([0.1, 0.5], ">", "as in the paper"), ([-0.1, 0.5], ">", "not shown"),
+     ([-0.5, -0.1], ">", "against the paper"), ([-0.1, 0.5], "~", "as in the paper"),
+     ([0.1, 0.5], "~", "against the paper"), (None, ">", "one seed: no verdict")],
+)  # fmt: skip
+def test_verdicts(ci, relation, says):
+  assert sweep.verdict({"mean": 0.2, "ci": ci, "seeds": 3}, relation) == says
+
+
+def made_up(axis=None):
+  cell = lambda v: {"mean": v, "ci": [v - 0.1, v + 0.1], "seeds": {"0": v - 0.05, "1": v + 0.05}}  # noqa: E731
+  rows = [{"row": r, "figures": {"quality": cell(v)}, "paper": None, "at": at,
+           "against_first": None if i == 0 else {"mean": 0.5, "ci": [0.4, 0.6], "seeds": 2}}
+          for i, (r, v, at) in enumerate((("x1", 3.0, 1), ("x2", 3.5, 2), ("<x4>", 3.6, 4)))]
+  return {"seeds": [0, 1], "device": "1 x cpu", "seconds": 70.0, "failed": [], "ablations": [
+      {"name": "q", "title": "Quantity & <more>", "main": "quality", "first": "x1", "axis": axis,
+       "rows": rows, "claims": []}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [None, "times 64 examples"])
+def test_the_page_shows_every_row_and_escapes(axis):
+  page = sweep_page.render(made_up(axis))
+  assert "&lt;x4&gt;" in page
+  assert "<x4>" not in page
+  assert "+0.50" in page
+  assert (axis or "x2") in page
+  assert "<x4>" in sweep_page.render(made_up(axis), escape=False)  # the twin
+
+
+def test_nothing_run_yet():
+  s = made_up()
+  for row in s["ablations"][0]["rows"]:
+    row["figures"]["quality"] = {"mean": None, "ci": None, "seeds": {}}
+    row["against_first"] = None
+  assert "Quantity" in sweep_page.render(s)
+  assert "x2" in sweep.text(s)

@@ -1,0 +1,140 @@
+"""Sweeps: which runs there are, what is skipped, and what the runs come to."""
+
+import json
+import sys
+
+import pytest
+
+from experiments import sweep as command
+from xwinjax.core.errors import UserError
+from xwinjax.stages import sweep
+
+FILE = '''"""Better data."""
+from ml_collections import ConfigDict
+
+def get_config(row="good"):
+  if row.rpartition("/")[2] not in ROWS:
+    raise ValueError(f"no row {row}")
+  return ConfigDict({"seed": 0})
+
+ROWS = {"good": 1, "bad": 2}
+EXPERIMENT = "lima"
+FIGURES = {"quality": ("score",), "last": ("models", -1, "gold")}
+PAPER = {"good": 3.83}
+EXPECTS = (("good", ">", "bad"),)
+'''
+# In the place of an experiment: quality from the row and the seed, written where a run would.
+FAKE = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+row, seed = folder.parent.name, int(folder.name[4:])
+if (row, seed) == ("bad", 13): sys.exit("error: no luck")
+folder.mkdir(parents=True, exist_ok=True)
+score = {"good": 4, "bad": 3}[row] + 0.1 * seed * (row == "good")
+models = [{"gold": 0}, {"gold": score + 1}]
+(folder / "summary.json").write_text(json.dumps({"score": score, "models": models, "seconds": 1}))
+with (folder / "runs").open("a") as f: f.write("x")
+"""
+
+
+@pytest.fixture
+def ablation(tmp_path, monkeypatch):
+  path = tmp_path / "better.py"
+  path.write_text(FILE)
+  monkeypatch.setattr(
+      sweep.Ablation, "command",
+      lambda self, row, seed, folder, flags: [sys.executable, "-c", FAKE, str(folder), *flags],
+  )  # fmt: skip
+  return path
+
+
+def sweep_of(path, tmp_path, *more):
+  return command.command(
+      ["--config", str(path), "--workdir", str(tmp_path / "w"), *more])  # fmt: skip
+
+
+def test_rows_and_seeds_and_what_they_come_to(ablation, tmp_path, capsys):
+  assert sweep_of(ablation, tmp_path, "--seeds", "0", "1", "2") == 0
+  said = capsys.readouterr().out
+  assert "Better data" in said
+  assert "The paper: good is better than bad. Here: as in the paper (+1.10 [+0.85, +1.35])." in said
+  found = json.loads((tmp_path / "w" / "sweep.json").read_text())
+  [a] = found["ablations"]
+  good = a["rows"][0]["figures"]
+  assert good["quality"]["seeds"] == {"0": 4, "1": 4.1, "2": 4.2}
+  assert good["quality"]["mean"] == pytest.approx(4.1)
+  assert good["last"]["mean"] == pytest.approx(5.1)  # a path with places in lists
+  assert a["rows"][0]["paper"] == 3.83
+  page = (tmp_path / "w" / "sweep.html").read_text()
+  assert "Better data: quality" in page
+  assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def runs(tmp_path):
+  return sum(len(p.read_text()) for p in (tmp_path / "w").rglob("runs"))
+
+
+def test_what_is_done_is_skipped_and_other_flags_are_not_the_same(ablation, tmp_path, capsys):
+  sweep_of(ablation, tmp_path)
+  assert runs(tmp_path) == 2
+  first = capsys.readouterr().out
+  sweep_of(ablation, tmp_path)
+  again = capsys.readouterr()
+  assert runs(tmp_path) == 2
+  assert again.out == first
+  assert "better good seed 0: done before" in again.err
+  sweep_of(ablation, tmp_path, "--seeds", "0", "1")
+  assert runs(tmp_path) == 4
+  sweep_of(ablation, tmp_path, "--config.x=1")
+  assert runs(tmp_path) == 6
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, capsys):
+  assert sweep_of(ablation, tmp_path, "--seeds", "13", "1") == 1
+  said = capsys.readouterr()
+  assert "better bad seed 13: failed" in said.err
+  assert "error: no luck" in said.err
+  found = json.loads((tmp_path / "w" / "sweep.json").read_text())
+  assert len(found["failed"]) == 1
+  assert list(found["ablations"][0]["rows"][1]["figures"]["quality"]["seeds"]) == ["1"]
+  assert "no luck" in (tmp_path / "w" / "sweep.html").read_text()
+
+
+def test_commands_of_real_ablations():
+  a = sweep.read("configs/ablations/lima_quality.py:sandbox", ["unfiltered"])
+  assert a.rows == ("unfiltered",)
+  words = a.command("unfiltered", 2, "F", ["--config.data.train=d/{row}-{seed}.jsonl"])
+  assert words[1:] == [
+      "-m", "experiments.lima", "--config=configs/ablations/lima_quality.py:sandbox/unfiltered",
+      "--workdir=F", "--config.seed=2", "--config.data.train=d/unfiltered-2.jsonl"]  # fmt: skip
+  b = sweep.read("configs/ablations/self_rewarding.py", ["base", "no_eft"])
+  assert b.experiment == "self_rewarding"
+  assert "--config=configs/ablations/self_rewarding.py:no_eft" in b.command("no_eft", 0, "F", [])
+
+
+def test_numbers_in_summaries():
+  summary = {"models": [{"x": 1}, {"x": 2.5, "on": True}], "none": None}
+  assert sweep.find(summary, ("models", -1, "x")) == 2.5
+  for path in (("models", 5, "x"), ("models", "x"), ("none", "y"), ("none",), ("models", -1, "on")):
+    assert sweep.find(summary, path) is None
+
+
+def test_mistakes(ablation, tmp_path, capsys):
+  for more, said in (
+      (["--rows", "god"], "has no such row; did you mean 'good'?"),
+      (["--config.x"], "fields are written --config.FIELD=VALUE"),
+      (["--experiment", "dance"], "no command experiments.dance"),
+      (["--config", "none.py"], "--config=none.py: no such file"),
+      (["--config", "configs/lima.py"], "has no ROWS"),
+  ):
+    assert sweep_of(ablation, tmp_path, *more) == 2
+    assert said in capsys.readouterr().err
+  assert not (tmp_path / "w").exists()
+
+
+def test_a_wrong_row_is_told_before_any_runs(ablation):
+  ablation.write_text(FILE.replace('"bad": 2}', '"bad": 2}\nrow = ROWS.pop') + "\nROWS['x'] = 1\n")
+  broken = ablation.read_text().replace('if row.rpartition("/")[2] not in ROWS', 'if row == "x"')
+  ablation.write_text(broken)
+  with pytest.raises(UserError, match="no row x"):
+    sweep.read(str(ablation))
