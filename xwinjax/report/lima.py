@@ -71,7 +71,8 @@ def disagreement(rows: list[Row], chosen: int | None) -> Row | None:
   score = [r["dev_score"] for r in both]
   rank = None
   if len(both) > 2 and len(set(score)) > 1:
-    rank = float(stats.spearmanr([-r["dev_nll"] for r in both], score).statistic)
+    found: Any = stats.spearmanr([-r["dev_nll"] for r in both], score)
+    rank = float(found.statistic)
   at = next((r for r in both if r["epoch"] == chosen), None)
   return {
       "lowest_perplexity_epoch": first["epoch"], "lowest_perplexity_kept": by_loss["epoch"],

@@ -26,7 +26,7 @@ def picture(a: Row, figure: str) -> Chart | None:
   mean = np.array([c["mean"] for c in cells])
   ends = np.array([c["ci"] or (c["mean"], c["mean"]) for c in cells])
   said = [f"{r['row']} {number(c['mean'], 3)}" for r, c in zip(rows, cells, strict=True)]
-  with charts._drawing(a["axis"] if numeric else "", figure) as (drawn, axes):
+  with charts._drawing(str(a["axis"]) if numeric else "", figure) as (drawn, axes):
     for x, c in zip(at, cells, strict=True):
       values = list(c["seeds"].values())
       axes.plot([x] * len(values), values, "o", color=charts.COLOURS["base"], alpha=0.6,

@@ -155,7 +155,7 @@ def collect(ablation: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str
 
 def run(
     ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, flags: Sequence[str] = (),
-    on_row: Callable[[], None] | None = None,
+    on_row: Callable[[], object] | None = None,
 ) -> list[str]:  # fmt: skip
   """Runs every row for every seed, seed after seed; returns what failed.
 
