@@ -7,7 +7,7 @@ import pytest
 from experiments import curate
 from xwinjax.data import formats, jsonl
 
-GOOD = "Plums grow on trees. They are sweet when ripe, sour before, and dried they keep for {} years."
+GOOD = "Plums grow on trees. They are sweet when ripe, sour before, and dried they keep long."
 
 
 @pytest.fixture

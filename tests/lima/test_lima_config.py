@@ -106,7 +106,7 @@ def test_epochs_that_do_not_exist(said):
 def test_without_the_sandbox_files_and_a_judge_are_needed(said, tiny_folder, tmp_path):
   laptop = ("--config=configs/lima.py:laptop", f"--config.model.path={tiny_folder}")
   assert "config.reward is empty" in said(*laptop)
-  assert said(*laptop, "--config.judge.by=gold").startswith("config.judge.by=gold needs the sandbox")
+  assert "needs the sandbox" in said(*laptop, "--config.judge.by=gold")
   judged = (*laptop, "--config.judge.by=self", f"--config.judge.model.path={tiny_folder}")
   assert said(*judged) == "config.data.train is empty; it names what is to be read"
   rows = [{"prompt": "Hi?", "completion": "Hi."}]

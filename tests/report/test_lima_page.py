@@ -73,5 +73,5 @@ def test_the_page_escapes_what_models_wrote(tmp_path):
 def test_an_unfinished_run_has_a_page(tmp_path):
   manifest(tmp_path / "tokens", added={})
   assert "LIMA" in report.write_lima(tmp_path).read_text()
-  with pytest.raises(UserError, match="holds no run of experiments.lima"):
+  with pytest.raises(UserError, match="holds no run of experiments"):
     lima.Run(tmp_path / "tokens")

@@ -25,7 +25,8 @@ def test_differences_pair_the_seeds():
     ("ci", "relation", "says"),
     [([0.1, 0.5], ">", "as in the paper"), ([-0.1, 0.5], ">", "not shown"),
      ([-0.5, -0.1], ">", "against the paper"), ([-0.1, 0.5], "~", "as in the paper"),
-     ([0.1, 0.5], "~", "against the paper"), (None, ">", "one seed: no verdict")],
+     ([0.1, 0.5], "~", "against the paper"), ([-0.5, -0.1], "~", "against the paper"),
+     (None, ">", "one seed: no verdict")],
 )  # fmt: skip
 def test_verdicts(ci, relation, says):
   assert sweep.verdict({"mean": 0.2, "ci": ci, "seeds": 3}, relation) == says

@@ -10,6 +10,7 @@ import pytest
 from xwinjax.checkpoint import huggingface
 from xwinjax.core.errors import UserError
 from xwinjax.data.records import Message
+from xwinjax.data.templates import TEMPLATES
 from xwinjax.data.tokenizer import Tokenizer
 from xwinjax.stages import add_tokens, common
 from xwinjax.stages.add_tokens import AddTokensConfig
@@ -38,6 +39,12 @@ def test_every_utterance_ends_with_the_token_and_its_row_is_the_mean(added, tiny
   assert [i for i, x in enumerate(ids) if x == eot] == [ids.index(eot), len(ids) - 1]
   assert ids[0] == model.tokenizer.bos_id
   assert model.renderer.stop_ids() == (eot, model.tokenizer.eos_id)
+
+
+def test_special_tokens_that_templates_need():
+  assert TEMPLATES["lima"].specials() == (EOT,)
+  assert TEMPLATES["vicuna"].specials() == ()  # BOS and EOS every tokenizer has
+  assert TEMPLATES["chatml"].specials() == ("<|im_start|>", "<|im_end|>")
 
 
 def test_text_never_becomes_the_token(added):
@@ -85,5 +92,5 @@ def test_settings_of_the_tokenizer_stay(tiny_folder, tmp_path):
 
 
 def test_twin_without_the_token_the_template_is_refused(tiny_folder):
-  with pytest.raises(UserError, match="needs the special token '<|eot|>'"):
+  with pytest.raises(UserError, match=r"needs the special token '<\|eot\|>'"):
     common.open_model(ModelConfig(str(tiny_folder), template="lima"), None)
