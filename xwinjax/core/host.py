@@ -21,11 +21,11 @@ def keep_freed_memory() -> None:
     mallopt = ctypes.CDLL("libc.so.6").mallopt
   except (OSError, AttributeError):
     return
-  M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-  most = 2**31 - 1
+  M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
   mallopt(M_ARENA_MAX, 1)
-  mallopt(M_MMAP_THRESHOLD, most)
-  mallopt(M_TRIM_THRESHOLD, most)
+  # Thresholds of 2 GB, the most an int holds, would not do: a step on long rows allocates more.
+  mallopt(M_MMAP_MAX, 0)  # nothing in a mapping of its own
+  mallopt(M_TRIM_THRESHOLD, -1)  # no trimming
 
 
 def cache_folder() -> Path:
