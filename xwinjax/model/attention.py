@@ -1,4 +1,10 @@
-"""Causal attention over rows of segments."""
+"""Causal attention over rows of segments, a block of queries at a time.
+
+A block of queries meets only the keys up to its end, so nearly half of the scores are never made,
+and only one block's scores are in memory. The backward pass makes them again from the saved
+log-sum-exp. Source: FlashAttention (Dao et al. 2022), Algorithms 1 and 4, without their tiling of
+keys.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,7 @@ import jax.numpy as jnp
 from xwinjax.core import segments as seg
 
 MASKED = -1e30  # finite, so that a row of nothing but masked scores stays free of NaN
+BLOCK, BLOCKS = 64, 8  # queries a block at least, blocks a row at most (each is compiled)
 
 
 def causal_mask(length: int, segments_BT: jax.Array | None) -> jax.Array:
@@ -23,21 +30,80 @@ def causal_mask(length: int, segments_BT: jax.Array | None) -> jax.Array:
 
 
 def attend(
-    q_BTHN: jax.Array, k_BTKN: jax.Array, v_BTKN: jax.Array, mask: jax.Array, implementation: str
-) -> jax.Array:
+    q_BTHN: jax.Array, k_BTKN: jax.Array, v_BTKN: jax.Array, segments_BT: jax.Array | None,
+    implementation: str,
+) -> jax.Array:  # fmt: skip
   """softmax(q·k / sqrt(N)) v with H/K query heads to each key/value head; [B, T, H, N].
 
   The softmax runs in f32 whatever the dtype of the operands.
   """
-  if implementation == "cudnn":
-    return jax.nn.dot_product_attention(
-        q_BTHN, k_BTKN, v_BTKN, mask=mask[:, None], implementation="cudnn"
-    )
   B, T, H, N = q_BTHN.shape
   K = k_BTKN.shape[2]
-  q = (q_BTHN * N**-0.5).reshape(B, T, K, H // K, N)
-  scores = jnp.einsum("btkgn,bskn->bkgts", q, k_BTKN, preferred_element_type=jnp.float32)
-  scores = jnp.where(mask[:, None, None], scores, MASKED)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v_BTKN.dtype)
-  out = jnp.einsum("bkgts,bskn->btkgn", weights, v_BTKN)
-  return out.reshape(B, T, H, N)
+  if implementation == "cudnn":
+    mask = causal_mask(T, segments_BT)[:, None]
+    return jax.nn.dot_product_attention(
+        q_BTHN, k_BTKN, v_BTKN, mask=mask, implementation="cudnn"
+    )
+  # [B, K, T, H/K, N]: the query heads of a key head beside each other, as rows of one matmul.
+  q = (q_BTHN * N**-0.5).reshape(B, T, K, H // K, N).swapaxes(1, 2)
+  out = _attend(q, k_BTKN.swapaxes(1, 2), v_BTKN.swapaxes(1, 2), segments_BT)
+  return out.swapaxes(1, 2).reshape(B, T, H, N)
+
+
+def _spans(length: int) -> list[tuple[int, int]]:
+  size = max(BLOCK, -(-length // BLOCKS))
+  return [(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _scores(q, k, segments_BT, start: int, end: int) -> jax.Array:
+  """Scores [B, K, end-start, H/K, end] of a block's queries with all keys up to its end."""
+  scores = _dot("bktgn,bksn->bktgs", q[:, :, start:end], k[:, :, :end])
+  visible = (jnp.arange(start, end)[:, None] >= jnp.arange(end))[None]
+  if segments_BT is not None:
+    queries, keys = segments_BT[:, start:end, None], segments_BT[:, None, :end]
+    visible = visible & seg.visible(queries, keys)
+  return jnp.where(visible[:, None, :, None, :], scores, MASKED)
+
+
+def _dot(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
+  return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def _attend(q, k, v, segments_BT):
+  """Attention of q [B, K, T, H/K, N], already scaled, to k and v [B, K, T, N]."""
+  return _forward(q, k, v, segments_BT)[0]
+
+
+def _forward(q, k, v, segments_BT):
+  outs, lses = [], []
+  for start, end in _spans(q.shape[2]):
+    scores = _scores(q, k, segments_BT, start, end)
+    most = jnp.max(scores, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - most)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    out = _dot("bktgs,bksn->bktgn", weights.astype(v.dtype), v[:, :, :end]) / total
+    outs.append(out.astype(v.dtype))
+    lses.append(most + jnp.log(total))
+  out, lse = jnp.concatenate(outs, axis=2), jnp.concatenate(lses, axis=2)
+  return out, (q, k, v, segments_BT, out, lse)
+
+
+def _backward(saved, d_out):
+  """With P = softmax(S): dV = Pᵀ dO, dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)), dQ = dS K, dK = dSᵀ Q."""
+  q, k, v, segments_BT, out, lse = saved
+  delta = jnp.sum(d_out.astype(jnp.float32) * out.astype(jnp.float32), axis=-1, keepdims=True)
+  d_q, d_k, d_v = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+  for start, end in _spans(q.shape[2]):
+    here = slice(start, end)
+    weights = jnp.exp(_scores(q, k, segments_BT, start, end) - lse[:, :, here])
+    d_weights = _dot("bktgn,bksn->bktgs", d_out[:, :, here], v[:, :, :end])
+    d_scores = (weights * (d_weights - delta[:, :, here])).astype(q.dtype)
+    d_q.append(_dot("bktgs,bksn->bktgn", d_scores, k[:, :, :end]).astype(q.dtype))
+    d_k = d_k.at[:, :, :end].add(_dot("bktgs,bktgn->bksn", d_scores, q[:, :, here]))
+    weights = weights.astype(q.dtype)
+    d_v = d_v.at[:, :, :end].add(_dot("bktgs,bktgn->bksn", weights, d_out[:, :, here]))
+  return jnp.concatenate(d_q, axis=2), d_k.astype(k.dtype), d_v.astype(v.dtype), None
+
+
+_attend.defvjp(_forward, _backward)

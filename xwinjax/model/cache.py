@@ -71,13 +71,12 @@ def prefill(config: LlamaConfig, params: Params, tokens_PT: jax.Array) -> list[K
   """
   P, T = tokens_PT.shape
   rotations = rope.rotations(config, jnp.broadcast_to(jnp.arange(T), (P, T)))
-  mask = attention.causal_mask(T, None)
   x = llama.embed(config, params, tokens_PT)
   kept = []
 
   def attend(q, k, v):
     kept.append((k.swapaxes(1, 2), v.swapaxes(1, 2)))
-    return attention.attend(q, k, v, mask, config.attention), None
+    return attention.attend(q, k, v, None, config.attention), None
 
   for layer in params["layers"]:
     x, _ = llama.run_block(config, layer, x, rotations, attend)

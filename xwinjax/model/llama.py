@@ -94,10 +94,9 @@ def apply(
   if positions_BT is None:
     positions_BT = jnp.broadcast_to(jnp.arange(T), tokens_BT.shape)
   rotations = rope.rotations(config, positions_BT)
-  mask = attention.causal_mask(T, segments_BT)
 
   def attend(q, k, v):
-    return attention.attend(q, k, v, mask, config.attention), None
+    return attention.attend(q, k, v, segments_BT, config.attention), None
 
   drops = dropout_key is not None and any(config.dropout)
 
