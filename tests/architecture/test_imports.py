@@ -17,6 +17,7 @@ LEVELS = (
     {"sharding", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
     {"eval", "report", "testing", "annotate", "curate"},
     {"stages"},
+    {"bench"},
     {"configs", "experiments"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

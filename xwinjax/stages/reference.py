@@ -6,6 +6,7 @@ DPO then trains without the reference in memory, and every epoch after the first
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,13 @@ def pair_logps(
     config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh
 ) -> np.ndarray:
   """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout."""
+  return over_pairs(_values(config), params, data, batch, mesh, "reference")
 
-  def values(params, arrays):
-    return objectives.pair_logps(config, params, arrays)[0]
 
-  return over_pairs(values, params, data, batch, mesh, "reference")
+@functools.cache
+def _values(config: LlamaConfig):
+  """One function a model, so that jit knows it again in the next pass."""
+  return lambda params, arrays: objectives.pair_logps(config, params, arrays)[0]
 
 
 def key(model_sha256: str, model: Model, data: Items) -> str:

@@ -1,0 +1,37 @@
+import json
+
+import pytest
+
+from xwinjax.core.errors import UserError
+
+
+@pytest.mark.slow
+def test_rows_of_a_made_up_model(run, tmp_path):
+  flags = ("--shape", "tiny", "--rounds", 1, "--steps", 2, "--batch", 2, "--buckets", 1,
+           "--max_length", 128, "--json")  # fmt: skip
+  text = run("bench", "train_sft", "load", *flags)
+  found = json.loads(text)
+  assert [row["name"] for row in found["rows"]] == ["train_sft", "load"]
+  assert found["machine"]["cores"] >= 1
+  (tmp_path / "old.json").write_text(text)
+  again = run("bench", "load", *flags[:-1], "--compare", tmp_path / "old.json")
+  assert "compared with" in again
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train"], "'train' is not one of"),
+        (["growth", "load"], "alone"),
+        (["all", "--rounds", "0"], "--rounds is 0"),
+        (["all", "--peer", "python3", "--shape", "tiny"], "leave --shape"),
+        (["all", "--curves", "x.png"], "--curves needs --peer"),
+        (["all", "--compare", "/no/such.json"], "/no/such.json"),
+        (["all", "--data", "/no/folder"], "--data /no/folder"),
+        (["load", "--model", "/no/folder"], "--model /no/folder"),
+    ],
+)
+def test_wrong_arguments_get_one_line(run, words, says):
+  with pytest.raises(UserError, match=says) as error:
+    run("bench", *words)
+  assert "\n" not in str(error.value)

@@ -1,0 +1,158 @@
+"""The peer's side: its script in its Python, with the settings that are tried for each row."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from xwinjax.bench.work import Work
+from xwinjax.core import host
+from xwinjax.core.errors import UserError
+
+TCMALLOC = "/usr/lib/*/libtcmalloc_minimal.so*"
+GROUPED = ("--group-by-length",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """How the peer is run for a row, and which of its figures counts."""
+
+  name: str
+  stage: str
+  flags: tuple[str, ...]
+  field: str
+  steps: int  # timed
+  warmup: int = 3
+
+
+def pair_steps(steps: int) -> int:
+  """Pairs take longer than conversations, and their reference pass goes over four times as many."""
+  return max(steps * 3 // 8, 4)
+
+
+def settings_of(row: str, steps: int, *, compiled: bool) -> list[Setting]:
+  """What an experienced user would try for a row."""
+  dtypes: tuple[tuple[str, tuple[str, ...]], ...] = (("f32", ()), ("bf16", ("--bf16",)))
+  if row == "train_sft":
+    found = [Setting(f"{d}, grouped", "sft", (*f, *GROUPED), "target_tok_per_s", steps)
+             for d, f in dtypes]  # fmt: skip
+    if compiled:
+      flags = ("--bf16", *GROUPED, "--compile", "--pad-to", "64")
+      found.append(Setting("bf16, grouped, compiled", "sft", flags, "target_tok_per_s", steps, 23))
+    return found
+  pairs = pair_steps(steps)
+  if row == "train_reward":
+    return [Setting(f"{d}, grouped", "rm", (*f, *GROUPED), "pairs_per_s", pairs)
+            for d, f in dtypes]  # fmt: skip
+  if row == "train_dpo":
+    live = [Setting(f"{d}, grouped, live", "dpo", (*f, *GROUPED), "pairs_per_s", pairs)
+            for d, f in dtypes]  # fmt: skip
+    return live + [dataclasses.replace(s, field="pairs_per_s_with_precompute")
+                   for s in settings_of("train_dpo_cached", steps, compiled=False)]  # fmt: skip
+  if row == "train_dpo_cached":
+    return [Setting(f"{d}, grouped, precomputed", "dpo", (*f, *GROUPED, "--precompute-ref"),
+                    "pairs_per_s", pairs) for d, f in dtypes]  # fmt: skip
+  if row in ("sample_64", "sample_1"):
+    return [Setting(d, "generate", (*f, "--ignore-eos"), f"b{row[7:]}_tok_per_s", 0)
+            for d, f in dtypes]  # fmt: skip
+  return []
+
+
+def stock_of(row: str, steps: int) -> Setting | None:
+  """What a user has who changes nothing: bf16 and batches in random order."""
+  stage, field, n = {
+      "train_sft": ("sft", "target_tok_per_s", steps),
+      "train_reward": ("rm", "pairs_per_s", pair_steps(steps)),
+      "train_dpo": ("dpo", "pairs_per_s", pair_steps(steps)),
+  }.get(row, ("", "", 0))
+  return Setting("bf16, not grouped", stage, ("--bf16",), field, n) if stage else None
+
+
+class Peer:
+  """A running peer. Jobs that would do the same work within one round are run once."""
+
+  def __init__(self, python: str, script: Path, work: Work, batch: int):
+    driver = Path(__file__).with_name("peer_driver.py")
+    if not script.is_file():
+      raise UserError(f"--peer_script {script}: no such file")
+    libraries = sorted(glob.glob(TCMALLOC))
+    self.preload = libraries[0] if libraries else ""
+    inductor = host.cache_folder() / "peer-inductor"
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(inductor)}
+    environment.pop("PYTHONPATH", None)
+    if self.preload:
+      environment["LD_PRELOAD"] = self.preload
+    self.work, self.batch = work, batch
+    self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+    try:
+      self.process = subprocess.Popen(
+          [python, str(driver), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+          stderr=self.log, text=True, env=environment,
+      )  # fmt: skip
+    except OSError as e:
+      raise UserError(f"--peer {python}: {e.strerror or e}") from None
+    self._answer()
+    self.done: dict[tuple, dict[str, Any]] = {}
+
+  def _answer(self) -> dict[str, Any]:
+    assert self.process.stdout is not None
+    line = self.process.stdout.readline()
+    if not line:
+      raise UserError(f"the peer did not start: {self._last_words()}")
+    found = json.loads(line)
+    if "error" in found:
+      raise UserError(f"the peer failed: {found['error']}")
+    return found
+
+  def _last_words(self) -> str:
+    self.log.seek(0)
+    return (self.log.read().strip().splitlines() or ["it said nothing"])[-1]
+
+  def run(self, setting: Setting, round: int = 0) -> dict[str, Any]:
+    """The script's result, with `value`, the figure of the setting's field."""
+    chunk = setting.steps * self.batch
+    steps = setting.steps + setting.warmup
+    key = (setting.stage, setting.flags, steps, round)
+    if key not in self.done:
+      data = self.work.sft if setting.stage in ("sft", "generate") else self.work.pairs
+      argv = [setting.stage, "--model", str(self.work.model), "--data", str(data),
+              "--max-length", str(self.work.max_length), *setting.flags]  # fmt: skip
+      if setting.stage != "generate":
+        argv += ["--batch", str(self.batch), "--steps", str(steps), "--warmup",
+                 str(setting.warmup), "--rows", str(rows_for(chunk))]  # fmt: skip
+      self.done[key] = self.job(argv)
+    return {**self.done[key], "value": self.done[key][setting.field]}
+
+  def curve(self, stage: str, steps: int, rate: float) -> dict[str, Any]:
+    """Losses over the rows in the file's order, in f32."""
+    data = self.work.sft if stage == "sft" else self.work.pairs
+    argv = [stage, "--model", str(self.work.model), "--data", str(data), "--batch",
+            str(self.batch), "--max-length", str(self.work.max_length), "--steps", str(steps),
+            "--warmup", "1", "--rows", str(steps * self.batch), "--lr", str(rate)]  # fmt: skip
+    return self.job(argv, in_order=True)["all_steps"]
+
+  def job(self, argv: list[str], *, in_order: bool = False) -> dict[str, Any]:
+    assert self.process.stdin is not None
+    try:
+      self.process.stdin.write(json.dumps({"argv": argv, "in_order": in_order}) + "\n")
+      self.process.stdin.flush()
+    except BrokenPipeError:
+      raise UserError(f"the peer ended: {self._last_words()}") from None
+    return self._answer()
+
+  def close(self) -> None:
+    assert self.process.stdin is not None
+    self.process.stdin.close()
+    self.process.wait()
+
+
+def rows_for(chunk: int) -> int:
+  """transformers sorts chunks of min(rows / (4 · batch), 50) batches from long to short; a run
+  that times one whole chunk needs four times its rows, or long rows would count too much."""
+  return 4 * chunk
