@@ -74,6 +74,10 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   """The built-in world and a model of a million parameters."""
   config = small(config)
   config.sandbox.on, config.judge.by = True, "gold"
+  for generate in (config.choose.generate, config.evaluate.generate, config.dialogues.generate):
+    # The world has few words, and an answer must repeat the question's: the penalty makes the model
+    # tell of others instead (docs/lima.md).
+    generate.params.repetition_penalty = 1.0
   # The base model is the one of configs/xwin.py: made once, kept for both.
   config.sandbox.world.update(examples=2000, pair_prompts=8, heldout_pair_prompts=8, prompts=8,
                               heldout_prompts=8)  # fmt: skip

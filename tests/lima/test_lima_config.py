@@ -39,6 +39,12 @@ def test_smaller_models_have_less_dropout_and_larger_batches():
   assert (c.model.dropout, c.sft.train.batch.batch_size) == ((0.0, 0.2), 64)
 
 
+def test_the_sandbox_decodes_without_a_penalty():
+  """Its answers must repeat the question's names."""
+  assert config_of("sandbox").evaluate.generate.params.repetition_penalty == 1.0
+  assert config_of("laptop").evaluate.generate.params.repetition_penalty == 1.2
+
+
 def test_the_learning_rate_falls_from_the_first_step_to_the_last():
   rate = optim.schedule(config_of("65b").sft.train.optim, 480)
   assert float(rate(0)) == pytest.approx(1e-5)  # no warm-up
@@ -119,6 +125,6 @@ def test_without_the_sandbox_files_and_a_judge_are_needed(said, tiny_folder, tmp
 def test_help_says_what_is_read_and_written(capsys):
   assert lima.command(["--help"]) == 0
   text = capsys.readouterr().out
-  for word in ("--workdir=FOLDER", "data.dev", "first_epoch=5", "repetition_penalty=1.2"):
+  for word in ("--workdir=FOLDER", "data.dev", "first_epoch=5", "top_p=0.9"):
     assert word in text
   assert "config.sft.data" not in text
