@@ -9,6 +9,8 @@ import torch
 import transformers
 
 from xwinjax.checkpoint import huggingface
+from xwinjax.stages import add_tokens
+from xwinjax.stages.add_tokens import AddTokensConfig
 
 GOLDENS = ("mha_tied", "gqa_untied", "llama3_rope", "wide_head")
 
@@ -31,3 +33,21 @@ def test_transformers_computes_the_same_from_what_we_write(name, shared, tmp_pat
   # The twin: another rotary base is another model.
   broken = huggingface.save(tmp_path / "broken", config.replace(rope_theta=5_000.0), params)
   assert np.abs(logits_in_transformers(broken, golden) - wanted).max() > 1e-3
+
+
+def test_transformers_reads_a_token_that_was_added(tiny_folder, tmp_path):
+  add_tokens.run(AddTokensConfig(str(tiny_folder)), tmp_path / "tokens")
+  folder = tmp_path / "tokens" / "model"
+  config, params = huggingface.load(folder)
+  eot = config.vocab_size - 1
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  ids = tokenizer("It is red.<|eot|>").input_ids
+  assert ids[-1] == eot
+  assert ids.count(eot) == 1
+  assert "eot" not in tokenizer.decode(ids, skip_special_tokens=True)
+  model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+  assert model.generation_config.eos_token_id[0] == eot
+  row = model.get_input_embeddings().weight[eot].detach().numpy()
+  np.testing.assert_allclose(row, np.mean(params["embed"]["embedding"][:eot], 0), atol=1e-6)
+  plain = transformers.AutoTokenizer.from_pretrained(tiny_folder)
+  assert len(plain("It is red.<|eot|>").input_ids) > len(ids)  # the twin: there it is text
