@@ -28,8 +28,8 @@ def base(config: ConfigDict) -> None:
 
 
 def no_eft(config: ConfigDict) -> None:
-  """M1 is trained on instructions alone, and judges without having been shown how."""
-  config.eft = "none"
+  """M1 is trained on instructions alone. It cannot write a judgement: scores come from logits."""
+  config.eft, config.judge.mode = "none", "expected"
 
 
 def best(config: ConfigDict) -> None:
