@@ -13,6 +13,7 @@ from xwinjax.bench.training import Opened, Sample
 from xwinjax.bench.work import Work, shape_config
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
+from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 
 ROWS = ("train_sft", "train_reward", "train_dpo", "sample", "load", "start")
@@ -33,7 +34,7 @@ class Settings:
   rounds: int = 2
   steps: int = 32  # batches timed a round; 0 takes the whole epoch
   batch: BatchConfig = dataclasses.field(default_factory=lambda: BatchConfig(buckets=8))
-  dtype: str = "auto"
+  dtype: str = "mixed"
   samples: int = 64
   new: int = others.NEW
   compiled_peer: bool = True
@@ -51,7 +52,7 @@ def open_model(work: Work, settings: Settings) -> Opened:
     model = common.open_model(config, None, reward=False)
     return Opened(model.config, model.params, model.tokenizer)
   sizes = shape_config(work.shape).replace(
-      dtype=common.compute_dtype(settings.dtype), remat=settings.remat,
+      **common.compute_dtype(settings.dtype), remat=settings.remat,
       scan_layers=settings.scan_layers, attention=settings.attention,
   )  # fmt: skip
   params = training.llama.init(sizes, training.jax.random.key(0))
@@ -134,9 +135,9 @@ def _rows(name, ready, made: list[Sample], machine, theirs, stock) -> list[resul
   seconds = sorted(s.seconds for s in made)[len(made) // 2]
   share = None
   if isinstance(ready, training.Training):
-    share, facts["mfu"] = shares(facts.pop("flops"), seconds, ready.config.dtype, machine)
+    share, facts["mfu"] = shares(facts.pop("flops"), seconds, ready.config, machine)
   elif isinstance(ready, others.Sampling):
-    rate = rate_of(ready.opened.config.dtype, machine)
+    rate = rate_of(ready.opened.config, machine)
     share = ready.ideal_seconds(facts["tokens"], rate, machine["bandwidth"]) / seconds
 
   def one(row: str, values: list[float], share: float | None) -> results.Row:
@@ -152,17 +153,20 @@ def _rows(name, ready, made: list[Sample], machine, theirs, stock) -> list[resul
   return rows
 
 
-def rate_of(dtype: str, machine: dict[str, Any]) -> float:
-  return machine["matmul_f32" if dtype == "float32" else "matmul_bf16"]
+def rate_of(config: LlamaConfig, machine: dict[str, Any]) -> float:
+  """The machine's matmul rate in what the model multiplies in."""
+  plain = config.dtype == "float32" and not config.operands
+  return machine["matmul_f32" if plain else "matmul_bf16"]
 
 
 def shares(
-    flops: float, seconds: float, dtype: str, machine: dict[str, Any]
+    flops: float, seconds: float, config: LlamaConfig, machine: dict[str, Any]
 ) -> tuple[float, float | None]:
   """(share of the measured matmul rate, MFU where the vendor's peak is known)."""
   peak = machine["peak_bf16"]
-  mfu = flops / seconds / (peak * machine["devices"]) if peak and dtype != "float32" else None
-  return flops / seconds / rate_of(dtype, machine), mfu
+  known = peak and config.dtype != "float32"
+  mfu = flops / seconds / (peak * machine["devices"]) if known else None
+  return flops / seconds / rate_of(config, machine), mfu
 
 
 def curves(

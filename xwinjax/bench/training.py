@@ -171,7 +171,7 @@ def in_order(items: Items, batch: int, steps: int) -> Plan:
 
 def curve(name: str, opened: Opened, work: Work, batch: int, steps: int) -> dict[str, Any]:
   """Losses of the first steps on rows in the file's order, in f32, with what they were made of."""
-  opened = dataclasses.replace(opened, config=opened.config.replace(dtype="float32"))
+  opened = dataclasses.replace(opened, config=opened.config.replace(dtype="float32", operands=""))
   items = items_of(name, opened, work)
   plan = in_order(items, batch, steps)
   chosen = range(len(plan.batches) * batch)

@@ -28,6 +28,15 @@ def keep_freed_memory() -> None:
   mallopt(M_TRIM_THRESHOLD, -1)  # no trimming
 
 
+def multiplies_bfloat16() -> bool:
+  """Whether this CPU has instructions for bfloat16 products (AVX512-BF16 or AMX)."""
+  try:
+    flags = Path("/proc/cpuinfo").read_text()
+  except OSError:
+    return False
+  return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 def cache_folder() -> Path:
   """Where things worth keeping between runs lie: $XWINJAX_CACHE, or ~/.cache/xwinjax."""
   return Path(os.environ.get("XWINJAX_CACHE") or Path.home() / ".cache" / "xwinjax")

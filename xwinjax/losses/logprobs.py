@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from xwinjax.core.dims import check_dims
+from xwinjax.core.matmul import matmul
 from xwinjax.core.segments import BRANCHES
 
 
@@ -40,6 +41,7 @@ def token_logps(
     mask_BT: jax.Array,
     segments_BT: jax.Array | None = None,
     gather_GM: jax.Array | None = None,
+    operands: str = "",
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """log p(token t+1 | tokens ≤ t) at each supervised place, and 0 elsewhere.
 
@@ -51,6 +53,7 @@ def token_logps(
     segments_BT: see `core.segments`; None where every row is one segment.
     gather_GM: flat positions (within each of G groups of rows) of all supervised hidden states,
       padded with -1. Logits are computed for these alone; None computes them everywhere.
+    operands: what the head's operands are rounded to; see `core.matmul`.
 
   Returns: (logps_BT, lse_BT, weights_BT), in nats: the log-probs, the log-sum-exp of the logits
     (for a z-loss), and the weight of each place. Index t of all three speaks of token t+1.
@@ -60,7 +63,8 @@ def token_logps(
   weights_BT = target_weights(mask_BT, segments_BT)
   targets_BT = next_tokens(tokens_BT)
   if gather_GM is None:
-    logps, lse = _logps(hidden_BTD.reshape(1, B * T, D), kernel_DV, targets_BT.reshape(1, B * T))
+    flat = hidden_BTD.reshape(1, B * T, D)
+    logps, lse = _logps(operands, flat, kernel_DV, targets_BT.reshape(1, B * T))
     logps_BT, lse_BT = logps.reshape(B, T), lse.reshape(B, T)
   else:
     G = gather_GM.shape[0]
@@ -68,7 +72,8 @@ def token_logps(
     hidden = jnp.take_along_axis(hidden_BTD.reshape(G, -1, D), at[..., None], axis=1)
     targets = jnp.take_along_axis(targets_BT.reshape(G, -1), at, axis=1)
     spread = functools.partial(_spread, gather_GM, targets_BT.size // G)
-    logps_BT, lse_BT = (spread(x).reshape(B, T) for x in _logps(hidden, kernel_DV, targets))
+    gathered = _logps(operands, hidden, kernel_DV, targets)
+    logps_BT, lse_BT = (spread(x).reshape(B, T) for x in gathered)
   supervised = weights_BT > 0
   return jnp.where(supervised, logps_BT, 0.0), jnp.where(supervised, lse_BT, 0.0), weights_BT
 
@@ -80,27 +85,30 @@ def _spread(gather_GM: jax.Array, length: int, values_GM: jax.Array) -> jax.Arra
   return jax.vmap(lambda z, i, v: z.at[i].set(v, mode="drop"))(zeros, at, values_GM)
 
 
-@jax.custom_vjp
-def _logps(hidden_GMD, kernel_DV, targets_GM):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _logps(operands, hidden_GMD, kernel_DV, targets_GM):
   """(log-prob of the target, log-sum-exp), both [G, M] in f32."""
-  return _logps_forward(hidden_GMD, kernel_DV, targets_GM)[0]
+  return _logps_forward(operands, hidden_GMD, kernel_DV, targets_GM)[0]
 
 
-def _logits(hidden_GMD, kernel_DV):
+def _logits(operands, hidden_GMD, kernel_DV):
+  if operands:
+    G, M, D = hidden_GMD.shape
+    return matmul(hidden_GMD.reshape(-1, D), kernel_DV, operands).reshape(G, M, -1)
   return jnp.einsum(
       "gmd,dv->gmv", hidden_GMD, kernel_DV.astype(hidden_GMD.dtype),
       preferred_element_type=jnp.float32,
   )  # fmt: skip
 
 
-def _logps_forward(hidden_GMD, kernel_DV, targets_GM):
-  logits = _logits(hidden_GMD, kernel_DV)
+def _logps_forward(operands, hidden_GMD, kernel_DV, targets_GM):
+  logits = _logits(operands, hidden_GMD, kernel_DV)
   lse = jax.nn.logsumexp(logits, axis=-1)
   chosen = jnp.take_along_axis(logits, targets_GM[..., None], axis=-1)[..., 0]
   return (chosen - lse, lse), (hidden_GMD, kernel_DV, targets_GM, lse)
 
 
-def _logps_backward(saved, cotangents):
+def _logps_backward(operands, saved, cotangents):
   """d logp = onehot - softmax and d lse = softmax, from logits computed once more.
 
   Recomputing costs a third of the head's work and spares keeping M × V logits; the one-hot is a
@@ -108,11 +116,18 @@ def _logps_backward(saved, cotangents):
   """
   hidden_GMD, kernel_DV, targets_GM, lse = saved
   d_logp, d_lse = cotangents
-  probabilities = jnp.exp(_logits(hidden_GMD, kernel_DV) - lse[..., None])
+  logits = _logits(operands, hidden_GMD, kernel_DV)
+  probabilities = jnp.exp(logits - lse[..., None])
   onehot = jnp.arange(kernel_DV.shape[1]) == targets_GM[..., None]
   d_logits = jnp.where(onehot, d_logp[..., None], 0.0) + (d_lse - d_logp)[..., None] * probabilities
   d_logits = d_logits.astype(hidden_GMD.dtype)
-  d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
+  if operands:
+    flat = d_logits.reshape(-1, kernel_DV.shape[1])
+    d_hidden = matmul(flat, kernel_DV.T, operands).reshape(hidden_GMD.shape)
+  else:
+    d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
+  # The kernel's gradient is never rounded: a tied embedding transposes it, and XLA folds that into
+  # a rounded product which its CPU backend then cannot run.
   d_kernel = jnp.einsum(
       "gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32
   ).astype(kernel_DV.dtype)

@@ -42,6 +42,7 @@ class LlamaConfig:
 
   # How to compute it; none of these changes what the model is.
   dtype: str = "float32"  # of activations and matmul operands; parameters stay f32
+  operands: str = ""  # "bfloat16" rounds the operands of float32's matmuls; see core.matmul
   dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at the bottom and the top layer
   scan_layers: bool = False  # one compiled layer run L times: compiles faster, runs a little slower
   remat: str = "none"  # "none" keeps activations, "dots" keeps matmul outputs, "full" keeps neither
@@ -56,6 +57,7 @@ class LlamaConfig:
       raise ValueError(f"head_dim {self.head_dim} must be even for rotary embeddings")
     for name, allowed in (
         ("dtype", ("float32", "bfloat16", "float16")),
+        ("operands", ("", "bfloat16")),
         ("remat", ("none", "dots", "full")),
         ("attention", ("xla", "cudnn")),
     ):

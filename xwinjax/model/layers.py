@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core.matmul import matmul
 from xwinjax.model import rope
 from xwinjax.model.config import LlamaConfig
 
@@ -26,16 +28,14 @@ def initializers(config: LlamaConfig):
   return nn.initializers.normal(std), nn.initializers.normal(std / (2 * config.num_layers) ** 0.5)
 
 
-def dense(x: jax.Array, kernel: jax.Array, axes: int = 1) -> jax.Array:
+def dense(x: jax.Array, kernel: jax.Array, axes: int = 1, *, operands: str = "") -> jax.Array:
   """Contracts the last `axes` axes of x with the first of the kernel, as one plain matmul.
 
   Kept two-dimensional on purpose: the gradient of a batched form contracts two axes at once,
   which XLA's CPU backend runs several times slower.
   """
   rows, out = x.shape[: x.ndim - axes], kernel.shape[axes:]
-  flat = jnp.dot(
-      x.reshape(math.prod(rows), -1), kernel.reshape(-1, math.prod(out)).astype(x.dtype)
-  )
+  flat = matmul(x.reshape(math.prod(rows), -1), kernel.reshape(-1, math.prod(out)), operands)
   return flat.reshape(*rows, *out)
 
 
@@ -69,9 +69,10 @@ class Attention(nn.Module):
     v_DKN = self.param("v", small, (c.dim, c.num_kv_heads, c.head_dim), jnp.float32)
     o_HND = self.param("o", residual, (c.num_heads, c.head_dim, c.dim), jnp.float32)
 
-    q, k, v = dense(x_BTD, q_DHN), dense(x_BTD, k_DKN), dense(x_BTD, v_DKN)
+    project = functools.partial(dense, operands=c.operands)
+    q, k, v = project(x_BTD, q_DHN), project(x_BTD, k_DKN), project(x_BTD, v_DKN)
     out, state = attend(rope.rotate(q, *rotations), rope.rotate(k, *rotations), v)
-    return dense(out, o_HND, axes=2), state
+    return project(out, o_HND, axes=2), state
 
 
 class MLP(nn.Module):
@@ -86,7 +87,8 @@ class MLP(nn.Module):
     gate_DF = self.param("gate", small, (c.dim, c.ffn_dim), jnp.float32)
     up_DF = self.param("up", small, (c.dim, c.ffn_dim), jnp.float32)
     down_FD = self.param("down", residual, (c.ffn_dim, c.dim), jnp.float32)
-    return dense(nn.silu(dense(x_BTD, gate_DF)) * dense(x_BTD, up_DF), down_FD)
+    project = functools.partial(dense, operands=c.operands)
+    return project(nn.silu(project(x_BTD, gate_DF)) * project(x_BTD, up_DF), down_FD)
 
 
 def residual_dropout(x, rate, key):

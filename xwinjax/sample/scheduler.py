@@ -121,6 +121,8 @@ class Sampler:
     """
     if stop_strings and decode_text is None:
       raise ValueError("stop_strings needs decode_text")
+    # One token at a time, rounding operands costs more than the faster product saves.
+    config = config.replace(operands="")
     self.config, self.sampling, self.stop_ids = config, sampling, tuple(stop_ids)
     self.settings, self.seed = settings or SamplerConfig(), seed
     self.decode_text, self.stop_strings = decode_text, stop_strings

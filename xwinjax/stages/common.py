@@ -13,6 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from xwinjax.checkpoint import huggingface
+from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import jsonl
@@ -34,7 +35,7 @@ class ModelConfig:
   """Which model, and how it is computed."""
 
   path: str = plumbing("")  # folder of a Hugging Face Llama; its content decides, not its name
-  dtype: str = "auto"  # float32, bfloat16; auto: bfloat16 on TPU and GPU, float32 on CPU
+  dtype: str = "auto"  # float32, bfloat16, mixed; auto: bfloat16 on TPU and GPU, float32 on CPU
   dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at bottom and top layer
   scan_layers: bool = plumbing(False)  # compile one layer and loop it; for deep models
   remat: str = plumbing("none")  # none, dots, full: what the backward pass computes again
@@ -75,10 +76,18 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
   return meshes.make_mesh(config.data, config.fsdp, config.tensor)
 
 
-def compute_dtype(name: str) -> str:
-  if name != "auto":
-    return name
-  return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+def compute_dtype(name: str) -> dict[str, str]:
+  """The fields of a LlamaConfig that a name stands for.
+
+  mixed is float32 whose matmul operands are rounded to bfloat16, on CPUs that are faster at it;
+  elsewhere it is auto.
+  """
+  on_cpu = jax.default_backend() == "cpu"
+  if name == "mixed" and on_cpu and host.multiplies_bfloat16():
+    return {"dtype": "float32", "operands": "bfloat16"}
+  if name not in ("auto", "mixed"):
+    return {"dtype": name}
+  return {"dtype": "float32" if on_cpu else "bfloat16"}
 
 
 def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
@@ -129,7 +138,7 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
   tokenizer, renderer = open_tokenizer(folder, config, llama.vocab_size)
   try:
     llama = llama.replace(
-        dtype=compute_dtype(config.dtype), dropout=config.dropout, scan_layers=config.scan_layers,
+        **compute_dtype(config.dtype), dropout=config.dropout, scan_layers=config.scan_layers,
         remat=config.remat, attention=config.attention,
     )  # fmt: skip
   except ValueError as e:

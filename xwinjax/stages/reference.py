@@ -55,7 +55,8 @@ def _values(config: LlamaConfig):
 
 def key(model_sha256: str, model: Model, data: Items) -> str:
   """What reference log-probs belong to: weights, tokens (so tokenizer, template, cuts), dtype."""
-  parts = (model_sha256, data.fingerprint(), model.tokenizer.fingerprint(), model.config.dtype)
+  parts = (model_sha256, data.fingerprint(), model.tokenizer.fingerprint(), model.config.dtype,
+           *filter(None, [model.config.operands]))  # fmt: skip
   return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -42,7 +42,7 @@ def token_logps(
   """(logps, lse, weights) [B, T] of a batch's supervised tokens; see `losses.logprobs`."""
   return logprobs.token_logps(
       hidden_states(model, params, batch, key), llama.unembedding(params), batch["tokens"],
-      batch["mask"], batch.get("segments"), batch.get("gather"),
+      batch["mask"], batch.get("segments"), batch.get("gather"), model.operands,
   )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def reward(
     chosen = (batch["segments"] % logprobs.BRANCHES) == 1
     logps_BT, _, weights_BT = logprobs.token_logps(
         hidden_BTD, llama.unembedding(params), batch["tokens"], batch["mask"] * chosen,
-        batch["segments"],
+        batch["segments"], operands=model.operands,
     )  # fmt: skip
     nll = Mean.of(-logps_BT, weights_BT)
     metrics["nll_chosen"] = nll
