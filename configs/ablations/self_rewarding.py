@@ -1,14 +1,11 @@
 """Ablations of Self-Rewarding LMs on the sandbox: one change a row, everything else as it is.
 
-  for row in base no_eft best best_and_seed multiple_choice fixed_rm candidates_2 candidates_8 \\
-      judgements_1 judgements_5; do
-    python -m experiments.self_rewarding --config=configs/ablations/self_rewarding.py:$row \\
-        --workdir=runs/self_$row --config.seed=0
-  done
+  python -m experiments.sweep --config configs/ablations/self_rewarding.py --seeds 0 1 2 \\
+      --rows base no_eft fixed_rm best multiple_choice --workdir=runs/self_ablations
 
 The paper has no_eft, best (it adds them to the seed data: best_and_seed) and multiple_choice; it
-finds DPO on pairs and the additive prompt better. The others are ours. ABLATIONS.md beside the
-experiments' log holds what came out.
+finds DPO on pairs and the additive prompt better. The others are ours. docs/self_rewarding.md holds
+what came out.
 """
 
 from ml_collections import ConfigDict
@@ -83,3 +80,13 @@ ROWS = {
     **{f"candidates_{n}": candidates(n) for n in (2, 4, 8)},
     **{f"judgements_{k}": judgements(k) for k in (1, 3, 5)},
 }  # fmt: skip
+
+# What a sweep shows of each run, from its summary.json; the first is compared.
+FIGURES = {
+    "gold, M3": ("models", -1, "gold_mean"), "gold, M1": ("models", 1, "gold_mean"),
+    "judge accuracy, M1": ("models", 1, "judge", "written", "pairwise_accuracy"),
+    "pairs for M3": ("models", -1, "round", "pairs"),
+    "self-score − gold, M3": ("models", -1, "inflation", "mean"),
+    "tokens, M3": ("models", -1, "mean_length"),
+}  # fmt: skip
+EXPECTS = (("base", ">", "best"), ("base", ">", "best_and_seed"), ("base", ">", "multiple_choice"))
