@@ -58,6 +58,10 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.sft.train.batch.batch_tokens = 2048
   config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
   config.best.train.epochs, config.best.train.optim.lr = 3.0, 3e-4
+  config.reward.train.batch.update(batch_tokens=1024, buckets=4)
+  config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 1e-3  # as in configs/xwin.py
+  config.reward.lm_weight = 0.5
+  config.reward.score_batch.update(batch_tokens=4096, buckets=4)
   config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 5e-5
   config.dpo.train.loop.checkpoint_every = 16
 
