@@ -2,10 +2,13 @@
 
 import json
 
+import jax
 import pytest
 
-from xwinjax.bench import machine, results
+from xwinjax.bench import results
+from xwinjax.core import host
 from xwinjax.core.errors import UserError
+from xwinjax.testing.tiny import tiny_config
 
 
 def test_the_ratio_is_that_of_medians_to_the_peer_s_best_setting():
@@ -73,5 +76,15 @@ def test_the_table_leaves_out_what_no_row_has():
 
 
 def test_peaks_are_known_by_the_device_s_name():
-  assert machine.peak_flops("NVIDIA H200") == 989e12
-  assert machine.peak_flops("AMD EPYC") is None
+  assert host.peak_flops("NVIDIA H200") == 989e12
+  assert host.peak_flops("AMD EPYC") is None
+
+
+def test_mfu_counts_six_operations_a_parameter_and_token(monkeypatch):
+  from xwinjax.stages import training
+
+  assert training.mfu_of(tiny_config()) is None
+  monkeypatch.setattr(host, "peak_flops", lambda kind: 6e6 * tiny_config().num_params())
+  share = training.mfu_of(tiny_config())
+  assert share is not None
+  assert share(5e5 * jax.device_count()) == pytest.approx(0.5)

@@ -137,3 +137,11 @@ def test_metrics_end_at_the_restored_step(tmp_path):
   truncate_metrics(path, 2)
   assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
   truncate_metrics(tmp_path / "none.jsonl", 2)
+
+
+def test_the_line_says_where_time_goes(trainer, tmp_path, capsys):
+  trainer(tmp_path)
+  line = capsys.readouterr().err.strip().splitlines()[-1]
+  assert "padding 0%" in line  # no token of these batches is 0
+  assert "wait " in line
+  assert "MFU" not in line  # a CPU's peak is not known

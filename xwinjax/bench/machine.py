@@ -13,17 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Dense bf16 peaks in FLOP/s a chip, from the vendors' data sheets; MFU is told where one is known.
-PEAKS = {
-    "A100": 312e12, "H100": 989e12, "H200": 989e12,
-    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5p": 459e12, "TPU v6 lite": 918e12,
-}  # fmt: skip
+from xwinjax.core.host import peak_flops
+
 _PHASES = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
-
-
-def peak_flops(device_kind: str) -> float | None:
-  """The peak of one device, or None where it is not known."""
-  return next((rate for name, rate in PEAKS.items() if name in device_kind), None)
 
 
 def _best(f: Callable, *arrays: jax.Array, repeats: int = 8) -> float:

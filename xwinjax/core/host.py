@@ -28,6 +28,18 @@ def keep_freed_memory() -> None:
   mallopt(M_TRIM_THRESHOLD, -1)  # no trimming
 
 
+# Dense bfloat16 peaks in FLOP/s a chip, from the vendors' data sheets.
+PEAKS = {
+    "A100": 312e12, "H100": 989e12, "H200": 989e12,
+    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5p": 459e12, "TPU v6 lite": 918e12,
+}  # fmt: skip
+
+
+def peak_flops(device_kind: str) -> float | None:
+  """The peak of one device, or None where it is not known."""
+  return next((rate for name, rate in PEAKS.items() if name in device_kind), None)
+
+
 def multiplies_bfloat16() -> bool:
   """Whether this CPU has instructions for bfloat16 products (AVX512-BF16 or AMX)."""
   try:

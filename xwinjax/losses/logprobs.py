@@ -85,10 +85,12 @@ def _spread(gather_GM: jax.Array, length: int, values_GM: jax.Array) -> jax.Arra
   return jax.vmap(lambda z, i, v: z.at[i].set(v, mode="drop"))(zeros, at, values_GM)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _logps(operands, hidden_GMD, kernel_DV, targets_GM):
+def _logps_values(operands, hidden_GMD, kernel_DV, targets_GM) -> tuple[jax.Array, jax.Array]:
   """(log-prob of the target, log-sum-exp), both [G, M] in f32."""
   return _logps_forward(operands, hidden_GMD, kernel_DV, targets_GM)[0]
+
+
+_logps = jax.custom_vjp(_logps_values, nondiff_argnums=(0,))
 
 
 def _logits(operands, hidden_GMD, kernel_DV):

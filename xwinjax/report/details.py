@@ -149,13 +149,14 @@ def speed_table(work: Workdir) -> Table:
     if s:
       rows.append((
           name, str(s.steps), short(s.tokens), short(s.tokens_per_second), seconds(s.compiling),
-          percent(s.waiting), percent(s.padding), str(f.get("skipped_updates", NONE)),
+          percent(s.waiting), percent(s.padding), percent(f.get("mfu")),
+          str(f.get("skipped_updates", NONE)),
       ))  # fmt: skip
     elif "tokens_per_second" in f:
-      rows.append((name, NONE, short(f["tokens"]), short(f["tokens_per_second"]), *[NONE] * 4))
+      rows.append((name, NONE, short(f["tokens"]), short(f["tokens_per_second"]), *[NONE] * 5))
   head = ("stage", "steps", "tokens", "tokens/s", "compiling", "waiting for data", "padding",
-          "skipped updates")  # fmt: skip
-  return Table(head, rows)
+          "MFU", "skipped updates")  # fmt: skip
+  return Table(head, rows).without_empty()
 
 
 def files_table(name: str, record: Row) -> Table:

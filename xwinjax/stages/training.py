@@ -13,11 +13,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import batching, pipeline
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.model.config import LlamaConfig
 from xwinjax.sharding.mesh import data_shards
 from xwinjax.stages import common
 from xwinjax.stages.config import group, identity, plumbing
@@ -77,6 +79,19 @@ def at_epoch_ends(
   return on_checkpoint
 
 
+def mfu_of(model: LlamaConfig) -> Callable[[float], float] | None:
+  """tokens/s -> share of the devices' peak, at 6 operations a parameter and token.
+
+  None on devices whose peak is not known. Source: PaLM (Chowdhery et al. 2022), appendix B,
+  without attention's scores.
+  """
+  peak = host.peak_flops(jax.devices()[0].device_kind)
+  if peak is None:
+    return None
+  each = 6 * (model.num_params() - model.vocab_size * model.dim * (not model.tied))
+  return lambda rate: rate * each / (peak * jax.device_count())
+
+
 def train(
     folder: Path,
     title: str,
@@ -131,8 +146,12 @@ def train(
       config=settings,
       learning_rate=rate,
       on_checkpoint=on_checkpoint,
+      mfu_of=mfu_of(model.config),
   )
+  share = mfu_of(model.config)
+  speed = loop.tokens_per_second(folder / "metrics.jsonl")
   figures = {
+      **({"mfu": round(share(speed), 4)} if share and speed else {}),
       "items": len(items), "supervised_tokens": int(items.targets.sum()), "steps": steps,
       **curve_ends(folder / "metrics.jsonl"),
       "fill": round(plan.fill(items.lengths), 4), "counts": dict(items.counts),

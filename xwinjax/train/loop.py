@@ -82,6 +82,13 @@ def truncate_metrics(path: Path, step: int) -> None:
   jsonl.write_atomic(path, b"".join(kept).decode())
 
 
+def tokens_per_second(path: Path) -> float:
+  """Of the steps of a metrics.jsonl that compiled nothing; 0 where there are none."""
+  rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+  rows = [row for row in rows if not row["first_of_shape"]]
+  return sum(row["tokens"] for row in rows) / max(sum(row["seconds"] for row in rows), 1e-9)
+
+
 def put_batch(batch: dict[str, np.ndarray], mesh) -> dict[str, jax.Array]:
   """A process's rows as global arrays over the mesh (or on the only device)."""
   if mesh is None:
@@ -103,6 +110,7 @@ def fit(
     config: LoopConfig | None = None,
     learning_rate: Callable[[int], Any] | None = None,
     on_checkpoint: Callable[[int, TrainState], None] | None = None,
+    mfu_of: Callable[[float], float] | None = None,
 ) -> TrainState:
   """Trains from the newest checkpoint in `folder` (or from `state`) to `steps`.
 
@@ -113,6 +121,7 @@ def fit(
     identity: what makes this run this run; see `checkpoint.store`.
     on_checkpoint: called with every (step, state) just before it is saved: killed between the two,
       the run comes by that step again, so nothing it does is missed.
+    mfu_of: tokens/s -> share of the devices' peak, where that is known.
 
   Raises: Stopped after SIGTERM (code 143) or SIGINT (130), once the state is saved; UserError when
     too many updates in a row were not finite. No checkpoint is written in that case.
@@ -131,7 +140,7 @@ def fit(
       metrics_path.open("a", encoding="utf-8") as out,
       Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
   ):
-    log = _Log(out if lead else None, progress, config, learning_rate, start)
+    log = _Log(out if lead else None, progress, config, learning_rate, mfu_of)
     stream = batches(start) if start < steps else iter(())
     for at in range(start, steps):
       waited = time.perf_counter()
@@ -153,8 +162,11 @@ def fit(
 class _Log:
   """Writes the metrics of a step while the next one runs."""
 
-  def __init__(self, out, progress: Progress, config: LoopConfig, learning_rate, start: int):
+  def __init__(self, out, progress: Progress, config: LoopConfig, learning_rate, mfu_of=None):
     self.out, self.progress, self.config, self.learning_rate = out, progress, config, learning_rate
+    self.mfu_of = mfu_of
+    self.spent = self.waited = 0.0  # seconds of the steps that compiled nothing
+    self.used = self.places = 0
     self.shapes: set = set()
     self.pending: tuple[int, dict, dict] | None = None
     self.facts: dict[str, Any] = {}
@@ -196,14 +208,29 @@ class _Log:
     compiled = facts["first_of_shape"]
     if compiled:
       self.progress.leave_out(seconds, 1)
+    else:
+      self.spent, self.waited = self.spent + seconds, self.waited + facts["wait_s"]
+    self.used += facts["tokens"]
+    self.places += facts["rows"] * facts["length"]
     note = "  ".join(f"{k} {values[k]:.3f}" for k in ("loss", "accuracy", "margin") if k in values)
-    self.progress.advance(tokens=0 if compiled else facts["tokens"], note=note)
+    self.progress.advance(
+        tokens=0 if compiled else facts["tokens"], note=f"{note}  {self.where_time_goes()}"
+    )
     if values["skipped"] >= self.config.stop_after_skips:
       raise UserError(
           f"step {number}: the loss or gradient was not finite for {int(values['skipped'])} steps "
           "in a row; lower the learning rate or look at the data of these steps. The last good "
           "checkpoint is kept"
       )
+
+  def where_time_goes(self) -> str:
+    """`padding 12%  wait 0%  MFU 41%`: a slow run explains itself."""
+    parts = [f"padding {1 - self.used / max(self.places, 1):.0%}"]
+    if self.spent:
+      parts.append(f"wait {self.waited / self.spent:.0%}")
+      if self.mfu_of is not None:
+        parts.append(f"MFU {self.mfu_of(self.progress.tokens_per_second()):.0%}")
+    return "  ".join(parts)
 
 
 def _rounded(x: float) -> float | None:
