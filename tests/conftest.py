@@ -25,7 +25,6 @@ def pytest_configure(config):
   if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background of a script
     signal.signal(signal.SIGINT, signal.default_int_handler)
   host.prepare()
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small computations
 
 
 def pytest_collection_modifyitems(items):

@@ -68,7 +68,7 @@ class Sampling:
       start = time.perf_counter()
       tokens = sum(self._draw() for _ in range(REPEATS.get(self.samples, 1)))
       seconds = time.perf_counter() - start
-    facts = {"others": company.others, "compiles_while_timed": new.new, "tokens": tokens}
+    facts = {"others": company.others, "compiles_while_timed": new.requests, "tokens": tokens}
     return Sample(tokens / seconds, seconds, facts)
 
   def ideal_seconds(self, tokens: int, matmul: float, bandwidth: float) -> float:

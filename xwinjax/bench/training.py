@@ -134,7 +134,7 @@ class Training:
     count = len(self.chosen)
     targets = int(self.items.targets[self.chosen].sum())
     facts = {
-        "others": company.others, "compiles_while_timed": new.new, "tokens": self.tokens(),
+        "others": company.others, "compiles_while_timed": new.requests, "tokens": self.tokens(),
         "supervised_tokens": targets, "steps": len(self.plan.batches), "items": count,
         "wait_share": round(waited / seconds, 4), "padding_share": round(self.padding(), 4),
         "flops": 3 * works.flops(

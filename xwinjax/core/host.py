@@ -61,5 +61,5 @@ def prepare() -> None:
   keep_freed_memory()
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small ones add up
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
