@@ -46,7 +46,8 @@ def test_shards_hold_the_same(run, tiny_folder, tmp_path):
 def test_damaged_checkpoint_is_refused(run, tiny_folder, tmp_path):
   run("convert", tiny_folder, tmp_path / "ours", "--to", "orbax")
   data = max((tmp_path / "ours").rglob("d/*"), key=lambda p: p.stat().st_size)
-  data.write_bytes(data.read_bytes()[:-1] + b"!")
+  whole = data.read_bytes()
+  data.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
   with pytest.raises(UserError, match="is damaged"):
     run("convert", tmp_path / "ours", tmp_path / "back")
   assert [p.name for p in tmp_path.iterdir()] == ["ours"]
