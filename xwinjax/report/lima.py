@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,23 @@ from scipy import stats
 from xwinjax.core.errors import UserError
 from xwinjax.eval import statistics
 from xwinjax.report.tables import NONE, Row, Table, lines, number, percent
+from xwinjax.report.workdir import Stages
 
 STAGES = ("world", "pretrain", "community", "tokens", "mix", "sft", "choose", "evaluate", "judge",
           "dialogues")  # fmt: skip
 BY = {"gold": "gold", "rm": "RM", "self": "judge's"}
 
 
-class Run:
-  """Reads the folder of a run. What has no manifest is not done, and has no figures."""
+class Run(Stages):
+  """Reads the folder of a run."""
 
   def __init__(self, folder: str | Path):
-    self.folder = Path(folder)
-    if not self.folder.is_dir():
-      raise UserError(f"{folder}: no such folder")
-    self.manifests: dict[str, Row] = {}
-    for name in STAGES:
-      path = self.folder / name / "manifest.json"
-      if path.exists():
-        self.manifests[name] = json.loads(path.read_text(encoding="utf-8"))
+    super().__init__(folder)
     if "tokens" not in self.manifests:
       raise UserError(f"{folder}: holds no run of experiments.lima")
 
-  def figures(self, name: str) -> Row:
-    return self.manifests[name]["figures"] if name in self.manifests else {}
-
-  def rows(self, name: str) -> list[Row]:
-    path = self.folder / name
-    if not path.exists():
-      return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+  def order(self) -> tuple[str, ...]:
+    return STAGES
 
 
 def epochs(run: Run) -> list[Row]:
@@ -88,7 +75,7 @@ def summary(run: Run) -> Row:
   config = run.manifests["judge"]["config"] if "judge" in run.manifests else {}
   judge = config.get("name") or config.get("by", "")
   by_prompt = [
-      float(np.mean(scores)) for row in run.rows("judge/candidates.jsonl")
+      float(np.mean(scores)) for row in run.rows_if_any("judge/candidates.jsonl")
       if (scores := [c["scores"][judge] for c in row["candidates"] if judge in c.get("scores", {})])
   ]  # fmt: skip
   found = run.figures("evaluate")

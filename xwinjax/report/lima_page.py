@@ -48,14 +48,14 @@ def quality_and_perplexity(s: Row) -> Chart | None:
 
 
 def answers(run: lima.Run) -> list[Row]:
-  rows = run.rows("judge/candidates.jsonl")
+  rows = run.rows_if_any("judge/candidates.jsonl")
   return [{"prompt": rows[i]["prompt"], "answer": rows[i]["candidates"][0]}
           for i in spread_out(ANSWERS, len(rows))]  # fmt: skip
 
 
 def held(run: lima.Run) -> list[list[Row]]:
   """Some dialogues, each reply with its grade."""
-  rows, shown = run.rows("dialogues/dialogues.jsonl"), []
+  rows, shown = run.rows_if_any("dialogues/dialogues.jsonl"), []
   for i in spread_out(DIALOGUES, len(rows)):
     grades = iter(rows[i].get("grades", ()))
     shown.append([
@@ -68,7 +68,7 @@ def held(run: lima.Run) -> list[list[Row]]:
 def content(run: lima.Run) -> dict[str, Any]:
   """All that the template shows."""
   s = lima.summary(run)
-  metrics = run.rows("sft/metrics.jsonl")
+  metrics = run.rows_if_any("sft/metrics.jsonl")
   pictures = [quality_and_perplexity(s), charts.steps(
       "Training loss", metrics, {"loss": "loss"}, "nats a token",
       "Means over windows of steps, with each window's range.")]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from xwinjax.core.errors import UserError
 from xwinjax.eval import statistics, winrate
 from xwinjax.report.tables import NONE, Row, Table, number, percent, signed
+from xwinjax.report.workdir import Stages
 
 BASELINE = "baseline"
 NAMES = {BASELINE: "SFT baseline"}
@@ -34,22 +34,15 @@ STAGES = ("instruct", "sample", "judge", "pairs", "reference", "dpo", "choose", 
           "best", "evaluate", "judging")  # fmt: skip
 
 
-class Rounds:
-  """Reads the folder of a run. What has no manifest is not done, and has no figures."""
+class Rounds(Stages):
+  """Reads the folder of a run."""
 
   def __init__(self, folder: str | Path):
-    self.folder = Path(folder)
-    if not self.folder.is_dir():
-      raise UserError(f"{folder}: no such folder")
-    self.manifests: dict[str, Row] = {}
-    for name in self._stages():
-      path = self.folder / name / "manifest.json"
-      if path.exists():
-        self.manifests[name] = json.loads(path.read_text(encoding="utf-8"))
+    super().__init__(folder)
     if not self.manifests:
       raise UserError(f"{folder}: holds no finished stage of experiments.self_rewarding")
 
-  def _stages(self) -> Iterator[str]:
+  def order(self) -> Iterator[str]:
     yield from ("world", "pretrain", "make_eft", "reward")
     for name in self.candidates():
       yield from (f"{name}/{stage}" for stage in STAGES)
@@ -64,21 +57,12 @@ class Rounds:
     """The models that have been measured."""
     return [n for n in self.candidates() if f"{n}/evaluate" in self.manifests]
 
-  def figures(self, name: str) -> Row:
-    return self.manifests[name]["figures"] if name in self.manifests else {}
-
-  def rows(self, name: str) -> list[Row]:
-    path = self.folder / name
-    if not path.exists():
-      return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
   def scores(self, model: str, judge: str) -> dict[str, list[float]]:
     """Scores by prompt of a model's held-out answers; {} where this judge gave none."""
     file = "judging/own.jsonl" if judge == "fixed" else "evaluate/candidates.jsonl"
     found = {row["id"]: [c["scores"][judge] for c in row["candidates"]
                          if judge in c.get("scores", {})]
-             for row in self.rows(f"{model}/{file}")}  # fmt: skip
+             for row in self.rows_if_any(f"{model}/{file}")}  # fmt: skip
     return {id: values for id, values in found.items() if values}
 
 
@@ -105,7 +89,7 @@ def versus(work: Rounds, ours: str, theirs: str, seed: int = 0) -> Row | None:
 
 def characters(work: Rounds, model: str) -> float | None:
   """Mean characters of an answer to a held-out prompt."""
-  lengths = [len(c["text"]) for row in work.rows(f"{model}/evaluate/candidates.jsonl")
+  lengths = [len(c["text"]) for row in work.rows_if_any(f"{model}/evaluate/candidates.jsonl")
              for c in row["candidates"]]  # fmt: skip
   return float(np.mean(lengths)) if lengths else None
 

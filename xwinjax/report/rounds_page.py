@@ -162,7 +162,7 @@ def paper_table(s: Row) -> Table:
 def answers(work: Rounds) -> list[Row]:
   """The first answer of every model to some held-out prompts."""
   models = work.models()
-  by_id = {m: {row["id"]: row for row in work.rows(f"{m}/evaluate/candidates.jsonl")}
+  by_id = {m: {row["id"]: row for row in work.rows_if_any(f"{m}/evaluate/candidates.jsonl")}
            for m in models}  # fmt: skip
   first = list(by_id[models[0]].values()) if models else []
   return [
@@ -177,7 +177,7 @@ def new_prompts(work: Rounds) -> list[tuple[str, list[str]]]:
   """Some of the prompts each round wrote."""
   found = []
   for model in work.candidates():
-    rows = work.rows(f"{model}/instruct/prompts.jsonl")
+    rows = work.rows_if_any(f"{model}/instruct/prompts.jsonl")
     if rows:
       shown = [rows[i]["messages"][0]["content"] for i in spread_out(PROMPTS, len(rows))]
       found.append((model, shown))
@@ -188,8 +188,8 @@ def judgements(work: Rounds) -> list[tuple[str, list[Row]]]:
   """Some answers with what the round's judge wrote of them."""
   found = []
   for model in work.candidates():
-    judged = work.rows(f"{model}/judge/judgements.jsonl")
-    sets = work.rows(f"{model}/judge/candidates.jsonl")
+    judged = work.rows_if_any(f"{model}/judge/judgements.jsonl")
+    sets = work.rows_if_any(f"{model}/judge/candidates.jsonl")
     if judged and sets:
       found.append((model, [
           {"prompt": sets[i]["prompt"], "answer": sets[i]["candidates"][0],

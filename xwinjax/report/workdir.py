@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
 
 MODELS = ("base", "sft", "rs", "dpo")
 PREVIOUS = {"sft": "base", "rs": "sft", "dpo": "rs"}
@@ -35,24 +36,43 @@ class Samples:
   kl_P: np.ndarray | None  # mean of log π - log π_ref over a prompt's answers
 
 
-class Workdir:
-  """Reads a chain's folder. A stage without a manifest is not done, and has no figures."""
+class Stages:
+  """The manifests of a folder's stages. One without is not done, and has no figures."""
 
   def __init__(self, folder: str | Path):
     self.folder = Path(folder)
     if not self.folder.is_dir():
       raise UserError(f"{folder}: no such folder")
     self.manifests: dict[str, Row] = {}
-    for name in ORDER:
+    for name in self.order():
       path = self.folder / name / "manifest.json"
       if path.exists():
         self.manifests[name] = _read_json(path)
+
+  def order(self) -> Iterable[str]:
+    """The folders of all stages, in the order they run in."""
+    raise NotImplementedError
+
+  def figures(self, name: str) -> Row:
+    return self.manifests[name]["figures"] if name in self.manifests else {}
+
+  def rows_if_any(self, name: str) -> list[Row]:
+    """The objects of a JSONL file; [] where there is none."""
+    path = self.folder / name
+    return [row for _, row in jsonl.read_rows(path)] if path.exists() else []
+
+
+class Workdir(Stages):
+  """Reads a chain's folder."""
+
+  def __init__(self, folder: str | Path):
+    super().__init__(folder)
     self.metrics, self.samples = functools.cache(self._metrics), functools.cache(self._samples)
     if not self.manifests and not any(self.begun(name) for name in ORDER):
       raise UserError(f"{folder}: holds no stage of a chain; name the workdir of experiments.xwin")
 
-  def figures(self, name: str) -> Row:
-    return self.manifests[name]["figures"] if name in self.manifests else {}
+  def order(self) -> Iterable[str]:
+    return ORDER
 
   def config(self, name: str) -> Row:
     return self.manifests[name]["config"] if name in self.manifests else {}
