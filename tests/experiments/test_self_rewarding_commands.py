@@ -98,3 +98,15 @@ def test_rounds_without_data(mistake, tiny_folder, tmp_path):
 def test_what_the_rounds_fill_in_cannot_be_set(mistake, tmp_path):
   said = mistake(self_rewarding.command, f"--workdir={tmp_path}/s", "--config.dpo.data=x")
   assert said == "config.dpo.data is set by the loop; set config.data.* instead"
+
+
+def test_a_bad_row_of_a_later_file_is_found_before_training(mistake, tiny_folder, tmp_path):
+  ift = jsonl.write_rows(tmp_path / "ift.jsonl", [{"instruction": "Hi?", "output": "Hello."}])
+  bad = jsonl.write_rows(tmp_path / "bad.jsonl", [{"prompt": "Hi?"}, {"prompt": 7}])
+  said = mistake(
+      self_rewarding.command, "--config=configs/self_rewarding.py:laptop",
+      f"--workdir={tmp_path}/run", f"--config.model.path={tiny_folder}",
+      "--config.eft=none", f"--config.data.ift={ift}", f"--config.data.heldout_prompts={bad}",
+  )  # fmt: skip
+  assert said.startswith(f"{bad}:2: field 'prompt': found int")
+  assert not (tmp_path / "run" / "baseline").exists()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats, jsonl
-from xwinjax.data.records import Counts
-from xwinjax.stages import common, manifest, reference
+from xwinjax.stages import common, given, manifest, reference
 from xwinjax.stages import dpo as dpo_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import reward as reward_stage
@@ -76,50 +74,29 @@ class Chain:
     self.gold = str(workdir / "world" / "world.json") if config.sandbox.on else ""
     if config.rs_from not in ("sft", "base"):
       raise UserError(f"config.rs_from {config.rs_from!r} is not one of sft, base")
-    self._check_filled_in()
+    self._check_given()
     self.data = config.data if not config.sandbox.on else self._world()
     self.base = Path(config.model.path) if config.model.path else workdir / "pretrain" / "model"
 
-  def _check_filled_in(self) -> None:
-    """What the chain fills in must not have been set in a stage, where it would be ignored."""
-    places = {
+  def _check_given(self) -> None:
+    c = self.config
+    given.check_filled_in(c, {
         "sft": ("data", "heldout"), "rs": ("data", "heldout"), "reward": ("data", "heldout"),
         "sample": ("prompts",), "score": ("candidates",), "select": ("candidates",),
         "dpo": ("data", "reference"), "evaluate": ("prompts", "reward", "reference", "previous"),
-    }  # fmt: skip
-    for stage, fields in places.items():
-      config = getattr(self.config, stage)
-      for field in fields:
-        if getattr(config, field):
-          raise UserError(f"config.{stage}.{field} is set by the chain; set config.data.* instead")
-      if stage != "select" and config.model.path:
-        raise UserError(f"config.{stage}.model.path is set by the chain; set config.model.path")
-    if not self.config.sandbox.on:
-      common.input_file(self.config.model.path, "model.path")
-      self._check_data()
-    elif any(dataclasses.astuple(self.config.data)):
-      raise UserError(
-          "config.sandbox.on makes the data itself; leave config.data empty, or turn it off"
-      )
-
-  def _check_data(self) -> None:
-    """Reads every file once, so that a bad row of the last is found before the first is used."""
-    c, sampled = self.config, ("prompts", "heldout_prompts")
-    readers: dict[str, tuple[Callable[..., Iterable[Any]], str]] = {
+    }, "chain")  # fmt: skip
+    if c.sandbox.on:
+      given.check_no_data(c.data)
+      return
+    common.input_file(c.model.path, "model.path")
+    given.check_files(c.data, {
         "sft": (formats.read_examples, c.sft.format),
         "heldout_sft": (formats.read_examples, c.sft.format),
         "pairs": (formats.read_pairs, c.reward.format),
         "heldout_pairs": (formats.read_pairs, c.reward.format),
         "prompts": (formats.read_prompts, c.sample.format),
         "heldout_prompts": (formats.read_prompts, c.evaluate.format),
-    }
-    for name, (reader, format) in readers.items():
-      value = getattr(c.data, name)
-      if not value and name not in ("sft", "pairs", *sampled):
-        continue
-      file = common.input_file(value, f"data.{name}")
-      if not sum(1 for _ in reader(file, format, Counts())):
-        raise UserError(f"config.data.{name}={value}: no row of it is of use")
+    }, ("sft", "pairs", "prompts", "heldout_prompts"))  # fmt: skip
 
   def _world(self) -> DataConfig:
     world, label = self.workdir / "world", self.workdir / "label"

@@ -8,7 +8,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import formats
 from xwinjax.stages import add_tokens as add_tokens_stage
 from xwinjax.stages import choose as choose_stage
-from xwinjax.stages import common, sandbox_lima
+from xwinjax.stages import common, given, sandbox_lima
 from xwinjax.stages import dialogues as dialogues_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import judge as judge_stage
@@ -67,30 +67,17 @@ FILLED = {
     "choose": ("trained", "prompts"), "evaluate": ("prompts", "reward", "reference", "previous"),
     "dialogues": ("turns",), "judge": ("candidates", "gold"),
 }  # fmt: skip
+INSTEAD = {"template": "config.model.template", "system": "config.model.system",
+           "model": "config.model.path", "gold": "config.judge.by=gold"}  # fmt: skip
 
 
 def check(config: LimaConfig) -> None:
   """Refuses what does not exist, what is missing, and what the recipe would overwrite."""
   judge_stage.check(config.judge)
   sft_stage.check_keep(config.sft, (config.first_epoch, config.last_epoch))
-  untouched = LimaConfig()
-  for stage, fields in FILLED.items():
-    for field in fields:
-      if getattr(getattr(config, stage), field) != getattr(getattr(untouched, stage), field):
-        said = {"template": "config.model.template", "system": "config.model.system",
-                "model": "config.model.path", "gold": "config.judge.by=gold"}  # fmt: skip
-        raise UserError(
-            f"config.{stage}.{field} is set by the recipe; set {said.get(field, 'config.data.*')} "
-            "instead"
-        )
-    model = getattr(getattr(config, stage), "model", None)
-    if stage != "judge" and isinstance(model, ModelConfig) and model.path:
-      raise UserError(f"config.{stage}.model.path is set by the recipe; set config.model.path")
+  given.check_filled_in(config, FILLED, "recipe", instead=INSTEAD, own_model=("judge",))
   if config.sandbox.on:
-    if any(dataclasses.astuple(config.data)):
-      raise UserError(
-          "config.sandbox.on makes the data itself; leave config.data empty, or turn it off"
-      )
+    given.check_no_data(config.data)
     sandbox_lima.check(config.sandbox.community)
     return
   if config.judge.by == "gold":
@@ -101,18 +88,10 @@ def check(config: LimaConfig) -> None:
 
 
 def check_data(config: LimaConfig) -> None:
-  """Reads every file once, so that a bad row of the last is found before the first is used."""
-  c = config.data
-  readers = {
-      "train": formats.read_examples, "dialogues": formats.read_examples,
-      "dev": formats.read_examples, "test_prompts": formats.read_prompts,
-  }  # fmt: skip
-  for name, reader in readers.items():
-    value = getattr(c, name)
-    if not value and name == "dialogues":
-      continue
-    file = common.input_file(value, f"data.{name}")
-    if not sum(1 for _ in reader(file, config.sft.format)):
-      raise UserError(f"{file}: no row of use is left; config.data.{name} needs some")
+  c, format = config.data, config.sft.format
+  given.check_files(c, {
+      "train": (formats.read_examples, format), "dialogues": (formats.read_examples, format),
+      "dev": (formats.read_examples, format), "test_prompts": (formats.read_prompts, format),
+  }, ("train", "dev", "test_prompts"))  # fmt: skip
   if c.test_dialogues:
     dialogues_stage.read_turns(common.input_file(c.test_dialogues, "data.test_dialogues"))

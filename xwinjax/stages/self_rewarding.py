@@ -26,7 +26,7 @@ from xwinjax.stages import reward as reward_stage
 from xwinjax.stages import sample as sample_stage
 from xwinjax.stages import sandbox as sandbox_stage
 from xwinjax.stages import sft as sft_stage
-from xwinjax.stages.self_rewarding_config import DataConfig, SelfRewardingConfig, check
+from xwinjax.stages.self_rewarding_config import DataConfig, SelfRewardingConfig, check, check_data
 
 BASELINE = "baseline"
 
@@ -37,6 +37,8 @@ class Loop:
   def __init__(self, config: SelfRewardingConfig, workdir: Path, *, redo: bool = False):
     self.config, self.workdir, self.redo = config, workdir, redo
     check(config)
+    if not config.sandbox.on:
+      check_data(config)
     world = workdir / "world"
     self.gold = str(world / "world.json") if config.sandbox.on else ""
     self.data, judge = config.data, config.judge

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from xwinjax.core.errors import UserError
+from xwinjax.data import formats
 from xwinjax.stages import choose as choose_stage
-from xwinjax.stages import common, sandbox_judging
+from xwinjax.stages import common, given, sandbox_judging
 from xwinjax.stages import dpo as dpo_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import instruct as instruct_stage
@@ -79,6 +80,18 @@ class SelfRewardingConfig:
   seed: int = 0
 
 
+# What the loop sets in each stage; a value there would be ignored.
+FILLED = {
+    "sft": ("data", "heldout"), "best": ("data", "heldout"), "make_eft": ("rankings",),
+    "reward": ("data", "heldout"),
+    "instruct": ("seeds", "heldout", "world", "earlier"), "sample": ("prompts",),
+    "judge": ("candidates", "gold"), "pairs": ("candidates",), "dpo": ("data", "reference"),
+    "choose": ("trained", "prompts"),
+    "evaluate": ("prompts", "reward", "reference", "previous", "gold"),
+    "judging": ("judged", "own", "fixed"),
+}  # fmt: skip
+
+
 def check(config: SelfRewardingConfig) -> None:
   """Refuses what does not exist, what is missing, and what the loop would overwrite."""
   for field, known in (("eft", ("data", "rankings", "none")), ("prompts_by", ("self", "base")),
@@ -89,12 +102,9 @@ def check(config: SelfRewardingConfig) -> None:
   if config.rounds < 1:
     raise UserError(f"config.rounds is {config.rounds}; expected at least 1")
   judge_stage.check(config.judge)
-  _check_untouched(config)
+  given.check_filled_in(config, FILLED, "loop")
   if config.sandbox.on:
-    if any(dataclasses.astuple(config.data)):
-      raise UserError(
-          "config.sandbox.on makes the data itself; leave config.data empty, or turn it off"
-      )
+    given.check_no_data(config.data)
     return
   common.input_file(config.model.path, "model.path")
   needed = ["ift", "heldout_prompts"]
@@ -108,21 +118,16 @@ def check(config: SelfRewardingConfig) -> None:
     common.input_file(config.data.pairs, "data.pairs")
 
 
-def _check_untouched(config: SelfRewardingConfig) -> None:
-  """What the loop fills in must not have been set in a stage, where it would be ignored."""
-  places = {
-      "sft": ("data", "heldout"), "best": ("data", "heldout"), "make_eft": ("rankings",),
-      "reward": ("data", "heldout"),
-      "instruct": ("seeds", "heldout", "world", "earlier"), "sample": ("prompts",),
-      "judge": ("candidates", "gold"), "pairs": ("candidates",), "dpo": ("data", "reference"),
-      "choose": ("trained", "prompts"),
-      "evaluate": ("prompts", "reward", "reference", "previous", "gold"),
-      "judging": ("judged", "own", "fixed"),
-  }  # fmt: skip
-  for stage, fields in places.items():
-    group_of = getattr(config, stage)
-    for field in fields:
-      if getattr(group_of, field):
-        raise UserError(f"config.{stage}.{field} is set by the loop; set config.data.* instead")
-    if hasattr(group_of, "model") and group_of.model.path:
-      raise UserError(f"config.{stage}.model.path is set by the loop; set config.model.path")
+def check_data(config: SelfRewardingConfig) -> None:
+  """Refuses files with a bad row, or with none."""
+  c = config
+  candidates = lambda path, _, counts: formats.read_candidates(path, counts)  # noqa: E731
+  given.check_files(c.data, {
+      "ift": (formats.read_examples, c.sft.format), "eft": (formats.read_examples, "auto"),
+      "heldout_ift": (formats.read_examples, c.sft.format), "rankings": (candidates, ""),
+      "pairs": (formats.read_pairs, c.reward.format),
+      "heldout_pairs": (formats.read_pairs, c.reward.format),
+      "seeds": (formats.read_prompts, c.instruct.format),
+      "heldout_prompts": (formats.read_prompts, c.evaluate.format),
+      "validation_prompts": (formats.read_prompts, "auto"), "heldout_judged": (candidates, ""),
+  }, ())  # fmt: skip

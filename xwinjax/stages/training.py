@@ -125,7 +125,7 @@ def train(
   )
   if check_first is not None and not (folder / "checkpoints").exists():
     check_first(params, loop.put_batch(batching.build_batch(items, plan, 0), mesh))
-  settings = config.loop
+  settings, share = config.loop, mfu_of(model.config)
   if on_epoch is not None:
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
@@ -146,9 +146,8 @@ def train(
       config=settings,
       learning_rate=rate,
       on_checkpoint=on_checkpoint,
-      mfu_of=mfu_of(model.config),
+      mfu_of=share,
   )
-  share = mfu_of(model.config)
   speed = loop.tokens_per_second(folder / "metrics.jsonl")
   figures = {
       **({"mfu": round(share(speed), 4)} if share and speed else {}),
