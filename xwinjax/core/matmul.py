@@ -48,14 +48,18 @@ _rounded.defvjp(_forward, _backward)
 
 
 def products_of_columns(x_MK: jax.Array, y_MN: jax.Array) -> jax.Array:
-  """xᵀ y [K, N] in float32, of bfloat16 operands.
+  """xᵀ y [K, N] in float32, of bfloat16 operands."""
+  more = -x_MK.shape[0] % _TILE
+  return _dot(transposed(x_MK), jnp.pad(y_MN, ((0, more), (0, 0))), _ALONG_ROWS)
 
-  XLA would fold a plain transpose back into the product, hence the barrier between two halves of
-  it.
+
+def transposed(x_MK: jax.Array) -> jax.Array:
+  """xᵀ, its rows filled with zeros up to a multiple of the tile, laid out anew.
+
+  XLA would fold a plain transpose into the product before or after it, hence the barrier between
+  two halves of it.
   """
   M, K = x_MK.shape
-  more = -M % _TILE
-  if more:
-    x_MK, y_MN = (jnp.pad(a, ((0, more), (0, 0))) for a in (x_MK, y_MN))
+  x_MK = jnp.pad(x_MK, ((0, -M % _TILE), (0, 0)))
   tiles = x_MK.reshape(-1, _TILE, K).transpose(2, 0, 1)
-  return _dot(jax.lax.optimization_barrier(tiles).reshape(K, -1), y_MN, _ALONG_ROWS)
+  return jax.lax.optimization_barrier(tiles).reshape(K, -1)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from xwinjax.core.dims import check_dims
-from xwinjax.core.matmul import matmul
+from xwinjax.core.matmul import matmul, products_of_columns, transposed
 from xwinjax.core.segments import BRANCHES
 
 
@@ -124,16 +124,26 @@ def _logps_backward(operands, saved, cotangents):
   d_logits = jnp.where(onehot, d_logp[..., None], 0.0) + (d_lse - d_logp)[..., None] * probabilities
   d_logits = d_logits.astype(hidden_GMD.dtype)
   if operands:
-    flat = d_logits.reshape(-1, kernel_DV.shape[1])
-    d_hidden = matmul(flat, kernel_DV.T, operands).reshape(hidden_GMD.shape)
-  else:
-    d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
-  # The kernel's gradient is never rounded: a tied embedding transposes it, and XLA folds that into
-  # a rounded product which its CPU backend then cannot run.
+    d_hidden, d_kernel = _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands)
+    return d_hidden, d_kernel.astype(kernel_DV.dtype), None
+  d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
   d_kernel = jnp.einsum(
       "gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32
   ).astype(kernel_DV.dtype)
   return d_hidden, d_kernel, None
+
+
+def _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands):
+  """The same of rounded operands.
+
+  The kernel's is computed [V, D] and turned: a tied embedding turns it back, and a product turned
+  in one piece is one that XLA's CPU backend cannot run.
+  """
+  D, V = kernel_DV.shape
+  flat, hidden = d_logits.reshape(-1, V), hidden_GMD.reshape(-1, D)
+  d_hidden = matmul(flat, kernel_DV.T, operands).reshape(hidden_GMD.shape)
+  product = products_of_columns(hidden.astype(operands), flat.astype(operands))
+  return d_hidden, transposed(product)[:, :D].T
 
 
 _logps.defvjp(_logps_forward, _logps_backward)
