@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xwinjax.sample.logits import SamplingParams
-from xwinjax.sample.scheduler import Completion, Request, Sampler, SamplerConfig, _Job
+from xwinjax.sample.scheduler import Completion, Job, Request, Sampler, SamplerConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ."
 
@@ -96,7 +96,7 @@ def test_unique_mode_gives_up_after_max_draws(sampler, short):
 
 
 def test_draws_count_in_the_order_of_their_number():
-  job = _Job(Request("p", [1], samples=2, max_new=1), 0)
+  job = Job(Request("p", [1], samples=2, max_new=1), 0)
   for number, token in ((2, 9), (0, 7), (1, 7)):  # as slots happened to finish
     job.done[number] = Completion([token], [0.0], "stop")
   done, repeats = job.results(SamplerConfig(unique=True))
@@ -148,4 +148,4 @@ def test_bf16_samples_finite_log_probs(model, requests):
   sampler = Sampler(config.replace(dtype="bfloat16"), params, SamplingParams(), stop_ids=(2,))
   results = sampler.sample(requests[:1])
   assert all(np.isfinite(c.logps).all() for done, _ in results for c in done)
-  assert {str(p.dtype) for p in jax.tree.leaves(sampler.params) if p.ndim > 1} == {"bfloat16"}
+  assert {str(p.dtype) for p in jax.tree.leaves(sampler.setup.params) if p.ndim > 1} == {"bfloat16"}

@@ -98,7 +98,7 @@ class Writer:
   """A sampler whose prompts follow from the requests' ids, and that remembers its requests."""
 
   def __init__(self, sampler):
-    self.decode, self.calls = sampler.decode_text, []
+    self.decode, self.calls = sampler.setup.decode_text, []
 
   def sample(self, requests, on_tokens=None):
     self.calls.append([(r.id, tuple(r.prompt)) for r in requests])

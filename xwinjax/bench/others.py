@@ -46,7 +46,8 @@ class Sampling:
     self.samples, self.new, self.config = samples, min(new, opened.config.max_length // 2), None
     self.prompts = prompts_of(opened, work, self.new)
     self.opened, self.compiled = opened, Compilations()
-    settings = SamplerConfig(slots=samples, samples_per_prompt_slot=samples)
+    # Two prompts at once, as the recipes of a laptop have it.
+    settings = SamplerConfig(slots=2 * samples, samples_per_prompt_slot=samples)
     reset_peak_memory()
     with self.compiled:
       self.sampler = Sampler(

@@ -1,96 +1,22 @@
-"""The host's part of sampling: which candidate is written in which slot, and when it ends."""
+"""Sampling answers to many prompts: requests, the streams that write them, results in order."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from xwinjax.core import rng
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
-from xwinjax.sample import decode
 from xwinjax.sample.logits import SamplingParams
+from xwinjax.sample.run import Completion, Job, Request, Run, SamplerConfig, Setup, Turns
 
-
-@dataclasses.dataclass(frozen=True)
-class Completion:
-  """One sampled answer: its ids, end token included, their log-probs, and why it ended."""
-
-  ids: list[int]
-  logps: list[float]  # nats; temperature 1, no filters: the model's own
-  finish: str  # "stop", "stop_string" or "length"
-  text: str = ""  # decoded, cut at a stop string; empty when no `decode` was given
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """A prompt and how many answers it is to have."""
-
-  id: str  # names the prompt in random keys: the same id and seed give the same answers
-  prompt: Sequence[int]
-  samples: int
-  max_new: int
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-  """Sizes of the compiled decoding loop, and how many answers are wanted."""
-
-  slots: int = 64  # answers written side by side
-  samples_per_prompt_slot: int = 16  # of them, those that share a prompt (at most)
-  block: int = 16  # tokens between two visits of the host; ended slots are refilled then
-  window: int = 64  # own tokens the cache starts with; it doubles as answers grow
-  prompt_multiple: int = 32  # prompt lengths are compiled in multiples of this
-  unique: bool = False  # keep drawing until the answers of a prompt all differ
-  max_draws: int = 4  # … but at most this many times `samples`
-
-
-def _round_up(n: int, multiple: int) -> int:
-  return max(-(-n // multiple), 1) * multiple
-
-
-@dataclasses.dataclass
-class _Job:
-  """A request under way: the draws made for it, by number."""
-
-  request: Request
-  order: int
-  done: dict[int, Completion] = dataclasses.field(default_factory=dict)
-  started: int = 0
-
-  def wanted(self, config: SamplerConfig) -> int:
-    """How many draws are to be begun, as far as those that have ended tell."""
-    samples = self.request.samples
-    if not config.unique:
-      return samples
-    distinct = len({tuple(c.ids) for c in self.done.values()})
-    return min(len(self.done) + max(samples - distinct, 0), samples * config.max_draws)
-
-  def results(self, config: SamplerConfig) -> tuple[list[Completion], int]:
-    """The answers by number, and how many repeats were met on the way to them.
-
-    Draws count in order of their number until there are enough: what was under way beyond that
-    is left out, so the result does not depend on how slots were filled.
-    """
-    draws = [self.done[i] for i in sorted(self.done)]
-    if not config.unique:
-      repeats = len(draws) - len({tuple(c.ids) for c in draws})
-      return draws, repeats
-    kept: dict[tuple[int, ...], Completion] = {}
-    used = 0
-    for c in draws:
-      if len(kept) == self.request.samples:
-        break
-      kept.setdefault(tuple(c.ids), c)
-      used += 1
-    return list(kept.values()), used - len(kept)
-
+OnTokens = Callable[[int, int], None]
 
 _decode_params = jax.jit(kv.decode_params, static_argnums=0)
 
@@ -123,14 +49,14 @@ class Sampler:
       raise ValueError("stop_strings needs decode_text")
     # One token at a time, rounding operands costs more than the faster product saves.
     config = config.replace(operands="")
-    self.config, self.sampling, self.stop_ids = config, sampling, tuple(stop_ids)
-    self.settings, self.seed = settings or SamplerConfig(), seed
-    self.decode_text, self.stop_strings = decode_text, stop_strings
-    self.params = _decode_params(config, params)
+    self.setup = Setup(
+        config, _decode_params(config, params), sampling, settings or SamplerConfig(),
+        tuple(stop_ids), tuple(stop_strings), decode_text, seed,
+    )  # fmt: skip
     self.generated = 0  # tokens sampled so far, for rates
 
   def sample(
-      self, requests: Sequence[Request], on_tokens: Callable[[int, int], None] | None = None
+      self, requests: Sequence[Request], on_tokens: OnTokens | None = None
   ) -> list[tuple[list[Completion], int]]:
     """For each request its completions and the number of repeats met.
 
@@ -143,177 +69,78 @@ class Sampler:
     """
     if not requests:
       return []
-    for r in requests:
-      if not r.prompt:
-        raise ValueError(f"prompt {r.id} is empty; it needs at least a BOS token")
-      if r.samples < 1 or r.max_new < 1:
-        raise ValueError(
-            f"prompt {r.id} asks for {r.samples} samples of {r.max_new} tokens; both must be >= 1"
-        )
-      if len(r.prompt) >= self.config.max_length:
-        raise ValueError(
-            f"prompt {r.id} has {len(r.prompt)} tokens; the model's max_length is "
-            f"{self.config.max_length}, which leaves none for an answer"
-        )
-    run = _Run(self, requests)
-    for finished, tokens in run.blocks():
+    _check(requests, self.setup.config.max_length)
+
+    def report(finished: int, tokens: int) -> None:
       self.generated += tokens
       if on_tokens is not None:
         on_tokens(finished, tokens)
-    return [job.results(self.settings) for job in run.jobs]
+
+    jobs = [Job(r, i) for i, r in enumerate(requests)]
+    streams, turns = min(_streams(self.setup), len(jobs)), Turns()
+    _write([Run(self.setup, jobs, i, streams, turns) for i in range(streams)], report)
+    return [job.results(self.setup.settings) for job in jobs]
 
 
-class _Run:
-  """The slots while one list of requests is worked through."""
-
-  def __init__(self, sampler: Sampler, requests: Sequence[Request]):
-    self.sampler, s = sampler, sampler.settings
-    self.jobs = [_Job(r, i) for i, r in enumerate(requests)]
-    most = max(r.samples for r in requests)
-    self.S = min(s.samples_per_prompt_slot, most, s.slots)
-    self.P = max(1, min(s.slots // self.S, len(requests)))
-    # Like lengths run together: short prompts first, each prompt slot wide enough for all.
-    self.queue = deque(sorted(self.jobs, key=lambda job: (len(job.request.prompt), job.order)))
-    self.T = _round_up(max(len(r.prompt) for r in requests) - 1, s.prompt_multiple)
-    self.window = _round_up(min(s.window, max(r.max_new for r in requests)), s.block)
-    self.cache = kv.init_cache(sampler.config, self.P, self.S, self.T, self.window)
-    self.at: list[_Job | None] = [None] * self.P  # the job of each prompt slot
-    shape = (self.P, self.S)
-    self.number = np.full(shape, -1)  # which draw a slot is writing; -1 none
-    self.token, self.own, self.limit = (np.zeros(shape, np.int32) for _ in range(3))
-    self.fresh = np.zeros(shape, bool)
-    self.shared = np.zeros(self.P, np.int32)
-    self.keys = np.zeros((*shape, 2), np.uint32)
-    self.ids: list[list[list[int]]] = [[[] for _ in range(self.S)] for _ in range(self.P)]
-    self.logps: list[list[list[float]]] = [[[] for _ in range(self.S)] for _ in range(self.P)]
-    self.seen = None
-    if sampler.sampling.repetition_penalty != 1.0:
-      V = sampler.config.vocab_size
-      self.seen = (jnp.zeros((self.P, V), bool), jnp.zeros((*shape, V), bool))
-
-  def blocks(self) -> Iterator[tuple[int, int]]:
-    """Runs until every job has its draws; yields (jobs finished, tokens written) a block."""
-    while True:
-      finished = self._fill()
-      active = self.number >= 0
-      if not active.any():
-        if finished:
-          yield finished, 0
-        return
-      yield finished, self._decode(active)
-
-  def _fill(self) -> int:
-    """Gives idle slots their next draw, and idle prompt slots their next prompt."""
-    finished, started = 0, []
-    for p in range(self.P):
-      while True:
-        job = self.at[p]
-        if job is not None:
-          self._start_draws(p, job)
-          if (self.number[p] >= 0).any():
-            break
-          finished += 1
-        self.at[p] = self.queue.popleft() if self.queue else None
-        if self.at[p] is None:
-          break
-        started.append(p)
-    self._start_prompts(sorted(set(started) & {p for p in range(self.P) if self.at[p]}))
-    return finished
-
-  def _start_draws(self, p: int, job: _Job) -> None:
-    request, s = job.request, self.sampler.settings
-    idle = [i for i in range(self.S) if self.number[p, i] < 0]
-    idle = idle[: max(0, job.wanted(s) - job.started)]
-    if not idle:
-      return
-    # Keys are made for S draws however few are begun, so that their making compiles once.
-    numbers = np.arange(job.started, job.started + self.S)
-    prompt = np.full(self.S, rng.prompt_number(request.id))
-    keys = np.asarray(jax.random.key_data(rng.sample_keys(self.sampler.seed, prompt, numbers)))
-    room = self.sampler.config.max_length - len(request.prompt)
-    self.number[p, idle], self.keys[p, idle] = numbers[: len(idle)], keys[: len(idle)]
-    self.own[p, idle], self.fresh[p, idle] = 0, True
-    self.token[p, idle], self.limit[p, idle] = request.prompt[-1], min(request.max_new, room)
-    job.started += len(idle)
-    for i in idle:
-      self.ids[p][i], self.logps[p][i] = [], []
-
-  def _start_prompts(self, slots: list[int]) -> None:
-    """Computes the prompts of newly taken prompt slots: all at once at first, then one by one."""
-    groups = [slots] if len(slots) == self.P else [[p] for p in slots]
-    for group in groups:
-      tokens = np.zeros((len(group), self.T), np.int32)
-      for row, p in enumerate(group):
-        job = self.at[p]
-        assert job is not None
-        shared = job.request.prompt[:-1]
-        tokens[row, : len(shared)] = shared
-        self.shared[p] = len(shared)
-        if self.seen is not None:
-          mark = np.zeros(self.sampler.config.vocab_size, bool)
-          mark[np.asarray(job.request.prompt)] = True
-          # A template's end of turn stands in every prompt; to end is no repetition.
-          mark[list(self.sampler.stop_ids)] = False
-          self.seen = (self.seen[0].at[p].set(mark), self.seen[1])
-      if group:
-        self.cache = decode.start_prompts(
-            self.sampler.config, self.sampler.params, self.cache, tokens, np.asarray(group)
-        )
-
-  def _decode(self, active: np.ndarray) -> int:
-    sampler, size = self.sampler, self.sampler.settings.block
-    need = int(self.own[active].max()) + size
-    while need > self.window:
-      self.window *= 2
-      self.cache = kv.grow(self.cache, self.window)
-    # Copies, since jax may read an array in place, and on a mesh after the host has moved on.
-    token, own, limit, keys, shared, fresh = (
-        x.copy() for x in (self.token, self.own, self.limit, self.keys, self.shared, self.fresh)
-    )
-    key = jax.random.wrap_key_data(jnp.asarray(keys))
-    slots = decode.Slots(token, own, limit, active, key, shared, fresh)
-    self.cache, block, history = decode.decode_block(
-        sampler.config, sampler.sampling, sampler.stop_ids, size, sampler.params, self.cache,
-        slots, self.seen,
-    )  # fmt: skip
-    block = jax.device_get(block)
-    if block.bad:
-      raise FloatingPointError(
-          "the model's logits are not finite; its parameters hold NaN or overflow in this dtype"
+def _check(requests: Sequence[Request], max_length: int) -> None:
+  for r in requests:
+    if not r.prompt:
+      raise ValueError(f"prompt {r.id} is empty; it needs at least a BOS token")
+    if r.samples < 1 or r.max_new < 1:
+      raise ValueError(
+          f"prompt {r.id} asks for {r.samples} samples of {r.max_new} tokens; both must be >= 1"
       )
-    if self.seen is not None:
-      self.seen = (self.seen[0], history)
-    self.fresh[:] = False
-    for p, i in zip(*np.nonzero(active), strict=True):
-      self._take(p, i, block)
-    self.own[active] += size
-    return int(block.count.sum())
+    if len(r.prompt) >= max_length:
+      raise ValueError(
+          f"prompt {r.id} has {len(r.prompt)} tokens; the model's max_length is "
+          f"{max_length}, which leaves none for an answer"
+      )
 
-  def _take(self, p: int, i: int, block: decode.Block) -> None:
-    """Adds a block's tokens to a slot's answer and ends it where it ends."""
-    n = int(block.count[p, i])
-    ids, logps = self.ids[p][i], self.logps[p][i]
-    ids += block.tokens[:n, p, i].tolist()
-    logps += block.logps[:n, p, i].tolist()
-    self.token[p, i] = ids[-1]
-    finish = None
-    if ids[-1] in self.sampler.stop_ids:
-      finish = "stop"
-    elif len(ids) >= self.limit[p, i]:
-      finish = "length"
-    decode_text = self.sampler.decode_text
-    text = ""
-    if decode_text is not None and (finish or self.sampler.stop_strings):
-      text = decode_text(ids)
-      for stop in self.sampler.stop_strings:
-        if stop in text:
-          finish = "stop_string"
-          while len(ids) > 1 and stop in decode_text(ids[:-1]):
-            ids.pop()
-            logps.pop()
-          text = text[: text.index(stop)]
-    if finish:
-      job = self.at[p]
-      assert job is not None
-      job.done[int(self.number[p, i])] = Completion(ids, logps, finish, text)
-      self.number[p, i] = -1
+
+def _streams(setup: Setup) -> int:
+  """As the settings say; else one a core on CPU, where a token's many small operations leave the
+  other cores idle, with 16 slots at least.
+  """
+  if setup.settings.streams:
+    return setup.settings.streams
+  if jax.default_backend() != "cpu" or len(jax.tree.leaves(setup.params)[0].devices()) > 1:
+    return 1
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+  return max(1, min(cores, setup.settings.slots // 16))
+
+
+def _write(runs: Sequence[Run], report: OnTokens) -> None:
+  """Runs every stream to its end, several in a thread each; reports in the caller's thread."""
+  if len(runs) == 1:
+    for news in runs[0].blocks():
+      report(*news)
+    return
+  told: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
+  stop = threading.Event()
+
+  def work(run: Run) -> None:
+    try:
+      for news in run.blocks():
+        told.put(news)
+        if stop.is_set():
+          return
+    except BaseException:
+      stop.set()
+      raise
+    finally:
+      told.put(None)
+
+  with ThreadPoolExecutor(len(runs), "sample") as pool:
+    working = [pool.submit(work, run) for run in runs]
+    try:
+      left = len(runs)
+      while left:
+        news = told.get()
+        if news is None:
+          left -= 1
+        else:
+          report(*news)
+    finally:
+      stop.set()
+    for w in working:
+      w.result()
