@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -116,32 +114,15 @@ class Job:
     return list(kept.values()), used - len(kept)
 
 
-class Turns:
-  """Lets one stream at a time do what may compile, so that nothing is compiled twice."""
-
-  def __init__(self):
-    self.lock, self.done = threading.Lock(), set()
-
-  @contextlib.contextmanager
-  def first(self, what: Hashable) -> Iterator[None]:
-    """Holds the others off the first time; later on everybody goes at once."""
-    if what in self.done:
-      yield
-      return
-    with self.lock:
-      yield
-      self.done.add(what)
-
-
 class Run:
   """The slots of one stream, while it works through its share of the jobs."""
 
-  def __init__(self, setup: Setup, jobs: Sequence[Job], stream: int, streams: int, turns: Turns):
+  def __init__(self, setup: Setup, jobs: Sequence[Job], stream: int, streams: int):
     """Args:
       jobs: all that there are; they decide the compiled shapes, which all streams have in common.
         A stream takes every `streams`-th: which one works faster changes nothing.
     """
-    self.setup, self.turns, s = setup, turns, setup.settings
+    self.setup, s = setup, setup.settings
     # Like lengths run together: short prompts first, each prompt slot wide enough for all.
     in_order = sorted(jobs, key=lambda job: (len(job.request.prompt), job.order))
     self.queue = deque(in_order[stream::streams])
@@ -169,8 +150,7 @@ class Run:
   def blocks(self) -> Iterator[tuple[int, int]]:
     """Runs until every job has its draws; yields (jobs finished, tokens written) a block."""
     while True:
-      with self.turns.lock:
-        finished = self._fill()
+      finished = self._fill()
       active = self.number >= 0
       if not active.any():
         if finished:
@@ -241,20 +221,18 @@ class Run:
     need = int(self.own[active].max()) + size
     while need > self.window:
       self.window *= 2
-      with self.turns.lock:
-        self.cache = kv.grow(self.cache, self.window)
+      self.cache = kv.grow(self.cache, self.window)
     # Copies, since jax may read an array in place, and on a mesh after the host has moved on.
     token, own, limit, keys, shared, fresh = (
         x.copy() for x in (self.token, self.own, self.limit, self.keys, self.shared, self.fresh)
     )
-    with self.turns.first(self.window):
-      key = jax.random.wrap_key_data(jnp.asarray(keys))
-      slots = decode.Slots(token, own, limit, active, key, shared, fresh)
-      self.cache, block, history = decode.decode_block(
-          setup.config, setup.sampling, setup.stop_ids, size, setup.params, self.cache,
-          slots, self.seen,
-      )  # fmt: skip
-      block = jax.device_get(block)
+    key = jax.random.wrap_key_data(jnp.asarray(keys))
+    slots = decode.Slots(token, own, limit, active, key, shared, fresh)
+    self.cache, block, history = decode.decode_block(
+        setup.config, setup.sampling, setup.stop_ids, size, setup.params, self.cache,
+        slots, self.seen,
+    )  # fmt: skip
+    block = jax.device_get(block)
     if block.bad:
       raise FloatingPointError(
           "the model's logits are not finite; its parameters hold NaN or overflow in this dtype"

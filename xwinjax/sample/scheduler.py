@@ -14,7 +14,7 @@ from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample.logits import SamplingParams
-from xwinjax.sample.run import Completion, Job, Request, Run, SamplerConfig, Setup, Turns
+from xwinjax.sample.run import Completion, Job, Request, Run, SamplerConfig, Setup
 
 OnTokens = Callable[[int, int], None]
 
@@ -77,8 +77,8 @@ class Sampler:
         on_tokens(finished, tokens)
 
     jobs = [Job(r, i) for i, r in enumerate(requests)]
-    streams, turns = min(_streams(self.setup), len(jobs)), Turns()
-    _write([Run(self.setup, jobs, i, streams, turns) for i in range(streams)], report)
+    streams = min(_streams(self.setup), len(jobs))
+    _write([Run(self.setup, jobs, i, streams) for i in range(streams)], report)
     return [job.results(self.setup.settings) for job in jobs]
 
 
