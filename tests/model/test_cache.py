@@ -38,7 +38,7 @@ def decoded(config=CONFIG, shift_positions=0, extra_shared=0, window=6):
   for n in range(ANSWER):
     own, place = np.full((2, 3), n - n % BLOCK), n % BLOCK
     if place == 0:
-      recent = jax.tree.map(lambda x: x[:, :, :, :BLOCK] * 0, cache.own)
+      recent = kv.init_recent(cache, BLOCK)
     positions = shared[:, None] + n + shift_positions * (n > 1)
     hidden, recent = step(
         config, params, cache, recent, tokens[..., n], np.broadcast_to(positions, (2, 3)),
@@ -77,12 +77,13 @@ def test_a_larger_window_changes_nothing():
 
 def test_a_slot_that_wrote_nothing_keeps_what_it_had():
   cache = kv.init_cache(CONFIG, 1, 2, T, 4)
-  block = jax.tree.map(lambda x: np.ones_like(x[:, :, :, :BLOCK]), cache.own)
+  block = jax.tree.map(np.ones_like, kv.init_recent(cache, BLOCK))
   stored = store(cache, block, np.array([[2, 0]]), np.array([[True, False]]))
-  keys = np.asarray(stored.own[0][0])
-  assert (keys[0, 0, :, 2:] == 1).all()
-  assert (keys[0, 0, :, :2] == 0).all()
-  assert (keys[0, 1] == 0).all()
+  keys, values = map(np.asarray, stored.own[0])
+  for kept in (keys, values.swapaxes(3, 4)):  # [P, S, K, N, W]
+    assert (kept[0, 0, ..., 2:] == 1).all()
+    assert (kept[0, 0, ..., :2] == 0).all()
+    assert (kept[0, 1] == 0).all()
 
 
 def test_bf16_decoding_is_close_to_the_bf16_pass():

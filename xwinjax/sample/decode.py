@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
-from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample import logits as L
 
@@ -68,10 +67,8 @@ def decode_block(
   penalty, None without one. Token number n of a candidate is drawn with fold_in(its key, n).
   """
   P, S = slots.token.shape
-  kernel = llama.unembedding(params).astype(config.dtype)
-  recent = jax.tree.map(
-      lambda x: jnp.zeros((P, S, x.shape[2], size, x.shape[4]), x.dtype), cache.own
-  )
+  kernel = params["head"]["kernel"]
+  recent = kv.init_recent(cache, size)
   history = None
   if seen is not None:
     prompt_seen, history = seen

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,26 +74,34 @@ def _order(x: jax.Array) -> jax.Array:
   return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
+def _float(order: jax.Array) -> jax.Array:
+  """The floats whose `_order` this is."""
+  return jax.lax.bitcast_convert_type(order ^ ((order >> 31) & 0x7FFFFFFF), jnp.float32)
+
+
 def _least(
-    holds: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array
+    holds: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array, steps: int = 32
 ) -> jax.Array:
-  """The least integer b in (low, high] of each row for which `holds(b)`, which is monotone."""
+  """The least float t of each row for which `holds(t)`, which is monotone.
+
+  It is above that of order `low` and at most that of order `high`, fewer than 2**steps apart.
+  """
 
   def halve(_, bounds):
     low, high = bounds  # holds(high) and not holds(low)
     middle = (low & high) + ((low ^ high) >> 1)  # their mean, without overflow
-    good = holds(middle)
+    good = holds(_float(middle))
     return jnp.where(good, low, middle), jnp.where(good, middle, high)
 
-  return jax.lax.fori_loop(0, 32, halve, (low, high))[1]
+  return _float(jax.lax.fori_loop(0, steps, halve, (low, high), unroll=4)[1])
 
 
 def keep_top_k(logits: jax.Array, k: int) -> jax.Array:
   """Keeps the k largest logits, and those equal to the k-th."""
   order = _order(logits)
   low, high = jnp.min(order, -1) - 1, jnp.max(order, -1)
-  cut = _least(lambda b: jnp.sum(order > b[..., None], -1) < k, low, high)
-  return jnp.where(order >= cut[..., None], logits, -jnp.inf)
+  cut = _least(lambda t: jnp.sum(logits > t[..., None], -1) < k, low, high)
+  return jnp.where(logits >= cut[..., None], logits, -jnp.inf)
 
 
 def keep_top_p(logits: jax.Array, p: float) -> jax.Array:
@@ -101,14 +110,16 @@ def keep_top_p(logits: jax.Array, p: float) -> jax.Array:
   Source: nucleus sampling, Holtzman et al. 2020, section 3.1.
   """
   probabilities = jax.nn.softmax(logits, axis=-1)
-  order = _order(probabilities)
 
-  def enough(b):
-    return jnp.sum(jnp.where(order > b[..., None], probabilities, 0.0), -1) < p
+  def enough(t):
+    return jnp.sum(jnp.where(probabilities > t[..., None], probabilities, 0.0), -1) < p
 
-  high = jnp.max(order, -1)
-  cut = _least(enough, jnp.full_like(high, -1), high)
-  return jnp.where(order >= cut[..., None], logits, -jnp.inf)
+  # Tokens below (1 - p) / 2V have less than 1 - p together, so the threshold lies above.
+  low = int(np.float32((1 - p) / 2 / logits.shape[-1]).view(np.int32))
+  high = _order(jnp.max(probabilities, -1))
+  steps = (int(np.float32(1).view(np.int32)) - low).bit_length()
+  cut = _least(enough, jnp.full_like(high, low), high, steps)
+  return jnp.where(probabilities >= cut[..., None], logits, -jnp.inf)
 
 
 def keep_min_p(logits: jax.Array, p: float) -> jax.Array:
