@@ -93,17 +93,21 @@ def _backward(saved, d_out):
   """With P = softmax(S): dV = Pᵀ dO, dS = P ∘ (dO Vᵀ - rowsum(dO ∘ O)), dQ = dS K, dK = dSᵀ Q."""
   q, k, v, segments_BT, out, lse = saved
   delta = jnp.sum(d_out.astype(jnp.float32) * out.astype(jnp.float32), axis=-1, keepdims=True)
-  d_q, d_k, d_v = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+  # Keys' and values' gradients are summed with their tokens last: the other way round, XLA's CPU
+  # backend turns every block of scores before it multiplies.
+  B, K, T, N = k.shape
+  d_q, d_k, d_v = [], jnp.zeros((B, K, N, T), jnp.float32), jnp.zeros((B, K, N, T), jnp.float32)
   for start, end in _spans(q.shape[2]):
     here = slice(start, end)
     weights = jnp.exp(_scores(q, k, segments_BT, start, end) - lse[:, :, here])
     d_weights = _dot("bktgn,bksn->bktgs", d_out[:, :, here], v[:, :, :end])
     d_scores = (weights * (d_weights - delta[:, :, here])).astype(q.dtype)
     d_q.append(_dot("bktgs,bksn->bktgn", d_scores, k[:, :, :end]).astype(q.dtype))
-    d_k = d_k.at[:, :, :end].add(_dot("bktgs,bktgn->bksn", d_scores, q[:, :, here]))
+    d_k = d_k.at[..., :end].add(_dot("bktgn,bktgs->bkns", q[:, :, here], d_scores))
     weights = weights.astype(q.dtype)
-    d_v = d_v.at[:, :, :end].add(_dot("bktgs,bktgn->bksn", weights, d_out[:, :, here]))
-  return jnp.concatenate(d_q, axis=2), d_k.astype(k.dtype), d_v.astype(v.dtype), None
+    d_v = d_v.at[..., :end].add(_dot("bktgn,bktgs->bkns", d_out[:, :, here], weights))
+  d_k, d_v = d_k.swapaxes(2, 3).astype(k.dtype), d_v.swapaxes(2, 3).astype(v.dtype)
+  return jnp.concatenate(d_q, axis=2), d_k, d_v, None
 
 
 _attend.defvjp(_forward, _backward)
