@@ -8,6 +8,8 @@ keys.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -44,10 +46,10 @@ def attend(
     return jax.nn.dot_product_attention(
         q_BTHN, k_BTKN, v_BTKN, mask=mask, implementation="cudnn"
     )
-  # [B, K, T, H/K, N]: the query heads of a key head beside each other, as rows of one matmul.
-  q = (q_BTHN * N**-0.5).reshape(B, T, K, H // K, N).swapaxes(1, 2)
+  # The queries of a key head beside each other, as rows R = T H/K of one matmul.
+  q = (q_BTHN * N**-0.5).reshape(B, T, K, H // K, N).swapaxes(1, 2).reshape(B, K, -1, N)
   out = _attend(q, k_BTKN.swapaxes(1, 2), v_BTKN.swapaxes(1, 2), segments_BT)
-  return out.swapaxes(1, 2).reshape(B, T, H, N)
+  return out.reshape(B, K, T, H // K, N).swapaxes(1, 2).reshape(B, T, H, N)
 
 
 def _spans(length: int) -> list[tuple[int, int]]:
@@ -56,13 +58,15 @@ def _spans(length: int) -> list[tuple[int, int]]:
 
 
 def _scores(q, k, segments_BT, start: int, end: int) -> jax.Array:
-  """Scores [B, K, end-start, H/K, end] of a block's queries with all keys up to its end."""
-  scores = _dot("bktgn,bksn->bktgs", q[:, :, start:end], k[:, :, :end])
-  visible = (jnp.arange(start, end)[:, None] >= jnp.arange(end))[None]
+  """Scores [B, K, rows, end] of the queries from start to end with all keys up to end."""
+  group = q.shape[2] // k.shape[2]
+  scores = _dot("bkrn,bksn->bkrs", q[:, :, start * group : end * group], k[:, :, :end])
+  rows = functools.partial(jnp.repeat, repeats=group, axis=-1)
+  visible = (rows(jnp.arange(start, end))[:, None] >= jnp.arange(end))[None]
   if segments_BT is not None:
-    queries, keys = segments_BT[:, start:end, None], segments_BT[:, None, :end]
-    visible = visible & seg.visible(queries, keys)
-  return jnp.where(visible[:, None, :, None, :], scores, MASKED)
+    queries, keys = rows(segments_BT[:, start:end]), segments_BT[:, None, :end]
+    visible = visible & seg.visible(queries[..., None], keys)
+  return jnp.where(visible[:, None], scores, MASKED)
 
 
 def _dot(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -71,18 +75,18 @@ def _dot(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _attend(q, k, v, segments_BT):
-  """Attention of q [B, K, T, H/K, N], already scaled, to k and v [B, K, T, N]."""
+  """Attention of q [B, K, R, N], already scaled, to k and v [B, K, T, N]."""
   return _forward(q, k, v, segments_BT)[0]
 
 
 def _forward(q, k, v, segments_BT):
   outs, lses = [], []
-  for start, end in _spans(q.shape[2]):
+  for start, end in _spans(k.shape[2]):
     scores = _scores(q, k, segments_BT, start, end)
     most = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - most)
     total = jnp.sum(weights, axis=-1, keepdims=True)
-    out = _dot("bktgs,bksn->bktgn", weights.astype(v.dtype), v[:, :, :end]) / total
+    out = _dot("bkrs,bksn->bkrn", weights.astype(v.dtype), v[:, :, :end]) / total
     outs.append(out.astype(v.dtype))
     lses.append(most + jnp.log(total))
   out, lse = jnp.concatenate(outs, axis=2), jnp.concatenate(lses, axis=2)
@@ -97,15 +101,16 @@ def _backward(saved, d_out):
   # backend turns every block of scores before it multiplies.
   B, K, T, N = k.shape
   d_q, d_k, d_v = [], jnp.zeros((B, K, N, T), jnp.float32), jnp.zeros((B, K, N, T), jnp.float32)
-  for start, end in _spans(q.shape[2]):
-    here = slice(start, end)
+  group = q.shape[2] // T
+  for start, end in _spans(T):
+    here = slice(start * group, end * group)
     weights = jnp.exp(_scores(q, k, segments_BT, start, end) - lse[:, :, here])
-    d_weights = _dot("bktgn,bksn->bktgs", d_out[:, :, here], v[:, :, :end])
+    d_weights = _dot("bkrn,bksn->bkrs", d_out[:, :, here], v[:, :, :end])
     d_scores = (weights * (d_weights - delta[:, :, here])).astype(q.dtype)
-    d_q.append(_dot("bktgs,bksn->bktgn", d_scores, k[:, :, :end]).astype(q.dtype))
-    d_k = d_k.at[..., :end].add(_dot("bktgn,bktgs->bkns", q[:, :, here], d_scores))
+    d_q.append(_dot("bkrs,bksn->bkrn", d_scores, k[:, :, :end]).astype(q.dtype))
+    d_k = d_k.at[..., :end].add(_dot("bkrn,bkrs->bkns", q[:, :, here], d_scores))
     weights = weights.astype(q.dtype)
-    d_v = d_v.at[..., :end].add(_dot("bktgn,bktgs->bkns", d_out[:, :, here], weights))
+    d_v = d_v.at[..., :end].add(_dot("bkrn,bkrs->bkns", d_out[:, :, here], weights))
   d_k, d_v = d_k.swapaxes(2, 3).astype(k.dtype), d_v.swapaxes(2, 3).astype(v.dtype)
   return jnp.concatenate(d_q, axis=2), d_k, d_v, None
 

@@ -33,7 +33,19 @@ def inverse_frequencies(config: LlamaConfig) -> np.ndarray:
 def rotations(config: LlamaConfig, positions_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
   """cos and sin [B, T, 1, N/2] in f32: angles of thousands of radians need it."""
   angles = positions_BT[..., None].astype(jnp.float32) * inverse_frequencies(config)
-  return jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+  cos, sin = jax.lax.platform_dependent(angles, cpu=_cos_sin_once, default=_cos_sin)
+  return cos[..., None, :], sin[..., None, :]
+
+
+def _cos_sin(angles: jax.Array) -> tuple[jax.Array, jax.Array]:
+  return jnp.cos(angles), jnp.sin(angles)
+
+
+def _cos_sin_once(angles: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The same out of a loop, since XLA's CPU backend otherwise makes them anew at every use."""
+  first = jnp.array([True, False])
+  both = jax.lax.map(lambda cos: jnp.where(cos, jnp.cos(angles), jnp.sin(angles)), first)
+  return both[0], both[1]
 
 
 def rotate(x_BTHN: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
