@@ -178,7 +178,7 @@ def curves(
   stages = {"train_sft": "sft", "train_reward": "rm", "train_dpo_cached": "dpo"}
   for name, stage in stages.items():
     ours = training.curve(name, opened, work, batch, steps)
-    theirs = peer.curve(stage, len(ours["losses"]), training.RATES[name])
+    theirs = peer.curve(stage, len(ours["losses"]), training.CURVE * training.RATES[name])
     same = results.agreement(ours, theirs)
     found[name] = {"ours": ours, "peer": theirs, **same}
     say(f"{name}: losses of {same['steps']} steps are {same['apart']:.2%} apart at most, "

@@ -26,6 +26,7 @@ from xwinjax.train.optim import OptimConfig, make_optimizer
 from xwinjax.train.step import init_state, make_train_step
 
 RATES = {"train_sft": 5e-4, "train_reward": 1e-4, "train_dpo_cached": 5e-5}  # the peer's defaults
+CURVE = 0.1  # of them for curves: AdamW's first steps are signs, and a large one magnifies rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Sample:
   facts: dict[str, Any]
 
 
-def optimizer_config(name: str) -> OptimConfig:
+def optimizer_config(name: str, scale: float = 1.0) -> OptimConfig:
   """AdamW as the peer's: constant rate, no warm-up, betas 0.9 and 0.999, clipping at 1."""
-  return OptimConfig(lr=RATES[name], schedule="constant", warmup=0.0, beta2=0.999)
+  return OptimConfig(lr=scale * RATES[name], schedule="constant", warmup=0.0, beta2=0.999)
 
 
 def spread(plan: Plan, count: int) -> Plan:
@@ -181,7 +182,7 @@ def curve(name: str, opened: Opened, work: Work, batch: int, steps: int) -> dict
   if name == "train_dpo_cached":
     logps = reference.pair_logps(opened.config, params, items, BatchConfig(batch), None)
     items = items.with_fields(reference=logps)
-  optimizer = make_optimizer(optimizer_config(name), len(plan.batches))
+  optimizer = make_optimizer(optimizer_config(name, CURVE), len(plan.batches))
   step = make_train_step(objective_of(name, opened.config), optimizer)
   state, losses = init_state(jax.tree.map(jnp.copy, params), optimizer), []
   for i in range(len(plan.batches)):

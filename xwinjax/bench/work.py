@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,14 @@ class Work:
   shape: str = ""  # a random model of this shape instead of the folder's weights
 
 
+def _plain(text: str) -> str:
+  """Runs of blanks as one: some tokenizers of one and the same model keep them, some do not."""
+  return re.sub(" {2,}", " ", text.strip())
+
+
 def _prompt_text(messages: Messages) -> str:
   names = {"user": "USER: ", "assistant": "ASSISTANT: ", "system": ""}
-  return " ".join(names[m.role] + m.content.strip() for m in messages) + " ASSISTANT:"
+  return " ".join(names[m.role] + _plain(m.content) for m in messages) + " ASSISTANT:"
 
 
 def _encode(tokenizer: Tokenizer, prompt: str, answer: str) -> tuple[list[int], list[int]] | None:
@@ -67,7 +73,7 @@ def _encode(tokenizer: Tokenizer, prompt: str, answer: str) -> tuple[list[int], 
 def _sft_rows(path: Path, tokenizer: Tokenizer, max_length: int) -> list[Row]:
   rows = []
   for example in formats.read_examples(path, counts=Counts()):
-    prompt, answer = _prompt_text(example.messages[:-1]), example.messages[-1].content.strip()
+    prompt, answer = _prompt_text(example.messages[:-1]), _plain(example.messages[-1].content)
     found = _encode(tokenizer, prompt, answer)
     if found is not None and len(found[0]) < max_length - 1:
       rows.append({"prompt": prompt, "completion": answer})
@@ -77,7 +83,7 @@ def _sft_rows(path: Path, tokenizer: Tokenizer, max_length: int) -> list[Row]:
 def _pair_rows(path: Path, tokenizer: Tokenizer, max_length: int) -> list[Row]:
   rows = []
   for pair in formats.read_pairs(path, counts=Counts()):
-    prompt, answers = _prompt_text(pair.prompt), (pair.chosen.strip(), pair.rejected.strip())
+    prompt, answers = _prompt_text(pair.prompt), (_plain(pair.chosen), _plain(pair.rejected))
     found = [_encode(tokenizer, prompt, answer) for answer in answers]
     if answers[0] != answers[1] and all(f and len(f[0]) + len(f[1]) <= max_length for f in found):
       rows.append({"prompt": prompt, "chosen": answers[0], "rejected": answers[1]})

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Items:
     """sha256 of everything a batch is made of; the same data in the same order has the same."""
     digest = hashlib.sha256()
     for array in (self.offsets, self.tokens, self.mask, self.positions, self.branches):
-      digest.update(np.ascontiguousarray(array).tobytes())
+      digest.update(np.ascontiguousarray(array))
     for name in sorted(self.fields):
       digest.update(name.encode() + np.ascontiguousarray(self.fields[name]).tobytes())
     return digest.hexdigest()
@@ -61,20 +62,23 @@ class Items:
     return dataclasses.replace(self, fields={**self.fields, **fields})
 
 
+ARRAYS = {"tokens": np.int32, "mask": np.uint8, "positions": np.int32, "branches": np.uint8}
+CHUNK = 4096  # items that are merged, or written, at once
+
+
 @dataclasses.dataclass
 class Builder:
-  """Collects items one by one."""
+  """Collects items one by one, in memory or, with `to`, in a folder's files of flat arrays."""
 
+  to: Path | None = None
   ids: list[str] = dataclasses.field(default_factory=list)
-  parts: list[tuple[np.ndarray, ...]] = dataclasses.field(default_factory=list)
+  lengths: list[int] = dataclasses.field(default_factory=list)
+  rows: list[tuple[np.ndarray, ...]] = dataclasses.field(default_factory=list)  # not yet merged
+  chunks: list[list[np.ndarray]] = dataclasses.field(default_factory=list)
 
   def sequence(self, id: str, tokens: Sequence[int], mask: Sequence[int]) -> None:
     n = len(tokens)
-    self.ids.append(id)
-    self.parts.append((
-        np.asarray(tokens, np.int32), np.asarray(mask, np.uint8), np.arange(n, dtype=np.int32),
-        np.zeros(n, np.uint8),
-    ))  # fmt: skip
+    self._add(id, tokens, mask, np.arange(n, dtype=np.int32), np.zeros(n, np.uint8))
 
   def tree(self, id: str, prompt: Sequence[int], answers: Sequence[Sequence[int]]) -> None:
     """A shared prompt with its answers; each branch opens with its own copy of the last token."""
@@ -85,19 +89,42 @@ class Builder:
       mask += [0] + [1] * len(answer)
       positions += range(shared, shared + 1 + len(answer))
       branches += [branch] * (1 + len(answer))
+    self._add(id, tokens, mask, positions, branches)
+
+  def _add(self, id: str, *arrays: Sequence[int] | np.ndarray) -> None:
     self.ids.append(id)
-    self.parts.append((
-        np.asarray(tokens, np.int32), np.asarray(mask, np.uint8), np.asarray(positions, np.int32),
-        np.asarray(branches, np.uint8),
-    ))  # fmt: skip
+    self.lengths.append(len(arrays[0]))
+    self.rows.append(
+        tuple(np.asarray(a, t) for a, t in zip(arrays, ARRAYS.values(), strict=True))
+    )
+    if len(self.rows) == CHUNK:
+      self._merge()
+
+  def _merge(self) -> None:
+    merged = [np.concatenate(arrays) for arrays in zip(*self.rows, strict=True)]
+    self.rows = []
+    if self.to is None:
+      self.chunks.append(merged)
+      return
+    for name, array in zip(ARRAYS, merged, strict=True):
+      with (self.to / name).open("ab") as f:
+        f.write(array)
 
   def build(self, counts: Counts, *, branched: bool, **fields: np.ndarray) -> Items:
-    lengths = [len(part[0]) for part in self.parts]
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-    empty = [(np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(0, np.int32),
-              np.zeros(0, np.uint8))]  # fmt: skip
-    flat = [np.concatenate(arrays) for arrays in zip(*(self.parts or empty), strict=True)]
+    if self.rows:
+      self._merge()
+    if self.to is not None and sum(self.lengths):
+      flat = memory_mapped(self.to)
+    else:
+      chunks = [[np.zeros(0, t) for t in ARRAYS.values()], *self.chunks]
+      flat = [np.concatenate(arrays) for arrays in zip(*chunks, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)]).astype(np.int64)
     return Items(self.ids, offsets, *flat, fields=fields, counts=counts, branched=branched)
+
+
+def memory_mapped(folder: Path) -> list[np.ndarray]:
+  """The arrays that a builder wrote, read from disk as they are looked at."""
+  return [np.memmap(folder / name, dtype, mode="r") for name, dtype in ARRAYS.items()]
 
 
 def tokenize_examples(
@@ -107,6 +134,7 @@ def tokenize_examples(
     *,
     too_long: str = "turns",
     loss_on: str = "all",
+    builder: Builder | None = None,
 ) -> Items:
   """Conversations as sequences with every answer supervised.
 
@@ -118,6 +146,7 @@ def tokenize_examples(
       the whole of it when the first alone does not; "cut" cuts the text at max_length (as LIMA
       does), so that its last answer is trained on without an end; "drop" drops it.
     loss_on: "all" answers or the "last" alone.
+    builder: collects the items; None makes one in memory.
 
   Returns: the items; their `counts` say what was kept, cut and dropped.
   """
@@ -125,7 +154,7 @@ def tokenize_examples(
     raise UserError(f"too_long {too_long!r} is not one of turns, cut, drop")
   if loss_on not in ("all", "last"):
     raise UserError(f"loss_on {loss_on!r} is not one of all, last")
-  counts, builder = Counts(), Builder()
+  counts, builder = Counts(), builder or Builder()
   for example in examples:
     messages = example.messages
     encoded = renderer.encode(messages)

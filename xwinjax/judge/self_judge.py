@@ -190,7 +190,7 @@ class Expected:
         numbers = [c for c, _ in group]
         where.append([p, *numbers, *[-1] * (self.branches - len(numbers))])
         self.prompt_tokens["read"] += sum(len(ids) for _, ids in group)
-        self.prompt_tokens["computed"] += len(builder.parts[-1][0])
+        self.prompt_tokens["computed"] += builder.lengths[-1]
     places = np.asarray(where, np.int32).reshape(-1, 1 + self.branches)
     return builder.build(counts, branched=True, place=places)
 

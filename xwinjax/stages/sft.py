@@ -11,11 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
-from xwinjax.data import batching, formats, items, jsonl
+from xwinjax.data import batching, formats, items, jsonl, token_cache
 from xwinjax.data.items import Items
 from xwinjax.data.records import Counts
+from xwinjax.data.templates import template_json
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import group, plumbing
@@ -45,18 +47,28 @@ class SFTConfig:
 def read_items(config: SFTConfig, path: str, field: str, model: Model) -> Items:
   """The conversations of a file as items."""
   file = common.input_file(path, field)
-  counts = Counts()
-  examples = common.take(formats.read_examples(file, config.format, counts), config.limit)
   length = min(config.max_length, model.config.max_length)
-  made = items.tokenize_examples(
-      examples, model.renderer, length, too_long=config.too_long, loss_on=config.loss_on
-  )
-  total = made.counts + Counts(
-      {k: n for k, n in counts.items() if k.startswith(("dropped", "changed"))}
-  )
-  common.say(common.counted(str(file), total))
+
+  def make(builder: items.Builder) -> Items:
+    counts = Counts()
+    examples = common.take(formats.read_examples(file, config.format, counts), config.limit)
+    made = items.tokenize_examples(
+        examples, model.renderer, length, too_long=config.too_long, loss_on=config.loss_on,
+        builder=builder,
+    )  # fmt: skip
+    left = {k: n for k, n in counts.items() if k.startswith(("dropped", "changed"))}
+    return dataclasses.replace(made, counts=made.counts + Counts(left))
+
+  settings = {
+      "file": file.name, "format": config.format, "limit": config.limit, "length": length,
+      "template": template_json(model.renderer.template), "system": model.renderer.system,
+      "tokenizer": model.tokenizer.fingerprint(), "too_long": config.too_long,
+      "loss_on": config.loss_on,
+  }  # fmt: skip
+  made = token_cache.cached(file, settings, make, host.cache_folder() / "tokens")
+  common.say(common.counted(str(file), made.counts))
   if not len(made):
-    raise UserError(common.counted(f"{file}: no row is left", total))
+    raise UserError(common.counted(f"{file}: no row is left", made.counts))
   return made
 
 
