@@ -53,7 +53,7 @@ class Items:
     """sha256 of everything a batch is made of; the same data in the same order has the same."""
     digest = hashlib.sha256()
     for array in (self.offsets, self.tokens, self.mask, self.positions, self.branches):
-      digest.update(np.ascontiguousarray(array))
+      digest.update(np.ascontiguousarray(array).data)
     for name in sorted(self.fields):
       digest.update(name.encode() + np.ascontiguousarray(self.fields[name]).tobytes())
     return digest.hexdigest()
@@ -108,7 +108,7 @@ class Builder:
       return
     for name, array in zip(ARRAYS, merged, strict=True):
       with (self.to / name).open("ab") as f:
-        f.write(array)
+        f.write(array.data)
 
   def build(self, counts: Counts, *, branched: bool, **fields: np.ndarray) -> Items:
     if self.rows:
