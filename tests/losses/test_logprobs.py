@@ -89,6 +89,23 @@ def test_half_precision_keeps_the_softmax_in_f32():
   assert np.allclose(logps, wanted, atol=0.1)
 
 
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "apart"])
+def test_half_precision_trains_the_head_in_one_compiled_step(tied):
+  """A product that XLA turns together with a tied embedding has no kernel on CPU."""
+
+  def step(weights, hidden):
+    def loss(weights):
+      kernel = weights.T if tied else weights
+      return logprobs.token_logps(hidden, kernel, TOKENS, MASK)[0].sum()
+
+    return weights - 0.1 * jax.grad(loss)(weights)
+
+  weights = KERNEL.T if tied else KERNEL
+  half = jax.jit(step)(weights, HIDDEN.astype(jnp.bfloat16))
+  assert close(half, jax.jit(step)(weights, HIDDEN), atol=0.02)
+  assert not close(half, weights, atol=0.02)
+
+
 def test_a_token_that_opens_a_segment_is_not_predicted_from_the_one_before():
   segments = np.array([[segment(1)] * 3 + [segment(2)] * 2 + [0]])
   everything = np.ones((1, 6), int)

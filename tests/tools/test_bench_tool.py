@@ -1,5 +1,6 @@
 import json
 
+import jax
 import pytest
 
 from xwinjax.core.errors import UserError
@@ -35,3 +36,9 @@ def test_wrong_arguments_get_one_line(run, words, says):
   with pytest.raises(UserError, match=says) as error:
     run("bench", *words)
   assert "\n" not in str(error.value)
+
+
+def test_a_device_this_machine_lacks_is_refused(run):
+  lacking = "tpu" if jax.default_backend() == "gpu" else "gpu"
+  with pytest.raises(UserError, match=f"--device {lacking}: jax finds none here"):
+    run("bench", "load", "--device", lacking)

@@ -129,8 +129,10 @@ def _logps_backward(operands, saved, cotangents):
   d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
   d_kernel = jnp.einsum(
       "gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32
-  ).astype(kernel_DV.dtype)
-  return d_hidden, d_kernel, None
+  )
+  # A tied embedding turns it: folded into the product, that is one XLA's CPU backend cannot run.
+  d_kernel = jax.lax.optimization_barrier(d_kernel)
+  return d_hidden, d_kernel.astype(kernel_DV.dtype), None
 
 
 def _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands):
