@@ -103,12 +103,23 @@ class Builder:
   def _merge(self) -> None:
     merged = [np.concatenate(arrays) for arrays in zip(*self.rows, strict=True)]
     self.rows = []
+    self._keep(merged)
+
+  def _keep(self, merged: list[np.ndarray]) -> None:
     if self.to is None:
       self.chunks.append(merged)
       return
     for name, array in zip(ARRAYS, merged, strict=True):
       with (self.to / name).open("ab") as f:
         f.write(array.data)
+
+  def extend(self, made: Items) -> None:
+    """Further items, whose fields are left to the caller."""
+    self.ids += made.ids
+    self.lengths += made.lengths.tolist()
+    if self.rows:
+      self._merge()
+    self._keep([getattr(made, name) for name in ARRAYS])
 
   def build(self, counts: Counts, *, branched: bool, **fields: np.ndarray) -> Items:
     if self.rows:
@@ -125,6 +136,20 @@ class Builder:
 def memory_mapped(folder: Path) -> list[np.ndarray]:
   """The arrays that a builder wrote, read from disk as they are looked at."""
   return [np.memmap(folder / name, dtype, mode="r") for name, dtype in ARRAYS.items()]
+
+
+def joined(parts: Iterable[Items], builder: Builder | None = None) -> Items:
+  """The items of several, one after the other, with their fields; ValueError of none."""
+  counts, builder, fields, branched = Counts(), builder or Builder(), [], None
+  for part in parts:
+    builder.extend(part)
+    counts += part.counts
+    fields.append(part.fields)
+    branched = part.branched
+  if branched is None:
+    raise ValueError("no items to join")
+  together = {name: np.concatenate([f[name] for f in fields]) for name in fields[0]}
+  return builder.build(counts, branched=branched, **together)
 
 
 def tokenize_examples(
@@ -210,14 +235,16 @@ def fit_prompt(
   return ids
 
 
-def tokenize_pairs(pairs: Iterable[Pair], renderer: Renderer, max_length: int) -> Items:
+def tokenize_pairs(
+    pairs: Iterable[Pair], renderer: Renderer, max_length: int, *, builder: Builder | None = None
+) -> Items:
   """Pairs as a shared prompt with two branches, chosen first.
 
   `max_length` bounds the prompt with its longer answer. A pair that does not fit loses the oldest
   exchanges of its prompt, the same for both answers; one that still does not is dropped. Answers
   are never cut: a cut answer has no end, and would teach that.
   """
-  counts, builder, margins = Counts(), Builder(), []
+  counts, builder, margins = Counts(), builder or Builder(), []
   for pair in pairs:
     chosen, rejected = renderer.encode_answer(pair.chosen), renderer.encode_answer(pair.rejected)
     if chosen == rejected:

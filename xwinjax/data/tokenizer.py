@@ -44,7 +44,8 @@ class Tokenizer:
     for name, i in self.added.items():
       if i < size and self._sp.id_to_piece(i) != name:
         raise UserError(f"{self.path}: added token {name!r} has the id {i} of another piece")
-    self._digest = hashlib.sha256(blob + json.dumps(sorted(self.added.items())).encode())
+    about = json.dumps(sorted(self.added.items())).encode()
+    self._digest = hashlib.sha256(blob + about).hexdigest()
 
   @classmethod
   def load(cls, folder: str | Path) -> Tokenizer:
@@ -108,7 +109,7 @@ class Tokenizer:
 
   def fingerprint(self) -> str:
     """sha256 of everything that decides which ids a text becomes."""
-    return self._digest.hexdigest()
+    return self._digest
 
   def special(self, name: str) -> int:
     """The id of a special token: "bos", "eos", or the token's own text.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import batching, formats, items, jsonl
+from xwinjax.data import batching, formats, items, jsonl, parallel
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.data.records import Counts, Pair
@@ -54,7 +55,11 @@ def read_pairs(config, path: str, field: str) -> tuple[list[Pair], Counts]:
 
 
 def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
-  made = items.tokenize_pairs(pairs, model.renderer, min(max_length, model.config.max_length))
+  length = min(max_length, model.config.max_length)
+  tokenize = functools.partial(
+      items.tokenize_pairs, renderer=model.renderer, max_length=length
+  )
+  made = parallel.tokenize(tokenize, pairs)
   common.say(common.counted("pairs", made.counts))
   return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
-from xwinjax.data import batching, formats, items, jsonl, token_cache
+from xwinjax.data import batching, formats, items, jsonl, parallel, token_cache
 from xwinjax.data.items import Items
 from xwinjax.data.records import Counts
 from xwinjax.data.templates import template_json
@@ -52,10 +53,11 @@ def read_items(config: SFTConfig, path: str, field: str, model: Model) -> Items:
   def make(builder: items.Builder) -> Items:
     counts = Counts()
     examples = common.take(formats.read_examples(file, config.format, counts), config.limit)
-    made = items.tokenize_examples(
-        examples, model.renderer, length, too_long=config.too_long, loss_on=config.loss_on,
-        builder=builder,
+    tokenize = functools.partial(
+        items.tokenize_examples, renderer=model.renderer, max_length=length,
+        too_long=config.too_long, loss_on=config.loss_on,
     )  # fmt: skip
+    made = parallel.tokenize(tokenize, examples, builder)
     left = {k: n for k, n in counts.items() if k.startswith(("dropped", "changed"))}
     return dataclasses.replace(made, counts=made.counts + Counts(left))
 
