@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -38,19 +39,6 @@ def dense(x: jax.Array, kernel: jax.Array, axes: int = 1, *, operands: str = "")
   return flat.reshape(*rows, *out)
 
 
-def dense_each(x: jax.Array, kernels: Sequence[jax.Array], operands: str = "") -> list[jax.Array]:
-  """x times each kernel; rounded kernels lie side by side in one product, also backwards.
-
-  Whole ones stay apart, as a mesh shards each along its own axis.
-  """
-  if not operands:
-    return [dense(x, k) for k in kernels]
-  flat = [k.reshape(k.shape[0], -1) for k in kernels]
-  joint = dense(x, jnp.concatenate(flat, axis=1), operands=operands)
-  parts = jax.lax.split(joint, [k.shape[1] for k in flat], axis=joint.ndim - 1)
-  return [p.reshape(*x.shape[:-1], *k.shape[1:]) for p, k in zip(parts, kernels, strict=True)]
-
-
 class RMSNorm(nn.Module):
   """x / sqrt(mean(x^2) + eps) * scale, with the statistics in f32.
 
@@ -81,9 +69,10 @@ class Attention(nn.Module):
     v_DKN = self.param("v", small, (c.dim, c.num_kv_heads, c.head_dim), jnp.float32)
     o_HND = self.param("o", residual, (c.num_heads, c.head_dim, c.dim), jnp.float32)
 
-    q, k, v = dense_each(x_BTD, (q_DHN, k_DKN, v_DKN), c.operands)
+    project = functools.partial(dense, operands=c.operands)
+    q, k, v = project(x_BTD, q_DHN), project(x_BTD, k_DKN), project(x_BTD, v_DKN)
     out, state = attend(rope.rotate(q, *rotations), rope.rotate(k, *rotations), v)
-    return dense(out, o_HND, axes=2, operands=c.operands), state
+    return project(out, o_HND, axes=2), state
 
 
 class MLP(nn.Module):
@@ -98,8 +87,8 @@ class MLP(nn.Module):
     gate_DF = self.param("gate", small, (c.dim, c.ffn_dim), jnp.float32)
     up_DF = self.param("up", small, (c.dim, c.ffn_dim), jnp.float32)
     down_FD = self.param("down", residual, (c.ffn_dim, c.dim), jnp.float32)
-    gate, up = dense_each(x_BTD, (gate_DF, up_DF), c.operands)
-    return dense(nn.silu(gate) * up, down_FD, operands=c.operands)
+    project = functools.partial(dense, operands=c.operands)
+    return project(nn.silu(project(x_BTD, gate_DF)) * project(x_BTD, up_DF), down_FD)
 
 
 def residual_dropout(x, rate, key):
