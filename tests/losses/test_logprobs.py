@@ -72,6 +72,56 @@ def test_a_wrong_backward_pass_shows(monkeypatch):
   assert not close(got, gradients(naive, TOKENS, MASK))
 
 
+@pytest.mark.parametrize("operands", ["", "bfloat16"])
+@pytest.mark.parametrize("chunks", [2, 3, 5])
+@pytest.mark.parametrize("gather", [None, GATHER], ids=["everywhere", "gathered"])
+def test_chunks_of_places_give_what_all_at_once_gives(monkeypatch, gather, chunks, operands):
+  """12 and 9 places in chunks: some are not full, and the fill counts for nothing."""
+  whole = gradients(logprobs.token_logps, TOKENS, MASK, None, gather, operands)
+  values = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, gather, operands)
+  places = B * T if gather is None else gather.shape[1]
+  monkeypatch.setattr(logprobs, "LOGITS", -(-places * V // chunks))
+  parts = logprobs._in_chunks(V, jnp.zeros((1, places)))
+  assert parts[0].shape[0] == chunks
+  assert close(gradients(logprobs.token_logps, TOKENS, MASK, None, gather, operands), whole)
+  assert close(logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, gather, operands), values)
+
+
+@pytest.mark.parametrize("lost", ["fill", "sum"])
+def test_twin_chunks_joined_wrongly_show(monkeypatch, lost):
+  whole = gradients(logprobs.token_logps, TOKENS, MASK)
+  monkeypatch.setattr(logprobs, "LOGITS", 5 * V)  # three chunks of four of 12 places
+  if lost == "fill":
+    joined = logprobs._joined
+    monkeypatch.setattr(logprobs, "_joined", lambda x, like: jnp.roll(joined(x, like), 1, 1))
+  else:
+    scan = jax.lax.scan
+
+    def last_only(f, first, xs):
+      return scan(lambda carry, x: f(jnp.zeros_like(carry), x), first, xs)
+
+    monkeypatch.setattr(logprobs.jax.lax, "scan", last_only)
+  assert not close(gradients(logprobs.token_logps, TOKENS, MASK), whole)
+
+
+def test_chunks_bound_the_memory(monkeypatch):
+  """The logits of 4,096 places of 2,048 words are 32 MB; an eighth at once takes less."""
+
+  def temporaries():
+    def loss(hidden, kernel):
+      return logprobs.token_logps(hidden, kernel, tokens, tokens > 0)[0].sum()
+
+    step = jax.jit(jax.grad(loss, (0, 1)))
+    arrays = jnp.zeros((4, 1024, 8)), jnp.zeros((8, 2048))
+    return step.lower(*arrays).compile().memory_analysis().temp_size_in_bytes
+
+  tokens = jnp.ones((4, 1024), jnp.int32)
+  whole = temporaries()
+  monkeypatch.setattr(logprobs, "LOGITS", 4096 * 2048 // 8)
+  assert whole > 4096 * 2048 * 4
+  assert temporaries() < whole / 3
+
+
 def test_gathered_places_give_what_the_whole_row_gives():
   everywhere = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK)
   gathered = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, GATHER)

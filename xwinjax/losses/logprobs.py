@@ -15,6 +15,8 @@ from xwinjax.core.dims import check_dims
 from xwinjax.core.matmul import matmul, products_of_columns, transposed
 from xwinjax.core.segments import BRANCHES
 
+LOGITS = 2**26  # in memory at once, a group: 256 MB of f32; more are made chunk by chunk
+
 
 def target_weights(mask_BT: jax.Array, segments_BT: jax.Array | None = None) -> jax.Array:
   """The weight [B, T] with which hidden state t is scored on token t+1.
@@ -104,10 +106,18 @@ def _logits(operands, hidden_GMD, kernel_DV):
 
 
 def _logps_forward(operands, hidden_GMD, kernel_DV, targets_GM):
-  logits = _logits(operands, hidden_GMD, kernel_DV)
-  lse = jax.nn.logsumexp(logits, axis=-1)
-  chosen = jnp.take_along_axis(logits, targets_GM[..., None], axis=-1)[..., 0]
-  return (chosen - lse, lse), (hidden_GMD, kernel_DV, targets_GM, lse)
+  def values(hidden_GMD, targets_GM):
+    logits = _logits(operands, hidden_GMD, kernel_DV)
+    lse = jax.nn.logsumexp(logits, axis=-1)
+    chosen = jnp.take_along_axis(logits, targets_GM[..., None], axis=-1)[..., 0]
+    return chosen - lse, lse
+
+  parts = _in_chunks(kernel_DV.shape[1], hidden_GMD, targets_GM)
+  if len(parts[0]) == 1:
+    logps, lse = values(hidden_GMD, targets_GM)
+  else:
+    logps, lse = (_joined(x, hidden_GMD) for x in jax.lax.map(lambda p: values(*p), parts))
+  return (logps, lse), (hidden_GMD, kernel_DV, targets_GM, lse)
 
 
 def _logps_backward(operands, saved, cotangents):
@@ -117,22 +127,54 @@ def _logps_backward(operands, saved, cotangents):
   comparison fused into the same pass, where plain autodiff would scatter.
   """
   hidden_GMD, kernel_DV, targets_GM, lse = saved
-  d_logp, d_lse = cotangents
+  gradients = functools.partial(_gradients, operands, kernel_DV)
+  parts = _in_chunks(kernel_DV.shape[1], hidden_GMD, targets_GM, lse, *cotangents)
+  if len(parts[0]) == 1:
+    d_hidden, d_kernel = gradients(hidden_GMD, targets_GM, lse, *cotangents)
+    return d_hidden, d_kernel.astype(kernel_DV.dtype), None
+
+  def add(d_kernel, part):
+    d_hidden, more = gradients(*part)
+    return d_kernel + more, d_hidden
+
+  d_kernel, d_hidden = jax.lax.scan(add, jnp.zeros(kernel_DV.shape, jnp.float32), parts)
+  return _joined(d_hidden, hidden_GMD), d_kernel.astype(kernel_DV.dtype), None
+
+
+def _in_chunks(vocabulary: int, *arrays_GM: jax.Array) -> tuple[jax.Array, ...]:
+  """Arrays [G, M, …] as [chunks, G, m, …], filled with zeros, so that m logits stay in bounds."""
+  M = arrays_GM[0].shape[1]
+  chunks = max(1, -(-M * vocabulary // LOGITS))
+  m = -(-M // chunks)
+
+  def split(x):
+    x = jnp.pad(x, ((0, 0), (0, chunks * m - M), *[(0, 0)] * (x.ndim - 2)))
+    return x.reshape(x.shape[0], chunks, m, *x.shape[2:]).swapaxes(0, 1)
+
+  return tuple(map(split, arrays_GM))
+
+
+def _joined(x: jax.Array, like_GM: jax.Array) -> jax.Array:
+  """The inverse of `_in_chunks`, without its fill."""
+  G, M = like_GM.shape[:2]
+  return x.swapaxes(0, 1).reshape(G, -1, *x.shape[3:])[:, :M]
+
+
+def _gradients(operands, kernel_DV, hidden_GMD, targets_GM, lse, d_logp, d_lse):
+  """(d hidden, d kernel in f32)."""
   logits = _logits(operands, hidden_GMD, kernel_DV)
   probabilities = jnp.exp(logits - lse[..., None])
   onehot = jnp.arange(kernel_DV.shape[1]) == targets_GM[..., None]
   d_logits = jnp.where(onehot, d_logp[..., None], 0.0) + (d_lse - d_logp)[..., None] * probabilities
   d_logits = d_logits.astype(hidden_GMD.dtype)
   if operands:
-    d_hidden, d_kernel = _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands)
-    return d_hidden, d_kernel.astype(kernel_DV.dtype), None
+    return _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands)
   d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
   d_kernel = jnp.einsum(
       "gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32
   )
   # A tied embedding turns it: folded into the product, that is one XLA's CPU backend cannot run.
-  d_kernel = jax.lax.optimization_barrier(d_kernel)
-  return d_hidden, d_kernel.astype(kernel_DV.dtype), None
+  return d_hidden, jax.lax.optimization_barrier(d_kernel)
 
 
 def _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands):
