@@ -92,6 +92,16 @@ def test_filters_keep_what_they_should_and_leave_it_as_it_is(case, name):
   assert not same(np.asarray(ours(off, logits, seen)), wanted)
 
 
+@pytest.mark.parametrize("keep", [lambda x: L.keep_top_p(x, 0.9), lambda x: L.keep_top_k(x, 50)])
+def test_twin_a_search_that_stops_early_shows(monkeypatch, keep):
+  logits = (3 * np.random.default_rng(0).normal(size=(64, 1000))).astype(np.float32)
+  wanted, least = np.asarray(keep(logits)), L._least
+  monkeypatch.setattr(
+      L, "_least", lambda holds, low, high, steps=32: least(holds, low, high, steps - 12)
+  )
+  assert not same(np.asarray(keep(logits)), wanted)
+
+
 def test_the_order_of_processors_matters():
   """Temperature comes before top-p: after it, the nucleus is another."""
   logits = np.log(np.array([[0.5, 0.3, 0.1, 0.1]], np.float32))
