@@ -39,6 +39,8 @@ from xwinjax.testing import gold
 from xwinjax.testing.world import World
 from xwinjax.train import objectives
 
+TRAINING = ("core", "model", "losses", "data", "train")  # the rooms whose code makes a base model
+
 
 @dataclasses.dataclass(frozen=True)
 class WorldConfig:
@@ -138,15 +140,22 @@ def _documents(path: Path, tokenizer: Tokenizer) -> items.Items:
   return builder.build(Counts(kept=len(builder.ids)), branched=False)
 
 
-def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any]:
-  """A base model from random weights and the world's documents; writes model/."""
+def kept_name(config: PretrainConfig, world: Path) -> str:
+  """Names a kept base model by all that decides its bits: settings, documents, jax, our code."""
+  package = Path(__file__).parents[1]
+  code = [f for room in TRAINING for f in sorted((package / room).glob("*.py"))]
   what = {
       "config": identity(config),
       "documents": hashlib.sha256((world / "documents.jsonl").read_bytes()).hexdigest(),
       "jax": jax.__version__,
+      "code": hashlib.sha256(b"".join(f.read_bytes() for f in code)).hexdigest(),
   }
-  key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-  kept = host.cache_folder() / "sandbox" / key
+  return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any]:
+  """A base model from random weights and the world's documents; writes model/."""
+  kept = host.cache_folder() / "sandbox" / kept_name(config, world)
   if config.cached and (kept / "figures.json").exists():
     shutil.copytree(kept / "model", folder / "model", dirs_exist_ok=True)
     shutil.copyfile(kept / "metrics.jsonl", folder / "metrics.jsonl")

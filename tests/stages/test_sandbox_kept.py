@@ -1,0 +1,29 @@
+"""A kept base model is taken only by what would make the same one."""
+
+import dataclasses
+
+import pytest
+
+from xwinjax.stages import sandbox
+from xwinjax.stages.sandbox import PretrainConfig
+
+
+@pytest.fixture
+def world(tmp_path):
+  (tmp_path / "documents.jsonl").write_text('{"text": "Salt is white."}\n')
+  return tmp_path
+
+
+@pytest.mark.parametrize("what", ["nothing", "settings", "documents", "code", "jax"])
+def test_what_decides_its_bits_decides_its_name(world, monkeypatch, what):
+  config = PretrainConfig()
+  before = sandbox.kept_name(config, world)
+  if what == "settings":
+    config = dataclasses.replace(config, dim=config.dim * 2)
+  if what == "documents":
+    (world / "documents.jsonl").write_text('{"text": "Salt is black."}\n')
+  if what == "code":
+    monkeypatch.setattr(sandbox, "TRAINING", sandbox.TRAINING[1:])
+  if what == "jax":
+    monkeypatch.setattr(sandbox.jax, "__version__", "0.0.0")
+  assert (sandbox.kept_name(config, world) == before) == (what == "nothing")
