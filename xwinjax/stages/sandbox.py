@@ -177,7 +177,7 @@ def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any
   figures["parameters"] = llama_config.num_params()
   common.save_model(folder / "model", model, params)
   if config.cached:
-    making = kept.with_name(f".{key}.making")
+    making = kept.with_name(f".{kept.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     shutil.copytree(folder / "model", making / "model")
     shutil.copyfile(folder / "metrics.jsonl", making / "metrics.jsonl")
