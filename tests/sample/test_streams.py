@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from xwinjax.core import system
 from xwinjax.sample import run, scheduler
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Sampler, SamplerConfig
@@ -87,7 +88,7 @@ def test_as_many_streams_as_cores_but_16_slots_each(sampler, monkeypatch):
   def streams(**changes):
     return scheduler._streams(sampler(settings=SamplerConfig(**changes)).setup)
 
-  monkeypatch.setattr(scheduler.os, "sched_getaffinity", lambda _: range(4), raising=False)
+  monkeypatch.setattr(system.os, "sched_getaffinity", lambda _: range(4), raising=False)
   assert [streams(slots=n) for n in (8, 16, 48, 64, 256)] == [1, 1, 3, 4, 4]
   assert streams(slots=8, streams=3) == 3
   monkeypatch.setattr(scheduler.jax, "default_backend", lambda: "gpu")

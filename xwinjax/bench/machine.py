@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from xwinjax.core.host import peak_flops
+from xwinjax.core import host, system
 
 _PHASES = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
@@ -59,11 +59,11 @@ def describe(*, quick: bool = False) -> dict[str, Any]:
                  if x.startswith("model name")), platform.processor() or "cpu")  # fmt: skip
   return {
       "device": kind, "backend": jax.default_backend(), "devices": jax.device_count(),
-      "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+      "cores": system.cores(),
       "jax": jax.__version__, "python": platform.python_version(),
       "matmul_f32": matmul_rate("float32", quick=quick),
       "matmul_bf16": matmul_rate("bfloat16", quick=quick),
-      "bandwidth": bandwidth(), "peak_bf16": peak_flops(device.device_kind),
+      "bandwidth": bandwidth(), "peak_bf16": host.peak_flops(device.device_kind),
       "load_before": round(os.getloadavg()[0], 2),
       "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
   }  # fmt: skip

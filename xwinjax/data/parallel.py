@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any
 
+from xwinjax.core import system
 from xwinjax.core.errors import UserError
 from xwinjax.data import items
 from xwinjax.data.items import Builder, Items
@@ -28,8 +29,8 @@ def tokenize(
 ) -> Items:  # fmt: skip
   """`function(records, builder=builder)`, shared out to processes where there is much to do.
 
-  The items are the same, in the same order, whatever the number of processes. No more of the
-  records than a few shares are in memory at once.
+  The items are the same, in the same order, whatever the number of processes. Of the records,
+  the first `LARGE` characters and a few shares are in memory at once.
 
   Args:
     function: `items.tokenize_examples` or `items.tokenize_pairs` with all else bound, or what
@@ -41,7 +42,7 @@ def tokenize(
   Raises: UserError of the function, and where a process was killed.
   """
   records = iter(records)
-  processes = processes or cores()
+  processes = processes or system.cores()
   first = _until_large(records)
   more = next(records, None) if processes > 1 else None
   if more is None:
@@ -54,13 +55,6 @@ def tokenize(
         "a process that tokenizes was killed, most likely for want of memory; on fewer cores "
         "(taskset -c 0) fewer are started"
     ) from None
-
-
-def cores() -> int:
-  """Cores this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _until_large(records: Iterator[Any]) -> list[Any]:

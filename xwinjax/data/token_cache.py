@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core import system
 from xwinjax.data import items
 from xwinjax.data.items import Builder, Items
 from xwinjax.data.records import Counts
 
 MIN_BYTES = 2**20  # a smaller file is tokenized sooner than looked up
-_CODE = ("formats", "items", "jsonl", "records", "templates", "tokenizer")
+_CODE = ("data",)  # the rooms whose code decides tokens
 
 
 def cached(
@@ -62,10 +63,9 @@ def cached(
 
 def _key(source: Path, settings: dict[str, Any]) -> str:
   digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-  code = [Path(__file__).with_name(f"{name}.py") for name in _CODE]
-  for path in (source, *code):
-    with path.open("rb") as f:
-      digest.update(hashlib.file_digest(f, "sha256").digest())
+  digest.update(system.code_digest(*_CODE).encode())
+  with source.open("rb") as f:
+    digest.update(hashlib.file_digest(f, "sha256").digest())
   return digest.hexdigest()[:32]
 
 

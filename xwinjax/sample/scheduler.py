@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 
+from xwinjax.core import system
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
@@ -105,8 +105,7 @@ def _streams(setup: Setup) -> int:
     return setup.settings.streams
   if jax.default_backend() != "cpu" or len(jax.tree.leaves(setup.params)[0].devices()) > 1:
     return 1
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-  return max(1, min(cores, setup.settings.slots // 16))
+  return max(1, min(system.cores(), setup.settings.slots // 16))
 
 
 def _write(runs: Sequence[Run], report: OnTokens) -> None:

@@ -56,9 +56,7 @@ def read_pairs(config, path: str, field: str) -> tuple[list[Pair], Counts]:
 
 def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
   length = min(max_length, model.config.max_length)
-  tokenize = functools.partial(
-      items.tokenize_pairs, renderer=model.renderer, max_length=length
-  )
+  tokenize = functools.partial(items.tokenize_pairs, renderer=model.renderer, max_length=length)
   made = parallel.tokenize(tokenize, pairs)
   common.say(common.counted("pairs", made.counts))
   return made

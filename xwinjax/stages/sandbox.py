@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from xwinjax.core import host
+from xwinjax.core import host, system
 from xwinjax.data import items, jsonl
 from xwinjax.data.records import (
   Counts,
@@ -142,13 +142,11 @@ def _documents(path: Path, tokenizer: Tokenizer) -> items.Items:
 
 def kept_name(config: PretrainConfig, world: Path) -> str:
   """Names a kept base model by all that decides its bits: settings, documents, jax, our code."""
-  package = Path(__file__).parents[1]
-  code = [f for room in TRAINING for f in sorted((package / room).glob("*.py"))]
   what = {
       "config": identity(config),
       "documents": hashlib.sha256((world / "documents.jsonl").read_bytes()).hexdigest(),
       "jax": jax.__version__,
-      "code": hashlib.sha256(b"".join(f.read_bytes() for f in code)).hexdigest(),
+      "code": system.code_digest(*TRAINING),
   }
   return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 

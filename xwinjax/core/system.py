@@ -1,0 +1,22 @@
+"""This machine and this package's own code, asked without jax."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def cores() -> int:
+  """Cores this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def code_digest(*rooms: str) -> str:
+  """sha256 of the package's own code in these rooms, for what is kept between runs."""
+  package, digest = Path(__file__).parents[1], hashlib.sha256()
+  for path in sorted(p for room in rooms for p in (package / room).glob("*.py")):
+    digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+  return digest.hexdigest()
