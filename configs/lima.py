@@ -30,9 +30,8 @@ def paper(config: ConfigDict) -> ConfigDict:
   config.sft.max_length, config.sft.too_long = 2048, "cut"  # paper
   config.sft.train.epochs, config.sft.train.batch.batch_size = 15.0, 32  # paper
   config.sft.train.optim.update(
-      lr=1e-5, final_lr=1e-6, schedule="linear", warmup=0.0, beta1=0.9, beta2=0.95,
-      weight_decay=0.1,
-  )  # fmt: skip  (paper; it does not speak of clipping, which stays at 1)
+    lr=1e-5, final_lr=1e-6, schedule="linear", warmup=0.0, beta1=0.9, beta2=0.95, weight_decay=0.1
+  )  # paper; it does not speak of clipping, which stays at 1
   config.first_epoch, config.last_epoch = 5, 10  # paper
   for generate in (config.choose.generate, config.evaluate.generate, config.dialogues.generate):
     generate.params.update(temperature=0.7, top_p=0.9, repetition_penalty=1.2)  # paper
@@ -79,8 +78,9 @@ def sandbox(config: ConfigDict) -> ConfigDict:
     # tell of others instead (docs/lima.md).
     generate.params.repetition_penalty = 1.0
   # The base model is the one of configs/xwin.py: made once, kept for both.
-  config.sandbox.world.update(examples=2000, pair_prompts=8, heldout_pair_prompts=8, prompts=8,
-                              heldout_prompts=8)  # fmt: skip
+  config.sandbox.world.update(
+    examples=2000, pair_prompts=8, heldout_pair_prompts=8, prompts=8, heldout_prompts=8
+  )
   config.sandbox.pretrain.train.batch.update(batch_tokens=1024, buckets=4)
   config.sandbox.pretrain.train.loop.checkpoint_every = 200
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)

@@ -17,7 +17,7 @@ from xwinjax.stages.self_rewarding_config import SelfRewardingConfig
 
 def get_config(variant: str = "sandbox") -> ConfigDict:
   change = choose(
-      {"sandbox": sandbox, "laptop": laptop, "llama": llama, "llama2_70b": llama2_70b}, variant
+    {"sandbox": sandbox, "laptop": laptop, "llama": llama, "llama2_70b": llama2_70b}, variant
   )
   return change(paper(to_config_dict(SelfRewardingConfig())))
 
@@ -50,8 +50,12 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.sandbox.world.world.examples = 3200  # paper
   config.sandbox.world.world.update(pair_prompts=8, heldout_pair_prompts=8, prompts=8)
   config.sandbox.world.world.heldout_prompts = 96
-  for train in (config.sandbox.pretrain.train, config.sft.train, config.dpo.train,
-                config.best.train):  # fmt: skip
+  for train in (
+    config.sandbox.pretrain.train,
+    config.sft.train,
+    config.dpo.train,
+    config.best.train,
+  ):
     train.batch.update(batch_tokens=1024, buckets=4)
     train.loop.checkpoint_every = 200
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
@@ -98,8 +102,12 @@ def laptop(config: ConfigDict) -> ConfigDict:
   config.dpo.train.loop.checkpoint_every = 20
   config.instruct.count, config.instruct.generate.max_new = 96, 64
   config.instruct.shot_words = 30
-  for generate in (config.sample.generate, config.choose.generate, config.evaluate.generate,
-                   config.instruct.generate):  # fmt: skip
+  for generate in (
+    config.sample.generate,
+    config.choose.generate,
+    config.evaluate.generate,
+    config.instruct.generate,
+  ):
     generate.sampler.update(slots=64, block=8, window=32)
   for generate in (config.sample.generate, config.choose.generate, config.evaluate.generate):
     generate.max_new = 64

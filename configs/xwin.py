@@ -44,9 +44,7 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 1e-4
 
   config.select.rejected = ("rank:32",)
-  for generate in (
-      config.sample.generate, config.evaluate.generate, config.sandbox.label.generate,
-  ):  # fmt: skip
+  for generate in (config.sample.generate, config.evaluate.generate, config.sandbox.label.generate):
     generate.max_new = 96
     generate.params.top_p = 0.9  # a model of a million parameters has a long tail of nonsense
     generate.sampler.update(slots=128, block=8, window=32)

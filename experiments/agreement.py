@@ -24,15 +24,25 @@ def parser() -> Parser:
   p = Parser("experiments.agreement", __doc__)
   p.add_argument("db", nargs="*", help="a study's votes.db")
   p.add_argument("--votes", nargs="+", default=[], metavar="FILE", help=".json, .jsonl, or .gz")
-  p.add_argument("--judges", nargs="+", default=[], metavar="NAME",
-                 help="annotators who are judges: they are compared with people, and do not vote")
+  p.add_argument(
+    "--judges",
+    nargs="+",
+    default=[],
+    metavar="NAME",
+    help="annotators who are judges: they are compared with people, and do not vote",
+  )
   p.add_argument("--system", metavar="NAME", help="tell comparisons from this system's side")
-  p.add_argument("--checks", type=float, default=0.0, metavar="SHARE", help="leave out annotators "
-                 "who passed less than this share of their attention checks (0: none)")
+  p.add_argument(
+    "--checks",
+    type=float,
+    default=0.0,
+    metavar="SHARE",
+    help="leave out annotators who passed less than this share of their attention checks (0: none)",
+  )
   p.add_argument("--seed", type=int, default=0, help="of the intervals' resampling (0)")
   p.add_argument("--json", action="store_true", help="JSON on stdout, nothing else there")
   p.add_argument("--page", metavar="FILE", help="where the HTML page goes")
-  return p  # fmt: skip
+  return p
 
 
 def main(argv: Sequence[str]) -> None:
@@ -41,8 +51,9 @@ def main(argv: Sequence[str]) -> None:
     raise UserError("expected a votes.db, or --votes FILE; --help shows more")
   for file in options.db + options.votes:
     votes.read(file, options.judges, ballot)
-  found = agreement.summary(ballot, system=options.system, least_checks=options.checks,
-                            seed=options.seed)  # fmt: skip
+  found = agreement.summary(
+    ballot, system=options.system, least_checks=options.checks, seed=options.seed
+  )
   print(json.dumps(found, ensure_ascii=False) if options.json else agreement_tables.text(found))
   beside = Path(options.db[0]).with_suffix(".html") if options.db and not options.json else None
   if page := options.page or beside:

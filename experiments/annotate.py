@@ -22,20 +22,38 @@ def parser() -> Parser:
   p = Parser("experiments.annotate", __doc__)
   p.add_argument("--db", default="votes.db", help="the study's file (votes.db)")
   p.add_argument("--prompts", help="prompts, in any format of xwinjax/data/formats.py")
-  p.add_argument("--answers", nargs="+", metavar="[NAME=]FILE",
-                 help="a file of answers a system, matched to prompts by text")
-  p.add_argument("--ask", default="verdict", metavar="LIST", help="some of verdict, usefulness "
-                 "(1-6 each answer), grades (fail/pass/excellent each turn); default verdict")
-  p.add_argument("--pairs", default="first", metavar="first|all",
-                 help="compare the first system with each other one (first), or every two")
-  p.add_argument("--checks", type=float, default=0.05, metavar="SHARE",
-                 help="attention checks, as a share of the items (0.05)")
+  p.add_argument(
+    "--answers",
+    nargs="+",
+    metavar="[NAME=]FILE",
+    help="a file of answers a system, matched to prompts by text",
+  )
+  p.add_argument(
+    "--ask",
+    default="verdict",
+    metavar="LIST",
+    help="some of verdict, usefulness "
+    "(1-6 each answer), grades (fail/pass/excellent each turn); default verdict",
+  )
+  p.add_argument(
+    "--pairs",
+    default="first",
+    metavar="first|all",
+    help="compare the first system with each other one (first), or every two",
+  )
+  p.add_argument(
+    "--checks",
+    type=float,
+    default=0.05,
+    metavar="SHARE",
+    help="attention checks, as a share of the items (0.05)",
+  )
   p.add_argument("--seed", type=int, default=0, help="of orders and checks (0)")
   p.add_argument("--annotators", nargs="+", default=[], metavar="NAME", help="new annotators")
   p.add_argument("--new_link", metavar="NAME", help="a new link; the one before becomes void")
   p.add_argument("--port", type=int, default=8400, help="on 127.0.0.1 (8400); 0 takes a free one")
   p.add_argument("--export", metavar="FILE", help="writes all votes to a .jsonl or .csv and ends")
-  return p  # fmt: skip
+  return p
 
 
 def command(argv: Sequence[str] | None = None) -> int:

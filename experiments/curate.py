@@ -19,9 +19,15 @@ import sys
 from xwinjax.stages import cli, curate
 
 command = cli.stage(
-    __doc__, "configs/curate.py", curate.CurateConfig, curate.run, "examples.jsonl", "dev.jsonl",
-    "dropped.jsonl", show=curate.table,
-)  # fmt: skip
+  __doc__,
+  "configs/curate.py",
+  curate.CurateConfig,
+  curate.run,
+  "examples.jsonl",
+  "dev.jsonl",
+  "dropped.jsonl",
+  show=curate.table,
+)
 
 if __name__ == "__main__":
   sys.exit(command())

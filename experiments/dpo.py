@@ -19,9 +19,7 @@ import sys
 
 from xwinjax.stages import cli, dpo
 
-command = cli.stage(
-    __doc__, "configs/dpo.py", dpo.DPOConfig, dpo.run, "model", "metrics.jsonl"
-)
+command = cli.stage(__doc__, "configs/dpo.py", dpo.DPOConfig, dpo.run, "model", "metrics.jsonl")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -20,7 +20,7 @@ import sys
 from xwinjax.stages import cli, evaluate
 
 command = cli.stage(
-    __doc__, "configs/evaluate.py", evaluate.EvaluateConfig, evaluate.run, "candidates.jsonl"
+  __doc__, "configs/evaluate.py", evaluate.EvaluateConfig, evaluate.run, "candidates.jsonl"
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import sys
 from xwinjax.stages import cli, instruct
 
 command = cli.stage(
-    __doc__, "configs/instruct.py", instruct.InstructConfig, instruct.run, "prompts.jsonl"
+  __doc__, "configs/instruct.py", instruct.InstructConfig, instruct.run, "prompts.jsonl"
 )
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ import sys
 from xwinjax.stages import cli, judge
 
 command = cli.stage(
-    __doc__, "configs/judge.py", judge.JudgeConfig, judge.run, "candidates.jsonl",
-    "judgements.jsonl",
-)  # fmt: skip
+  __doc__, "configs/judge.py", judge.JudgeConfig, judge.run, "candidates.jsonl", "judgements.jsonl"
+)
 
 if __name__ == "__main__":
   sys.exit(command())

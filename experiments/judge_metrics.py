@@ -16,9 +16,12 @@ import sys
 from xwinjax.stages import cli, judge_metrics
 
 command = cli.stage(
-    __doc__, "configs/judge_metrics.py", judge_metrics.JudgeMetricsConfig, judge_metrics.run,
-    "metrics.json",
-)  # fmt: skip
+  __doc__,
+  "configs/judge_metrics.py",
+  judge_metrics.JudgeMetricsConfig,
+  judge_metrics.run,
+  "metrics.json",
+)
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -41,9 +41,9 @@ def main(config: LimaConfig, workdir: Path, redo: bool) -> None:
 
 # The recipe gives every stage its model, files, mesh and seed.
 FILLED_IN = (
-    r"^(sft|choose|evaluate|dialogues|choose\.judge|sandbox\.\w+)\.(model|mesh|seed|data|heldout"
-    r"|trained|prompts|turns|judge|reward|reference|previous|gold)$|^tokens\.(model|template|system)$"
-    r"|^judge\.(candidates|gold|mesh|seed)$"
+  r"^(sft|choose|evaluate|dialogues|choose\.judge|sandbox\.\w+)\.(model|mesh|seed|data|heldout"
+  r"|trained|prompts|turns|judge|reward|reference|previous|gold)$|^tokens\.(model|template|system)$"
+  r"|^judge\.(candidates|gold|mesh|seed)$"
 )
 command = cli.Command(__doc__, "configs/lima.py:sandbox", LimaConfig, main, hide=FILLED_IN)
 

@@ -17,9 +17,13 @@ import sys
 from xwinjax.stages import cli, make_eft
 
 command = cli.stage(
-    __doc__, "configs/make_eft.py", make_eft.MakeEftConfig, make_eft.run, "eft.jsonl",
-    "heldout_judged.jsonl",
-)  # fmt: skip
+  __doc__,
+  "configs/make_eft.py",
+  make_eft.MakeEftConfig,
+  make_eft.run,
+  "eft.jsonl",
+  "heldout_judged.jsonl",
+)
 
 if __name__ == "__main__":
   sys.exit(command())

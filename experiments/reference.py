@@ -16,7 +16,7 @@ import sys
 from xwinjax.stages import cli, reference
 
 command = cli.stage(
-    __doc__, "configs/reference.py", reference.ReferenceConfig, reference.run, "logps.jsonl"
+  __doc__, "configs/reference.py", reference.ReferenceConfig, reference.run, "logps.jsonl"
 )
 
 if __name__ == "__main__":

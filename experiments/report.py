@@ -1,6 +1,6 @@
 """Makes report.html from the folder of a chain, finished or not; nothing else is changed.
 
-  python -m experiments.report --workdir=runs/demo
+python -m experiments.report --workdir=runs/demo
 """
 
 import sys

@@ -20,9 +20,14 @@ import sys
 from xwinjax.stages import cli, reward
 
 command = cli.stage(
-    __doc__, "configs/reward.py", reward.RewardConfig, reward.run,
-    "model", "metrics.jsonl", "heldout_scores.jsonl",
-)  # fmt: skip
+  __doc__,
+  "configs/reward.py",
+  reward.RewardConfig,
+  reward.run,
+  "model",
+  "metrics.jsonl",
+  "heldout_scores.jsonl",
+)
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -19,7 +19,7 @@ import sys
 from xwinjax.stages import cli, sample
 
 command = cli.stage(
-    __doc__, "configs/sample.py", sample.SampleConfig, sample.run, "candidates.jsonl"
+  __doc__, "configs/sample.py", sample.SampleConfig, sample.run, "candidates.jsonl"
 )
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ import sys
 
 from xwinjax.stages import cli, score
 
-command = cli.stage(
-    __doc__, "configs/score.py", score.ScoreConfig, score.run, "candidates.jsonl"
-)
+command = cli.stage(__doc__, "configs/score.py", score.ScoreConfig, score.run, "candidates.jsonl")
 
 if __name__ == "__main__":
   sys.exit(command())

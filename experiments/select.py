@@ -18,7 +18,7 @@ import sys
 from xwinjax.stages import cli, select
 
 command = cli.stage(
-    __doc__, "configs/select.py", select.SelectConfig, select.run, "examples.jsonl", "pairs.jsonl"
+  __doc__, "configs/select.py", select.SelectConfig, select.run, "examples.jsonl", "pairs.jsonl"
 )
 
 if __name__ == "__main__":

@@ -45,14 +45,13 @@ def main(config: SelfRewardingConfig, workdir: Path, redo: bool) -> None:
 
 # The loop gives every stage its model, files, mesh and seed.
 FILLED_IN = (
-    r"^(sft|best|make_eft|instruct|sample|judge|pairs|dpo|choose|evaluate|judging|make_eft\.judge"
-    r"|choose\.judge|judging\.judge|sandbox\.\w+)\.(model|mesh|seed|data|heldout|seeds|earlier|prompts"
-    r"|candidates|reference|previous|world|rankings|trained|judged|own|fixed|gold)$"
+  r"^(sft|best|make_eft|instruct|sample|judge|pairs|dpo|choose|evaluate|judging|make_eft\.judge"
+  r"|choose\.judge|judging\.judge|sandbox\.\w+)\.(model|mesh|seed|data|heldout|seeds|earlier|prompts"
+  r"|candidates|reference|previous|world|rankings|trained|judged|own|fixed|gold)$"
 )
 command = cli.Command(
-    __doc__, "configs/self_rewarding.py:sandbox", SelfRewardingConfig, main,
-    hide=FILLED_IN,
-)  # fmt: skip
+  __doc__, "configs/self_rewarding.py:sandbox", SelfRewardingConfig, main, hide=FILLED_IN
+)
 
 if __name__ == "__main__":
   sys.exit(command())

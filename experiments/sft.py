@@ -19,9 +19,7 @@ import sys
 
 from xwinjax.stages import cli, sft
 
-command = cli.stage(
-    __doc__, "configs/sft.py", sft.SFTConfig, sft.run, "model", "metrics.jsonl"
-)
+command = cli.stage(__doc__, "configs/sft.py", sft.SFTConfig, sft.run, "model", "metrics.jsonl")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     raise UserError(f"unexpected argument {wrong[0]!r}; fields are written --config.FIELD=VALUE")
   ablations = [sweep.read(spec, options.rows, options.experiment) for spec in options.config]
   workdir, failed = Path(options.workdir), []
-  write = lambda: sweep_summary.write(ablations, options.seeds, workdir, failed)  # noqa: E731
+  write = lambda: sweep_summary.write(ablations, options.seeds, workdir, failed)
   failed += sweep.run(ablations, options.seeds, workdir, flags, write)
   print(sweep_summary.text(write()))
   print("\n".join(["", *(str(workdir / name) for name in ("sweep.json", "sweep.html"))]))

@@ -41,8 +41,8 @@ def main(config: chain.XwinConfig, workdir: Path, redo: bool) -> None:
 
 # The chain gives every stage its model, files, mesh and seed.
 FILLED_IN = (
-    r"^(sft|rs|reward|sample|score|select|dpo|evaluate|sandbox\.\w+)\."
-    r"(model|mesh|seed|data|heldout|prompts|candidates|reference|reward|previous|gold|world)$"
+  r"^(sft|rs|reward|sample|score|select|dpo|evaluate|sandbox\.\w+)\."
+  r"(model|mesh|seed|data|heldout|prompts|candidates|reference|reward|previous|gold|world)$"
 )
 command = cli.Command(__doc__, "configs/xwin.py:sandbox", chain.XwinConfig, main, hide=FILLED_IN)
 

@@ -61,5 +61,5 @@ def close(a, b, **tolerance) -> bool:
 
 def equal(a, b) -> bool:
   """Whether two trees of arrays are the same bits (NaN equals itself)."""
-  same = lambda x, y: np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True)  # noqa: E731
+  same = lambda x, y: np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True)
   return all(jax.tree.leaves(jax.tree.map(same, a, b)))

@@ -39,10 +39,10 @@ class Parser(argparse.ArgumentParser):
 
   def __init__(self, doc):
     super().__init__(
-        prog=os.path.basename(sys.argv[0]),
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+      prog=os.path.basename(sys.argv[0]),
+      description=doc,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
     )
     self.add_argument("--json", action="store_true", help="JSON on stdout, nothing else there")
 

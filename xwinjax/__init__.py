@@ -19,30 +19,30 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    # modules
-    "batching": "data.batching",
-    "formats": "data.formats",
-    "heldout": "eval.heldout",
-    "huggingface": "checkpoint.huggingface",
-    "items": "data.items",
-    "llama": "model.llama",
-    "losses": "losses",
-    "objectives": "train.objectives",
-    "sample": "sample",
-    "score": "judge.score",
-    "tiny": "testing.tiny",
-    "winrate": "eval.winrate",
-    # functions and classes
-    "LlamaConfig": "model.config:LlamaConfig",
-    "Mean": "core.types:Mean",
-    "OptimConfig": "train.optim:OptimConfig",
-    "Renderer": "data.templates:Renderer",
-    "Tokenizer": "data.tokenizer:Tokenizer",
-    "UserError": "core.errors:UserError",
-    "get_template": "data.templates:get_template",
-    "init_state": "train.step:init_state",
-    "make_optimizer": "train.optim:make_optimizer",
-    "make_train_step": "train.step:make_train_step",
+  # modules
+  "batching": "data.batching",
+  "formats": "data.formats",
+  "heldout": "eval.heldout",
+  "huggingface": "checkpoint.huggingface",
+  "items": "data.items",
+  "llama": "model.llama",
+  "losses": "losses",
+  "objectives": "train.objectives",
+  "sample": "sample",
+  "score": "judge.score",
+  "tiny": "testing.tiny",
+  "winrate": "eval.winrate",
+  # functions and classes
+  "LlamaConfig": "model.config:LlamaConfig",
+  "Mean": "core.types:Mean",
+  "OptimConfig": "train.optim:OptimConfig",
+  "Renderer": "data.templates:Renderer",
+  "Tokenizer": "data.tokenizer:Tokenizer",
+  "UserError": "core.errors:UserError",
+  "get_template": "data.templates:get_template",
+  "init_state": "train.step:init_state",
+  "make_optimizer": "train.optim:make_optimizer",
+  "make_train_step": "train.step:make_train_step",
 }
 
 

@@ -16,9 +16,11 @@ from xwinjax.stages.config import choose
 
 EXPERIMENT = "lima"
 FIGURES = {
-    "excellent": ("dialogues", "excellent", "share"), "pass": ("dialogues", "pass", "share"),
-    "fail": ("dialogues", "fail", "share"), "quality": ("score",),
-}  # fmt: skip
+  "excellent": ("dialogues", "excellent", "share"),
+  "pass": ("dialogues", "pass", "share"),
+  "fail": ("dialogues", "fail", "share"),
+  "quality": ("score",),
+}
 PAPER = {"none": "45.2 % excellent, 15 of 42 fail", "dialogues_30": "76.1 %, 1 of 46"}
 EXPECTS = (("dialogues_30", ">", "none"),)
 SINGLE_TURN = ("list", "compare", "rewrite", "count")

@@ -15,8 +15,10 @@ from xwinjax.stages.config import choose
 EXPERIMENT = "lima"
 TIMES = (1, 2, 4, 8, 16)
 SANDBOX, PAPER_COUNT = 64, 2000
-AXIS = (f"times {SANDBOX} examples (sandbox) or {PAPER_COUNT:,} (paper)",
-        {f"x{n}": n for n in TIMES})  # fmt: skip
+AXIS = (
+  f"times {SANDBOX} examples (sandbox) or {PAPER_COUNT:,} (paper)",
+  {f"x{n}": n for n in TIMES},
+)
 EXPECTS = (("x16", "~", "x1"), ("x16", "~", "x4"))
 
 

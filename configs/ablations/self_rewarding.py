@@ -74,19 +74,25 @@ def judgements(k: int):
 
 
 ROWS = {
-    "base": base, "no_eft": no_eft, "best": best, "best_and_seed": best_and_seed,
-    "multiple_choice": multiple_choice, "fixed_rm": fixed_rm, "gold": gold,
-    "base_writes": base_writes,
-    **{f"candidates_{n}": candidates(n) for n in (2, 4, 8)},
-    **{f"judgements_{k}": judgements(k) for k in (1, 3, 5)},
-}  # fmt: skip
+  "base": base,
+  "no_eft": no_eft,
+  "best": best,
+  "best_and_seed": best_and_seed,
+  "multiple_choice": multiple_choice,
+  "fixed_rm": fixed_rm,
+  "gold": gold,
+  "base_writes": base_writes,
+  **{f"candidates_{n}": candidates(n) for n in (2, 4, 8)},
+  **{f"judgements_{k}": judgements(k) for k in (1, 3, 5)},
+}
 
 # What a sweep shows of each run, from its summary.json; the first is compared.
 FIGURES = {
-    "gold, M3": ("models", -1, "gold_mean"), "gold, M1": ("models", 1, "gold_mean"),
-    "judge accuracy, M1": ("models", 1, "judge", "written", "pairwise_accuracy"),
-    "pairs for M3": ("models", -1, "round", "pairs"),
-    "self-score − gold, M3": ("models", -1, "inflation", "mean"),
-    "tokens, M3": ("models", -1, "mean_length"),
-}  # fmt: skip
+  "gold, M3": ("models", -1, "gold_mean"),
+  "gold, M1": ("models", 1, "gold_mean"),
+  "judge accuracy, M1": ("models", 1, "judge", "written", "pairwise_accuracy"),
+  "pairs for M3": ("models", -1, "round", "pairs"),
+  "self-score − gold, M3": ("models", -1, "inflation", "mean"),
+  "tokens, M3": ("models", -1, "mean_length"),
+}
 EXPECTS = (("base", ">", "best"), ("base", ">", "best_and_seed"), ("base", ">", "multiple_choice"))

@@ -91,11 +91,23 @@ def acknowledged(people: list[Annotator]) -> dict[Vote, str]:
 def run(folder: Path, annotators: int, votes: int, kills: int) -> tuple[bool, list[str]]:
   """(whether nothing was lost or double, what happened)."""
   prompts = [{"prompt": f"Prompt {i}"} for i in range(votes)]
-  files = [write_jsonl(folder / f"{name}.jsonl", [{**p, "completion": name} for p in prompts])
-           for name in ("ours", "theirs")]  # fmt: skip
+  files = [
+    write_jsonl(folder / f"{name}.jsonl", [{**p, "completion": name} for p in prompts])
+    for name in ("ours", "theirs")
+  ]
   file, names = folder / "votes.db", [f"person_{i}" for i in range(annotators)]
-  study = ["--db", str(file), "--prompts", str(write_jsonl(folder / "prompts.jsonl", prompts)),
-           "--answers", *map(str, files), "--checks", "0", "--annotators", *names]  # fmt: skip
+  study = [
+    "--db",
+    str(file),
+    "--prompts",
+    str(write_jsonl(folder / "prompts.jsonl", prompts)),
+    "--answers",
+    *map(str, files),
+    "--checks",
+    "0",
+    "--annotators",
+    *names,
+  ]
   total, said, good, people = annotators * votes, [], True, []
   began, port = time.perf_counter(), 0
   for mark in [total * (k + 1) // (kills + 1) for k in range(kills + 1)]:
@@ -111,8 +123,10 @@ def run(folder: Path, annotators: int, votes: int, kills: int) -> tuple[bool, li
       process.wait()
     known = acknowledged(people)
     found, rows, verdict = stored(file)
-    said.append(f"kill -9: {len(known)} acknowledged, {rows} stored, {lost(known, found)} lost, "
-                f"{rows - len(found)} double; integrity {verdict}")  # fmt: skip
+    said.append(
+      f"kill -9: {len(known)} acknowledged, {rows} stored, {lost(known, found)} lost, "
+      f"{rows - len(found)} double; integrity {verdict}"
+    )
     good &= not lost(known, found) and rows == len(found) and verdict == "ok"
     good &= rows - len(known) <= annotators
   seconds = time.perf_counter() - began
@@ -120,11 +134,15 @@ def run(folder: Path, annotators: int, votes: int, kills: int) -> tuple[bool, li
     p.join(1)
   waits = 1000 * np.array([s for p in people for s in p.seconds])
   good &= len(acknowledged(people)) == rows == total
-  said.append(f"end: {len(acknowledged(people))} acknowledged, {rows} stored of {total}; "
-              f"{sum(p.again for p in people)} sent twice")  # fmt: skip
-  said.append(f"{seconds:.0f} s, {total / seconds:.0f} votes a second, acknowledged in "
-              f"{np.median(waits):.0f} ms (median), {np.quantile(waits, 0.99):.0f} ms (99 %), "
-              f"{waits.max():.0f} ms (most, with the restart)")  # fmt: skip
+  said.append(
+    f"end: {len(acknowledged(people))} acknowledged, {rows} stored of {total}; "
+    f"{sum(p.again for p in people)} sent twice"
+  )
+  said.append(
+    f"{seconds:.0f} s, {total / seconds:.0f} votes a second, acknowledged in "
+    f"{np.median(waits):.0f} ms (median), {np.quantile(waits, 0.99):.0f} ms (99 %), "
+    f"{waits.max():.0f} ms (most, with the restart)"
+  )
   return good, said
 
 

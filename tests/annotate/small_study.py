@@ -25,10 +25,13 @@ def write_jsonl(path: Path, rows) -> Path:
 def served(*arguments: str, port: int = 0) -> Iterator[tuple[subprocess.Popen, dict[str, str]]]:
   """Runs experiments.annotate; gives the process and each annotator's link."""
   process = subprocess.Popen(
-      [sys.executable, "-m", "experiments.annotate", f"--port={port}", *arguments],
-      cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-      env=os.environ | {"PYTHONUNBUFFERED": "1"},
-  )  # fmt: skip
+    [sys.executable, "-m", "experiments.annotate", f"--port={port}", *arguments],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+  )
   try:
     links, said = {}, []
     assert process.stdout is not None

@@ -16,8 +16,15 @@ from experiments import agreement, annotate
 
 @pytest.fixture
 def study(files, tmp_path):
-  return ["--db", str(tmp_path / "votes.db"), "--prompts", str(files["prompts"]),
-          "--answers", str(files["ours"]), str(files["theirs"])]  # fmt: skip
+  return [
+    "--db",
+    str(tmp_path / "votes.db"),
+    "--prompts",
+    str(files["prompts"]),
+    "--answers",
+    str(files["ours"]),
+    str(files["theirs"]),
+  ]
 
 
 def test_a_server_killed_halfway_lost_nothing(tmp_path):
@@ -85,7 +92,11 @@ def test_a_study_is_read_by_the_agreement_command(make_store, capsys):
   assert found["agreement"]["tie_discounted"]["value"] == 0.0
   assert found["chosen_first_shown"]["n"] == 6
   assert found["people"]["anna"] | {"median_seconds": 0} == {
-      "votes": 3, "checks": 1, "passed": 1, "median_seconds": 0}  # fmt: skip
+    "votes": 3,
+    "checks": 1,
+    "passed": 1,
+    "median_seconds": 0,
+  }
   assert agreement.command([str(store.path)]) == 0
   assert "3 items without full agreement" in capsys.readouterr().out
   assert store.path.with_suffix(".html").read_text().startswith("<!DOCTYPE html>")
@@ -107,7 +118,8 @@ def mistake(capsys, monkeypatch, tmp_path):
 def test_mistakes_are_a_line_each(mistake, study, files, tmp_path):
   assert "votes.db: no such file" in mistake()
   assert mistake(*study[:4]) == (
-      "--prompts and --answers go together; without both, --db is gone on with")  # fmt: skip
+    "--prompts and --answers go together; without both, --db is gone on with"
+  )
   assert "none.jsonl: no such file" in mistake(*study[:-1], "none.jsonl")
   assert mistake(*study, "--ask", "verdicts").startswith("--ask=verdicts: expected some of")
   assert "unrecognized arguments: --host=0.0.0.0" in mistake(*study, "--host=0.0.0.0")
@@ -139,7 +151,8 @@ def test_a_missing_extra_is_a_line(mistake, study, monkeypatch):
 
   monkeypatch.setattr(builtins, "__import__", without)
   assert mistake(*study).startswith(
-      "starlette is missing; pip install 'xwinjax[annotate]' gives it")  # fmt: skip
+    "starlette is missing; pip install 'xwinjax[annotate]' gives it"
+  )
 
 
 def test_help_says_what_there_is(capsys):

@@ -39,7 +39,11 @@ def test_a_vote_is_saved_and_acknowledged(client):
   assert answer.json() == {"revision": 1, "done": 1, "total": 3, "next": 2}
   assert client.get("/api/items/1").json()["choices"] == {"verdict": "tie"}
   assert client.get("/api/progress").json() == {
-      "annotator": "anna", "done": 1, "total": 3, "next": 2}  # fmt: skip
+    "annotator": "anna",
+    "done": 1,
+    "total": 3,
+    "next": 2,
+  }
 
 
 def test_a_vote_sent_again_is_acknowledged_again_and_another_is_a_conflict(client):
@@ -97,12 +101,24 @@ def test_texts_travel_as_they_are_in_json(client):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"position": 0}, {"position": "1"}, {"position": True}, {"position": 10**30}, {"revision": 0},
-     {"seconds": -1}, {"seconds": "1"}, {"seconds": 10**400}, {"choices": []},
-     {"choices": {"verdict": 1}}, {"choices": {"verdict": "C"}}, {"seconds": ...}, {"more": 1},
-     {"position": 4}],
-)  # fmt: skip
+  "changes",
+  [
+    {"position": 0},
+    {"position": "1"},
+    {"position": True},
+    {"position": 10**30},
+    {"revision": 0},
+    {"seconds": -1},
+    {"seconds": "1"},
+    {"seconds": 10**400},
+    {"choices": []},
+    {"choices": {"verdict": 1}},
+    {"choices": {"verdict": "C"}},
+    {"seconds": ...},
+    {"more": 1},
+    {"position": 4},
+  ],
+)
 def test_a_malformed_vote_is_refused_in_a_line(client, changes):
   answer = post(client, **changes)
   assert answer.status_code == 400
@@ -111,10 +127,17 @@ def test_a_malformed_vote_is_refused_in_a_line(client, changes):
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
-    [(b"", 400), (b"{", 400), (b"\xff", 400), (b"[]", 400), (b"[" * 50_000, 400),
-     (b'{"position": NaN}', 400), (b" " * 70_000, 413)],
-)  # fmt: skip
+  ("body", "status"),
+  [
+    (b"", 400),
+    (b"{", 400),
+    (b"\xff", 400),
+    (b"[]", 400),
+    (b"[" * 50_000, 400),
+    (b'{"position": NaN}', 400),
+    (b" " * 70_000, 413),
+  ],
+)
 def test_a_body_that_is_no_vote_is_refused(client, body, status):
   assert client.post("/api/votes", content=body).status_code == status
 
@@ -123,9 +146,16 @@ def test_a_body_of_unknown_length_is_refused(client):
   assert client.post("/api/votes", content=iter([b"{}"])).status_code == 411
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/api/votes"), ("POST", "/api/progress"),
-                                              ("GET", "/page.py"), ("GET", "/api/items/-1"),
-                                              ("GET", "/../store.py")])  # fmt: skip
+@pytest.mark.parametrize(
+  ("method", "path"),
+  [
+    ("GET", "/api/votes"),
+    ("POST", "/api/progress"),
+    ("GET", "/page.py"),
+    ("GET", "/api/items/-1"),
+    ("GET", "/../store.py"),
+  ],
+)
 def test_there_is_nothing_else(client, method, path):
   assert client.request(method, path).status_code in (404, 405)
 

@@ -1,7 +1,7 @@
 """The page in a real headless Chromium; collected where it and Playwright are installed.
 
-  apt install chromium; pip install playwright
-  python -m pytest tests/annotate/test_in_browser.py            # SHOTS=folder keeps screenshots
+apt install chromium; pip install playwright
+python -m pytest tests/annotate/test_in_browser.py            # SHOTS=folder keeps screenshots
 """
 
 import os
@@ -41,9 +41,20 @@ def browser():
 @pytest.fixture
 def study(files, tmp_path):
   """Arguments that begin a study of three items in a file of its own."""
-  return ["--db", str(tmp_path / "votes.db"), "--prompts", str(files["prompts"]), "--checks", "0",
-          "--answers", str(files["ours"]), str(files["theirs"]), "--annotators", "anna",
-          "ben"]  # fmt: skip
+  return [
+    "--db",
+    str(tmp_path / "votes.db"),
+    "--prompts",
+    str(files["prompts"]),
+    "--checks",
+    "0",
+    "--answers",
+    str(files["ours"]),
+    str(files["theirs"]),
+    "--annotators",
+    "anna",
+    "ben",
+  ]
 
 
 @pytest.fixture
@@ -258,8 +269,9 @@ def test_a_server_that_dies_loses_nothing_and_the_page_waits(study, window):
 def test_it_fits_and_can_be_read(study, window, scheme, width):
   phone = {"is_mobile": True, "has_touch": True} if width < 400 else {}
   with served(*study, *ASK_ALL) as (_, links):
-    page = window(links["anna"], color_scheme=scheme, viewport={"width": width, "height": 780},
-                  **phone)  # fmt: skip
+    page = window(
+      links["anna"], color_scheme=scheme, viewport={"width": width, "height": 780}, **phone
+    )
     page.keyboard.press("e")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert (lightness(page, "background-color") < 60) == (scheme == "dark")

@@ -32,7 +32,7 @@ def test_an_empty_answer_is_judged_too(files):
 
 def test_the_first_system_meets_each_other_or_all_meet_all(files):
   names = ("ours", "theirs", "candidates")
-  pairs = lambda found: {tuple(a.system for a in i.answers) for i in found}  # noqa: E731
+  pairs = lambda found: {tuple(a.system for a in i.answers) for i in found}
   assert pairs(items(files, *names)) == {("ours", "theirs"), ("ours", "candidates")}
   assert len(items(files, *names, pairs="all")) == 9
   assert ("theirs", "candidates") in pairs(items(files, *names, pairs="all"))
@@ -42,33 +42,52 @@ def test_a_dialogue_is_graded_turn_by_turn(files):
   counts = Counts()
   (item,) = items(files, "dialogues", ask=("grades",), counts=counts)
   assert [q.name for q in study.questions(item, ("grades",))] == ["grade A 1", "grade A 2"]
-  assert [item.answers[0].messages[q.turn].content
-          for q in study.questions(item, ("grades",)) if q.turn is not None] == ["Red.", "Blue."]
+  assert [
+    item.answers[0].messages[q.turn].content
+    for q in study.questions(item, ("grades",))
+    if q.turn is not None
+  ] == ["Red.", "Blue."]
   assert counts["prompts without an answer of dialogues"] == 2
 
 
 def test_the_longest_prompt_that_fits_is_the_one_answered(tmp_path):
-  turns = [{"role": r, "content": c} for r, c in (
-      ("user", "Hi"), ("assistant", "Hello"), ("user", "A colour?"), ("assistant", "Red"))]
-  prompts = write_jsonl(tmp_path / "p.jsonl", [{"id": "short", "prompt": turns[:1]},
-                                               {"id": "long", "prompt": turns[:3]}])
+  turns = [
+    {"role": r, "content": c}
+    for r, c in (
+      ("user", "Hi"),
+      ("assistant", "Hello"),
+      ("user", "A colour?"),
+      ("assistant", "Red"),
+    )
+  ]
+  prompts = write_jsonl(
+    tmp_path / "p.jsonl",
+    [{"id": "short", "prompt": turns[:1]}, {"id": "long", "prompt": turns[:3]}],
+  )
   answers = write_jsonl(tmp_path / "a.jsonl", [{"messages": turns}])
   (item,) = study.make_items(prompts, [str(answers)], ask=("grades",), checks=0.0)
   assert item.prompt_id == "long"
-  assert [m.content for m in item.answers[0].messages] == ["Red"]  # fmt: skip
+  assert [m.content for m in item.answers[0].messages] == ["Red"]
 
 
 def test_everything_can_be_asked_at_once(files):
   item = items(files, "ours", "theirs", ask=study.ASKS)[0]
   assert [q.name for q in study.questions(item, study.ASKS)] == [
-      "grade A 1", "usefulness A", "grade B 1", "usefulness B", "verdict"]  # fmt: skip
+    "grade A 1",
+    "usefulness A",
+    "grade B 1",
+    "usefulness B",
+    "verdict",
+  ]
 
 
 def test_an_attention_check_says_what_to_choose(files):
   *_, check = items(files, "ours", "theirs", ask=("verdict", "usefulness"), checks=0.3, seed=4)
   assert check.expected is not None
-  labels = {q.name: {v: label for v, label, _ in q.choices}
-            for q in study.questions(check, ("verdict", "usefulness"))}  # fmt: skip
+  labels = {
+    q.name: {v: label for v, label, _ in q.choices}
+    for q in study.questions(check, ("verdict", "usefulness"))
+  }
   for answer in check.answers:
     text = answer.messages[0].content
     assert f"How useful is answer A: {check.expected['usefulness A']}" in text
@@ -76,18 +95,18 @@ def test_an_attention_check_says_what_to_choose(files):
 
 
 def test_checks_are_a_share_of_the_items_and_at_least_one(files):
-  count = lambda **o: sum(i.expected is not None for i in items(files, "ours", "theirs", **o))  # noqa: E731
+  count = lambda **o: sum(i.expected is not None for i in items(files, "ours", "theirs", **o))
   assert (count(checks=0.0), count(checks=0.01), count(checks=0.7)) == (0, 1, 2)
 
 
 @pytest.mark.parametrize(
-    ("names", "options", "said"),
-    [
-        (("ours",), {}, "a verdict needs answers of two systems"),
-        (("ours", "theirs"), {"pairs": "some"}, "expected first or all"),
-        (("ours", "theirs"), {"checks": 1.0}, "expected a share"),
-        (("ours", "prompts"), {}, "holds a question without an answer"),
-    ],
+  ("names", "options", "said"),
+  [
+    (("ours",), {}, "a verdict needs answers of two systems"),
+    (("ours", "theirs"), {"pairs": "some"}, "expected first or all"),
+    (("ours", "theirs"), {"checks": 1.0}, "expected a share"),
+    (("ours", "prompts"), {}, "holds a question without an answer"),
+  ],
 )
 def test_what_does_not_fit_is_said(files, names, options, said):
   with pytest.raises(UserError, match=said):
@@ -95,8 +114,14 @@ def test_what_does_not_fit_is_said(files, names, options, said):
 
 
 def test_answers_to_other_prompts_are_refused(files, tmp_path):
-  rows = [{"messages": [{"role": "user", "content": "Another prompt"},
-                        {"role": "assistant", "content": "x"}]}]  # fmt: skip
+  rows = [
+    {
+      "messages": [
+        {"role": "user", "content": "Another prompt"},
+        {"role": "assistant", "content": "x"},
+      ]
+    }
+  ]
   other = write_jsonl(tmp_path / "other.jsonl", rows)
   with pytest.raises(UserError, match=r"other\.jsonl: answers none of the prompts"):
     study.make_items(files["prompts"], [str(files["ours"]), str(other)])

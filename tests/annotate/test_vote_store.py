@@ -72,10 +72,15 @@ def test_a_changed_mind_is_a_revision_and_the_last_one_counts(store, anna):
 
 
 @pytest.mark.parametrize(
-    ("position", "choices"),
-    [(4, {"verdict": "A"}), (0, {"verdict": "A"}), (1, {"verdict": "C"}), (1, {}),
-     (1, {"verdict": "A", "more": "A"})],
-)  # fmt: skip
+  ("position", "choices"),
+  [
+    (4, {"verdict": "A"}),
+    (0, {"verdict": "A"}),
+    (1, {"verdict": "C"}),
+    (1, {}),
+    (1, {"verdict": "A", "more": "A"}),
+  ],
+)
 def test_what_was_not_asked_is_not_stored(store, anna, position, choices):
   with pytest.raises(ValueError, match=r"no item|choices"):
     store.save(anna, position, 1, choices, 1.0)
@@ -86,8 +91,7 @@ def test_each_annotator_has_an_order_of_their_own_and_keeps_it(make_store, tmp_p
   store = make_store("ours", "theirs", "candidates", pairs="all")
   for name in ("anna", "ben"):
     store.add_annotator(name)
-  order = lambda s, who: [(p.item_id, p.swapped)  # noqa: E731
-                          for n in range(1, 10) if (p := s.place(who, n))]  # fmt: skip
+  order = lambda s, who: [(p.item_id, p.swapped) for n in range(1, 10) if (p := s.place(who, n))]
   anna, ben = (order(store, who) for who in (1, 2))
   assert anna != ben
   assert sorted(i for i, _ in anna) == sorted(i for i, _ in ben) == list(range(1, 10))
@@ -97,8 +101,9 @@ def test_each_annotator_has_an_order_of_their_own_and_keeps_it(make_store, tmp_p
   again = make_store("ours", "theirs", "candidates", pairs="all", path=tmp_path / "again.db")
   again.add_annotator("anna")
   assert order(again, 1) == anna  # by the seed and the name
-  other = make_store("ours", "theirs", "candidates", pairs="all", seed=1,
-                     path=tmp_path / "other.db")  # fmt: skip
+  other = make_store(
+    "ours", "theirs", "candidates", pairs="all", seed=1, path=tmp_path / "other.db"
+  )
   other.add_annotator("anna")
   assert order(other, 1) != anna
 
@@ -147,9 +152,15 @@ def test_checks_usefulness_grades_and_scores_are_exported(make_store):
 
 def test_scores_of_both_answers_are_exported(make_store, files):
   store = make_store("candidates", "ours", ask=("verdict",))
-  scored = [dataclasses.replace(i, answers=tuple(
-      dataclasses.replace(a, scores={"rm": float(n)}) for n, a in enumerate(i.answers)))
-      for i in store.items.values()]  # fmt: skip
+  scored = [
+    dataclasses.replace(
+      i,
+      answers=tuple(
+        dataclasses.replace(a, scores={"rm": float(n)}) for n, a in enumerate(i.answers)
+      ),
+    )
+    for i in store.items.values()
+  ]
   store = Store.create(store.path.with_name("scored.db"), scored, ("verdict",), 0)
   store.add_annotator("anna")
   vote(store, 1, 1, "A")
@@ -169,7 +180,7 @@ def test_files_of_votes(store, anna, tmp_path):
 
 def test_a_csv_cell_is_never_a_formula():
   text = export.csv_text([{"id": "=HYPERLINK(1)", "a": "a,b", "seconds": -1.0}])
-  assert text.splitlines()[1].startswith("'=HYPERLINK(1),\"a,b\",")
+  assert text.splitlines()[1].startswith('\'=HYPERLINK(1),"a,b",')
   assert ",-1.0," in text
 
 
@@ -262,7 +273,7 @@ for revision in range(1, 100_000):
 
 def test_kill_9_loses_nothing_that_was_acknowledged(store, anna):
   writer = subprocess.Popen(
-      [sys.executable, "-c", WRITE_UNTIL_KILLED, str(store.path)], stdout=subprocess.PIPE, text=True
+    [sys.executable, "-c", WRITE_UNTIL_KILLED, str(store.path)], stdout=subprocess.PIPE, text=True
   )
   said = [writer.stdout.readline() for _ in range(60)]
   writer.kill()

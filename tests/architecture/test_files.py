@@ -30,8 +30,11 @@ def too_long(paths: list[Path], lines: int) -> list[str]:
 def long_functions(path: Path, lines: int) -> list[str]:
   tree = ast.parse(path.read_text(encoding="utf-8"))
   functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
-  return [f"{path.relative_to(ROOT)}: {f.name} has {n} lines" for f in functions
-          if (n := (f.end_lineno or 0) - f.lineno + 1) > lines]  # fmt: skip
+  return [
+    f"{path.relative_to(ROOT)}: {f.name} has {n} lines"
+    for f in functions
+    if (n := (f.end_lineno or 0) - f.lineno + 1) > lines
+  ]
 
 
 def machine_paths(text: str) -> list[str]:
@@ -51,8 +54,10 @@ def test_functions_are_short():
 
 
 def test_no_file_names_a_machine():
-  named = {str(p.relative_to(ROOT)): machine_paths(p.read_text(encoding="utf-8", errors="replace"))
-           for p in files("xwinjax", "configs", "experiments", "tests", "docs", "tools", ".ci")}
+  named = {
+    str(p.relative_to(ROOT)): machine_paths(p.read_text(encoding="utf-8", errors="replace"))
+    for p in files("xwinjax", "configs", "experiments", "tests", "docs", "tools", ".ci")
+  }
   assert {p: lines for p, lines in named.items() if lines} == {}
   tops = [p for p in ROOT.iterdir() if p.is_file() and p.suffix in TEXT]
   assert [p.name for p in tops if machine_paths(p.read_text(encoding="utf-8"))] == []
@@ -61,4 +66,5 @@ def test_no_file_names_a_machine():
 @pytest.mark.parametrize("place", ["work", "home", "root", "Users"])
 def test_twin_a_machine_path_is_found(place):
   assert machine_paths(f"see /{place}/someone/data\nand ../shared/data") == [
-      f"see /{place}/someone/data"]  # fmt: skip
+    f"see /{place}/someone/data"
+  ]

@@ -12,24 +12,38 @@ ROOT = Path(__file__).parents[2]
 
 # Each room may import those of earlier levels. A new room has to be given a place here.
 LEVELS = (
-    {"core"},
-    {"model", "losses", "data", "judge.parse", "judge.prompts"},
-    {"sharding", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
-    {"eval", "report", "testing", "annotate", "curate"},
-    {"stages"},
-    {"bench"},
-    {"configs", "experiments"},
+  {"core"},
+  {"model", "losses", "data", "judge.parse", "judge.prompts"},
+  {"sharding", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
+  {"eval", "report", "testing", "annotate", "curate"},
+  {"stages"},
+  {"bench"},
+  {"configs", "experiments"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 STRANGERS = 1  # on this level, rooms do not know each other
 
 # library -> the rooms that may import it
-ONLY_IN = {"flax": {"model"}, "orbax": {"checkpoint"}, "sentencepiece": {"data"}, "grain": {"data"},
-           "safetensors": {"checkpoint"}, "matplotlib": {"report"}, "jinja2": {"report"},
-           "starlette": {"annotate"}, "uvicorn": {"annotate"}, "sqlalchemy": {"annotate"},
-           "statsmodels": {"eval"}, "krippendorff": {"eval"}, "datasketch": {"curate"},
-           "markdownify": {"curate"},
-           "pickle": set(), "yaml": set(), "torch": set(), "transformers": set()}  # fmt: skip
+ONLY_IN = {
+  "flax": {"model"},
+  "orbax": {"checkpoint"},
+  "sentencepiece": {"data"},
+  "grain": {"data"},
+  "safetensors": {"checkpoint"},
+  "matplotlib": {"report"},
+  "jinja2": {"report"},
+  "starlette": {"annotate"},
+  "uvicorn": {"annotate"},
+  "sqlalchemy": {"annotate"},
+  "statsmodels": {"eval"},
+  "krippendorff": {"eval"},
+  "datasketch": {"curate"},
+  "markdownify": {"curate"},
+  "pickle": set(),
+  "yaml": set(),
+  "torch": set(),
+  "transformers": set(),
+}
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax"}
 
 
@@ -55,8 +69,13 @@ def sources(root: Path) -> dict[str, Path]:
 def imports_of(name: str, path: Path, modules: dict[str, Path]) -> list[Import]:
   """Every import in a file, those inside functions too."""
   tree, found = ast.parse(path.read_text(encoding="utf-8")), []
-  inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)
-            for n in ast.walk(f) if isinstance(n, ast.Import | ast.ImportFrom)}  # fmt: skip
+  inside = {
+    id(n)
+    for f in ast.walk(tree)
+    if isinstance(f, ast.FunctionDef)
+    for n in ast.walk(f)
+    if isinstance(n, ast.Import | ast.ImportFrom)
+  }
   for node in ast.walk(tree):
     targets: list[str] = []
     if isinstance(node, ast.Import):
@@ -72,7 +91,7 @@ def imports_of(name: str, path: Path, modules: dict[str, Path]) -> list[Import]:
 
 
 def room(module: str) -> str:
-  """"xwinjax.data.items" lies in "data", "judge.parse" in a room of its own."""
+  """ "xwinjax.data.items" lies in "data", "judge.parse" in a room of its own."""
   parts = module.split(".")
   parts = parts[1:] if parts[0] == "xwinjax" else parts[:1]
   two = ".".join(parts[:2])
@@ -117,9 +136,11 @@ def cycles(found: list[Import]) -> list[tuple[str, str]]:
 
 
 def wrong_libraries(found: list[Import]) -> list[str]:
-  return [f"{i.source} imports {i.target}" for i in found
-          if (library := i.target.split(".")[0]) in ONLY_IN
-          and room(i.source) not in ONLY_IN[library]]  # fmt: skip
+  return [
+    f"{i.source} imports {i.target}"
+    for i in found
+    if (library := i.target.split(".")[0]) in ONLY_IN and room(i.source) not in ONLY_IN[library]
+  ]
 
 
 def device_libraries_of(start: str, found: list[Import]) -> list[str]:
@@ -170,25 +191,25 @@ def test_imports_keep_the_rules(check, found):
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "check"),
-    [
-        ("core/rng.py", "from xwinjax.data import jsonl", wrong_arrows),
-        ("losses/sft.py", "from xwinjax.model.config import LlamaConfig", wrong_arrows),
-        ("model/rope.py", "import xwinjax.losses.sft", wrong_arrows),
-        ("data/items.py", "from xwinjax.losses import sft", wrong_arrows),
-        ("train/loop.py", "def late():\n  from xwinjax.stages import chain", wrong_arrows),
-        ("sample/decode.py", "from xwinjax.eval import heldout", wrong_arrows),
-        ("stages/sft.py", "from xwinjax.report import page", wrong_arrows),
-        ("eval/winrate.py", "from experiments import xwin", wrong_arrows),
-        ("checkpoint/store.py", "from xwinjax.train import loop", cycles),
-        ("train/step.py", "import flax.linen as nn", wrong_libraries),
-        ("stages/common.py", "import pickle", wrong_libraries),
-        ("data/jsonl.py", "import jax.numpy as jnp", device_libraries_of_data),
-        ("core/errors.py", "def late():\n  import jax", device_libraries_of_data),
-        ("annotate/study.py", "from xwinjax.train import step", devices_of_annotate),
-        ("annotate/store.py", "def late():\n  import jax", devices_of_annotate),
-        ("eval/votes.py", "import sqlalchemy", wrong_libraries),
-    ],
+  ("file", "line", "check"),
+  [
+    ("core/rng.py", "from xwinjax.data import jsonl", wrong_arrows),
+    ("losses/sft.py", "from xwinjax.model.config import LlamaConfig", wrong_arrows),
+    ("model/rope.py", "import xwinjax.losses.sft", wrong_arrows),
+    ("data/items.py", "from xwinjax.losses import sft", wrong_arrows),
+    ("train/loop.py", "def late():\n  from xwinjax.stages import chain", wrong_arrows),
+    ("sample/decode.py", "from xwinjax.eval import heldout", wrong_arrows),
+    ("stages/sft.py", "from xwinjax.report import page", wrong_arrows),
+    ("eval/winrate.py", "from experiments import xwin", wrong_arrows),
+    ("checkpoint/store.py", "from xwinjax.train import loop", cycles),
+    ("train/step.py", "import flax.linen as nn", wrong_libraries),
+    ("stages/common.py", "import pickle", wrong_libraries),
+    ("data/jsonl.py", "import jax.numpy as jnp", device_libraries_of_data),
+    ("core/errors.py", "def late():\n  import jax", device_libraries_of_data),
+    ("annotate/study.py", "from xwinjax.train import step", devices_of_annotate),
+    ("annotate/store.py", "def late():\n  import jax", devices_of_annotate),
+    ("eval/votes.py", "import sqlalchemy", wrong_libraries),
+  ],
 )
 def test_twin_a_planted_import_is_found(file, line, check, found, tmp_path):
   copy = tmp_path / "copy.py"
@@ -199,6 +220,8 @@ def test_twin_a_planted_import_is_found(file, line, check, found, tmp_path):
 
 
 def test_data_really_loads_without_jax():
-  code = ("import sys, xwinjax.data.batching, xwinjax.data.formats, xwinjax.data.items;"
-          "sys.exit('jax' in sys.modules)")  # fmt: skip
+  code = (
+    "import sys, xwinjax.data.batching, xwinjax.data.formats, xwinjax.data.items;"
+    "sys.exit('jax' in sys.modules)"
+  )
   assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -8,8 +8,17 @@ SPEED = {"sft": 100.0, "rm": 10.0, "dpo": 5.0, "generate": 50.0}
 def parse_args(argv):
   parser = argparse.ArgumentParser()
   parser.add_argument("stage")
-  for name in ("--model", "--data", "--batch", "--max-length", "--steps", "--warmup", "--rows",
-               "--lr", "--pad-to"):  # fmt: skip
+  for name in (
+    "--model",
+    "--data",
+    "--batch",
+    "--max-length",
+    "--steps",
+    "--warmup",
+    "--rows",
+    "--lr",
+    "--pad-to",
+  ):
     parser.add_argument(name)
   for name in ("--bf16", "--group-by-length", "--precompute-ref", "--compile", "--ignore-eos"):
     parser.add_argument(name, action="store_true")
@@ -41,8 +50,12 @@ def train(args):
   for i in range(int(args.steps)):
     trainer.training_step(None, i / 10)
   value = SPEED[args.stage] * (2 if args.bf16 else 1) * (3 if args.group_by_length else 1)
-  return {"target_tok_per_s": value, "pairs_per_s": value, "argv": vars(args),
-          "pairs_per_s_with_precompute": value / 10}  # fmt: skip
+  return {
+    "target_tok_per_s": value,
+    "pairs_per_s": value,
+    "argv": vars(args),
+    "pairs_per_s_with_precompute": value / 10,
+  }
 
 
 def generate(args):

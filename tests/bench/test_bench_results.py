@@ -13,8 +13,9 @@ from xwinjax.testing.tiny import tiny_config
 
 def test_the_ratio_is_that_of_medians_to_the_peer_s_best_setting():
   peer = {"f32": [10.0, 99.0, 11.0], "bf16": [20.0, 19.0, 21.0]}
-  row = results.make_row("train_sft", [30.0, 50.0, 40.0], {"compiles": 2}, peer_runs=peer,
-                         stock_runs=[8.0])  # fmt: skip
+  row = results.make_row(
+    "train_sft", [30.0, 50.0, 40.0], {"compiles": 2}, peer_runs=peer, stock_runs=[8.0]
+  )
   assert (row["ours"], row["peer"], row["peer_setting"], row["ratio"]) == (40, 20, "bf16", 2.0)
   assert row["stock_ratio"] == 5.0
   assert row["runs"] == [30.0, 50.0, 40.0]
@@ -55,15 +56,15 @@ def curve(losses, tokens=100, targets=40):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "agree"),
-    [
-        (curve([5.0, 4.01, 3.0]), True),
-        (curve([5.0, 4.5, 3.0]), False),  # another loss
-        (curve([5.0, 4.0]), False),  # fewer steps
-        (curve([5.0, 4.0, 3.0], tokens=101), False),
-        (curve([5.0, 4.0, 3.0], targets=39), False),
-        (curve([5.0, 4.0, 3.0], targets=0), True),  # a reward model has none
-    ],
+  ("theirs", "agree"),
+  [
+    (curve([5.0, 4.01, 3.0]), True),
+    (curve([5.0, 4.5, 3.0]), False),  # another loss
+    (curve([5.0, 4.0]), False),  # fewer steps
+    (curve([5.0, 4.0, 3.0], tokens=101), False),
+    (curve([5.0, 4.0, 3.0], targets=39), False),
+    (curve([5.0, 4.0, 3.0], targets=0), True),  # a reward model has none
+  ],
 )
 def test_curves_agree_when_losses_and_tokens_do(theirs, agree):
   assert results.agreement(curve([5.0, 4.0, 3.0]), theirs)["agree"] is agree

@@ -15,8 +15,13 @@ from xwinjax.data.batching import BatchConfig
 from xwinjax.train import objectives
 
 SETTINGS = run.Settings(1, 3, BatchConfig(4, buckets=2), samples=4, new=4)
-MACHINE = {"matmul_f32": 1e11, "matmul_bf16": 2e11, "bandwidth": 1e10, "peak_bf16": None,
-           "devices": 1}  # fmt: skip
+MACHINE = {
+  "matmul_f32": 1e11,
+  "matmul_bf16": 2e11,
+  "bandwidth": 1e10,
+  "peak_bf16": None,
+  "devices": 1,
+}
 KEYS = {"name", "ours", "peer", "ratio", "unit", "runs", "roofline_share", "compiles"}
 FAKE = Path(__file__).with_name("fake_peer.py")
 
@@ -49,8 +54,14 @@ def rows(made, peer):
 @pytest.mark.slow
 def test_rows_hold_what_they_promise(rows):
   found, said = rows
-  assert list(found) == ["train_sft", "train_dpo", "train_dpo_cached", "sample_4", "sample_1",
-                         "load"]  # fmt: skip
+  assert list(found) == [
+    "train_sft",
+    "train_dpo",
+    "train_dpo_cached",
+    "sample_4",
+    "sample_1",
+    "load",
+  ]
   assert all(row.keys() >= KEYS for row in found.values())
   json.dumps(found)
   assert found["train_dpo"]["ours"] < found["train_dpo_cached"]["ours"]  # pays for the reference
@@ -67,7 +78,7 @@ def test_rows_hold_what_they_promise(rows):
 def test_nothing_compiles_while_the_clock_runs(rows):
   found, _ = rows
   assert {name: row["compiles_while_timed"] for name, row in found.items()} == dict.fromkeys(
-      found, 0
+    found, 0
   )
 
 
@@ -82,7 +93,7 @@ def test_batches_are_spread_over_the_row_lengths(made, opened):
   items = training.items_of("train_sft", opened, made)
   plan = training.batching.make_plan(items, BatchConfig(2, buckets=4), seed=0)
   some = training.spread(plan, len(plan.batches) // 3)
-  mean = lambda p: np.mean([b.length for b in p.batches])  # noqa: E731
+  mean = lambda p: np.mean([b.length for b in p.batches])
   assert len(some.batches) == len(plan.batches) // 3
   assert mean(some) == pytest.approx(mean(plan), rel=0.15)
   assert training.spread(plan, 0) is plan
@@ -132,7 +143,9 @@ def test_a_peer_that_fails_says_so_in_one_line(peer, made, tmp_path):
 
 def test_words_become_rows():
   assert run.expand(["train_dpo", "sample", "train_dpo"], 64) == [
-      "train_dpo_cached", "sample_64", "sample_1"
+    "train_dpo_cached",
+    "sample_64",
+    "sample_1",
   ]
   assert len(run.expand(["all"], 64)) == 7
 

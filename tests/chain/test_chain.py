@@ -39,8 +39,8 @@ def test_rs_trains_on_the_best_and_dpo_on_best_and_worst_by_the_reward_model(fin
   workdir, _ = finished
   scored = {row["id"]: row["candidates"] for row in rows(workdir / "score" / "candidates.jsonl")}
   texts = {
-      id: sorted((x for x in c if x["finish"] != "length"), key=lambda x: -x["scores"]["rm"])
-      for id, c in scored.items()
+    id: sorted((x for x in c if x["finish"] != "length"), key=lambda x: -x["scores"]["rm"])
+    for id, c in scored.items()
   }
   chosen = rows(workdir / "select" / "examples.jsonl")
   assert chosen

@@ -7,8 +7,23 @@ import time
 import pytest
 from small_chain import ROOT, command, environment, run_chain, summary_of
 
-STAGES = ("world", "pretrain", "sft", "label", "reward", "evaluate_base", "evaluate_sft", "sample",
-          "score", "select", "rs", "evaluate_rs", "reference", "dpo", "evaluate_dpo")  # fmt: skip
+STAGES = (
+  "world",
+  "pretrain",
+  "sft",
+  "label",
+  "reward",
+  "evaluate_base",
+  "evaluate_sft",
+  "sample",
+  "score",
+  "select",
+  "rs",
+  "evaluate_rs",
+  "reference",
+  "dpo",
+  "evaluate_dpo",
+)
 TRAINED = ("pretrain", "sft", "reward", "rs", "dpo")
 
 
@@ -23,9 +38,12 @@ def begun(folder) -> bool:
 def kill_in(stage, workdir) -> bool:
   """Starts the chain and kills it in this stage; False if the stage was done too soon."""
   process = subprocess.Popen(
-      command(workdir), cwd=ROOT, env=environment(),
-      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-  )  # fmt: skip
+    command(workdir),
+    cwd=ROOT,
+    env=environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
   while not begun(workdir / stage) and process.poll() is None:
     time.sleep(0.002)
   process.send_signal(signal.SIGKILL)
@@ -41,5 +59,5 @@ def test_killed_in_every_stage_it_ends_with_the_same_figures(finished, tmp_path)
   last = run_chain(workdir)
   assert last.returncode == 0, last.stderr[-2000:]
   assert summary_of(workdir) == summary_of(finished[0])
-  table = lambda text: text.split("\n\n")[0]  # noqa: E731
+  table = lambda text: text.split("\n\n")[0]
   assert table(last.stdout) == table(finished[1].stdout)

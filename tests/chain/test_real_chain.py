@@ -9,23 +9,39 @@ import pytest
 from small_chain import ROOT, environment
 
 LITTLE = {
-    "sft.limit": 300, "sft.train.epochs": 1.0, "reward.limit": 64, "reward.train.epochs": 1.0,
-    "sample.limit": 6, "sample.generate.samples": 4, "evaluate.limit": 4,
-    "evaluate.generate.samples": 4, "sample.generate.max_new": 32, "evaluate.generate.max_new": 32,
-    # Two row lengths a stage: most of the time goes into compiling them.
-    **{f"{stage}.train.batch.buckets": 2 for stage in ("sft", "reward", "rs", "dpo")},
-    "reward.max_length": 256,
-}  # fmt: skip
+  "sft.limit": 300,
+  "sft.train.epochs": 1.0,
+  "reward.limit": 64,
+  "reward.train.epochs": 1.0,
+  "sample.limit": 6,
+  "sample.generate.samples": 4,
+  "evaluate.limit": 4,
+  "evaluate.generate.samples": 4,
+  "sample.generate.max_new": 32,
+  "evaluate.generate.max_new": 32,
+  # Two row lengths a stage: most of the time goes into compiling them.
+  **{f"{stage}.train.batch.buckets": 2 for stage in ("sft", "reward", "rs", "dpo")},
+  "reward.max_length": 256,
+}
 
 
 @pytest.mark.slow
 def test_the_chain_runs_on_a_real_llama_and_real_text(shared, tmp_path):
   workdir = tmp_path / "real"
   result = subprocess.run(
-      [sys.executable, "tools/real_chain", str(shared), f"--workdir={workdir}",
-       *(f"--config.{k}={v}" for k, v in LITTLE.items())],
-      cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
-  )  # fmt: skip
+    [
+      sys.executable,
+      "tools/real_chain",
+      str(shared),
+      f"--workdir={workdir}",
+      *(f"--config.{k}={v}" for k, v in LITTLE.items()),
+    ],
+    cwd=ROOT,
+    env=environment(),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert result.returncode == 0, result.stderr[-2000:]
   summary = json.loads((workdir / "summary.json").read_text())
   assert [row["stage"] for row in summary["stages"]] == ["base", "sft", "rs", "dpo"]

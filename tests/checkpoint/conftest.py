@@ -4,9 +4,9 @@ import pytest
 
 from xwinjax.testing.tiny import tiny_config, tiny_params
 
-collect_ignore = [] if find_spec("transformers") and find_spec("torch") else [
-    "test_in_transformers.py"
-]  # fmt: skip
+collect_ignore = (
+  [] if find_spec("transformers") and find_spec("torch") else ["test_in_transformers.py"]
+)
 
 
 @pytest.fixture(scope="session")
@@ -15,9 +15,13 @@ def config():
   from xwinjax.model.config import RopeScaling
 
   return tiny_config(
-      vocab_size=48, tied=False, head_dim=6, rope_theta=500_000.0, norm_eps=1e-6,
-      rope_scaling=RopeScaling(8.0, 1.0, 4.0, 64),
-  )  # fmt: skip
+    vocab_size=48,
+    tied=False,
+    head_dim=6,
+    rope_theta=500_000.0,
+    norm_eps=1e-6,
+    rope_scaling=RopeScaling(8.0, 1.0, 4.0, 64),
+  )
 
 
 @pytest.fixture(scope="session")

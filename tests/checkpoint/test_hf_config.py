@@ -9,23 +9,53 @@ from xwinjax.core.errors import UserError
 from xwinjax.model.config import LlamaConfig, RopeScaling
 from xwinjax.testing.tiny import tiny_config
 
-LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-               "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}  # fmt: skip
+LLAMA3_ROPE = {
+  "rope_type": "llama3",
+  "factor": 8.0,
+  "low_freq_factor": 1.0,
+  "high_freq_factor": 4.0,
+  "original_max_position_embeddings": 8192,
+}
 PUBLISHED = {  # as the published Llama 3.1 8B's
-    "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
-    "bos_token_id": 128000, "eos_token_id": [128001, 128008, 128009], "hidden_act": "silu",
-    "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336,
-    "max_position_embeddings": 131072, "mlp_bias": False, "model_type": "llama",
-    "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
-    "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": LLAMA3_ROPE,
-    "rope_theta": 500000.0, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-    "transformers_version": "4.43.0.dev0", "use_cache": True, "vocab_size": 128256,
-}  # fmt: skip
+  "architectures": ["LlamaForCausalLM"],
+  "attention_bias": False,
+  "attention_dropout": 0.0,
+  "bos_token_id": 128000,
+  "eos_token_id": [128001, 128008, 128009],
+  "hidden_act": "silu",
+  "hidden_size": 4096,
+  "initializer_range": 0.02,
+  "intermediate_size": 14336,
+  "max_position_embeddings": 131072,
+  "mlp_bias": False,
+  "model_type": "llama",
+  "num_attention_heads": 32,
+  "num_hidden_layers": 32,
+  "num_key_value_heads": 8,
+  "pretraining_tp": 1,
+  "rms_norm_eps": 1e-05,
+  "rope_scaling": LLAMA3_ROPE,
+  "rope_theta": 500000.0,
+  "tie_word_embeddings": False,
+  "torch_dtype": "bfloat16",
+  "transformers_version": "4.43.0.dev0",
+  "use_cache": True,
+  "vocab_size": 128256,
+}
 LLAMA31_8B = LlamaConfig(
-    vocab_size=128256, dim=4096, num_layers=32, num_heads=32, num_kv_heads=8, head_dim=128,
-    ffn_dim=14336, max_length=131072, rope_theta=500000.0,
-    rope_scaling=RopeScaling(8.0, 1.0, 4.0, 8192), norm_eps=1e-5, tied=False,
-)  # fmt: skip
+  vocab_size=128256,
+  dim=4096,
+  num_layers=32,
+  num_heads=32,
+  num_kv_heads=8,
+  head_dim=128,
+  ffn_dim=14336,
+  max_length=131072,
+  rope_theta=500000.0,
+  rope_scaling=RopeScaling(8.0, 1.0, 4.0, 8192),
+  norm_eps=1e-5,
+  tied=False,
+)
 
 
 @pytest.fixture
@@ -64,8 +94,15 @@ def test_transformers_own_spellings_agree(name, read, shared):
 
 
 def test_what_a_config_may_leave_out(read):
-  rest = ("num_key_value_heads", "rms_norm_eps", "rope_theta", "rope_scaling", "hidden_act",
-          "max_position_embeddings", "tie_word_embeddings")  # fmt: skip
+  rest = (
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "hidden_act",
+    "max_position_embeddings",
+    "tie_word_embeddings",
+  )
   config = read({k: v for k, v in PUBLISHED.items() if k not in rest})
   assert config.num_kv_heads == 32
   assert (config.head_dim, config.norm_eps, config.max_length) == (128, 1e-6, 2048)
@@ -73,34 +110,34 @@ def test_what_a_config_may_leave_out(read):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
-    [
-        ("model_type", "mistral", "model_type is 'mistral'; only 'llama' can be read"),
-        ("hidden_act", "gelu", "hidden_act = 'gelu' is not supported; only 'silu' is"),
-        ("attention_bias", True, "attention_bias = True is not supported"),
-        ("mlp_bias", True, "mlp_bias = True is not supported"),
-        ("pretraining_tp", 2, "pretraining_tp = 2 is not supported"),
-        ("sliding_window", 4096, "sliding_window = 4096 is not supported"),
-        ("quantization_config", {"bits": 4}, "quantization_config = {'bits': 4} is not supported"),
-        ("num_local_experts", 8, "num_local_experts = 8 is not supported"),
-        ("attn_logit_softcapping", 50.0, "attn_logit_softcapping = 50.0 is not supported"),
-        ("partial_rotary_factor", 0.5, "partial_rotary_factor = 0.5 is not supported"),
-        ("auto_map", {"AutoModel": "x.Y"}, "auto_map = {'AutoModel': 'x.Y'} is not supported"),
-        ("rope_scaling", {"type": "linear", "factor": 2.0}, "of type 'linear' is not supported"),
-        ("rope_scaling", {"rope_type": "yarn"}, "of type 'yarn' is not supported; only 'llama3'"),
-        ("rope_scaling", [8], "rope_scaling is [8]; expected an object or null"),
-        ("rope_scaling", {**LLAMA3_ROPE, "factor": None}, "field 'factor' is missing"),
-        ("rope_scaling", {**LLAMA3_ROPE, "factor": "8"}, "factor is '8'; expected a positive"),
-        ("rope_theta", -1.0, "rope_theta is -1.0; expected a positive float"),
-        ("hidden_size", None, "field 'hidden_size' is missing"),
-        ("hidden_size", 4097, "hidden_size 4097 is not a multiple of num_attention_heads 32"),
-        ("hidden_size", 4096.0, "hidden_size is 4096.0; expected a positive int"),
-        ("num_hidden_layers", 0, "num_hidden_layers is 0; expected a positive int"),
-        ("num_hidden_layers", True, "num_hidden_layers is True; expected a positive int"),
-        ("num_key_value_heads", 5, "num_heads 32 must be a multiple of num_kv_heads 5"),
-        ("head_dim", 5, "head_dim 5 must be even"),
-        ("vocab_size", "many", "vocab_size is 'many'; expected a positive int"),
-    ],
+  ("field", "value", "says"),
+  [
+    ("model_type", "mistral", "model_type is 'mistral'; only 'llama' can be read"),
+    ("hidden_act", "gelu", "hidden_act = 'gelu' is not supported; only 'silu' is"),
+    ("attention_bias", True, "attention_bias = True is not supported"),
+    ("mlp_bias", True, "mlp_bias = True is not supported"),
+    ("pretraining_tp", 2, "pretraining_tp = 2 is not supported"),
+    ("sliding_window", 4096, "sliding_window = 4096 is not supported"),
+    ("quantization_config", {"bits": 4}, "quantization_config = {'bits': 4} is not supported"),
+    ("num_local_experts", 8, "num_local_experts = 8 is not supported"),
+    ("attn_logit_softcapping", 50.0, "attn_logit_softcapping = 50.0 is not supported"),
+    ("partial_rotary_factor", 0.5, "partial_rotary_factor = 0.5 is not supported"),
+    ("auto_map", {"AutoModel": "x.Y"}, "auto_map = {'AutoModel': 'x.Y'} is not supported"),
+    ("rope_scaling", {"type": "linear", "factor": 2.0}, "of type 'linear' is not supported"),
+    ("rope_scaling", {"rope_type": "yarn"}, "of type 'yarn' is not supported; only 'llama3'"),
+    ("rope_scaling", [8], "rope_scaling is [8]; expected an object or null"),
+    ("rope_scaling", {**LLAMA3_ROPE, "factor": None}, "field 'factor' is missing"),
+    ("rope_scaling", {**LLAMA3_ROPE, "factor": "8"}, "factor is '8'; expected a positive"),
+    ("rope_theta", -1.0, "rope_theta is -1.0; expected a positive float"),
+    ("hidden_size", None, "field 'hidden_size' is missing"),
+    ("hidden_size", 4097, "hidden_size 4097 is not a multiple of num_attention_heads 32"),
+    ("hidden_size", 4096.0, "hidden_size is 4096.0; expected a positive int"),
+    ("num_hidden_layers", 0, "num_hidden_layers is 0; expected a positive int"),
+    ("num_hidden_layers", True, "num_hidden_layers is True; expected a positive int"),
+    ("num_key_value_heads", 5, "num_heads 32 must be a multiple of num_kv_heads 5"),
+    ("head_dim", 5, "head_dim 5 must be even"),
+    ("vocab_size", "many", "vocab_size is 'many'; expected a positive int"),
+  ],
 )
 def test_what_would_be_computed_wrongly_is_refused_by_name(field, value, says, read, tmp_path):
   with pytest.raises(UserError) as e:
@@ -111,10 +148,15 @@ def test_what_would_be_computed_wrongly_is_refused_by_name(field, value, says, r
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("sliding_window", None), ("quantization_config", None), ("some_future_switch", False),
-     ("_name_or_path", "a/b"), ("attention_bias", None)],
-)  # fmt: skip
+  ("field", "value"),
+  [
+    ("sliding_window", None),
+    ("quantization_config", None),
+    ("some_future_switch", False),
+    ("_name_or_path", "a/b"),
+    ("attention_bias", None),
+  ],
+)
 def test_a_feature_that_is_off_is_no_reason_to_refuse(field, value, read):
   assert read({**PUBLISHED, field: value}) == LLAMA31_8B
 
@@ -129,8 +171,8 @@ def test_what_is_no_config_gets_a_line(read, tmp_path):
 
 @pytest.mark.parametrize("reward_head", [False, True])
 @pytest.mark.parametrize(
-    "config",
-    [LLAMA31_8B, tiny_config(), tiny_config(head_dim=6, tied=False, rope_theta=5.0, norm_eps=1e-7)],
+  "config",
+  [LLAMA31_8B, tiny_config(), tiny_config(head_dim=6, tied=False, rope_theta=5.0, norm_eps=1e-7)],
 )
 def test_what_is_written_is_what_is_read(config, reward_head, read):
   fields = config_fields(config, reward_head=reward_head, bos_id=1, eos_id=2, dtype="float32")

@@ -64,8 +64,11 @@ def test_a_saved_model_is_loaded_to_the_bit(folder, config, params):
   assert loaded_config == config
   assert same_bits(loaded, params)
   other = jax.tree.map(lambda x: x, loaded)
-  other["layers"]["attention"]["q"] = loaded["layers"]["attention"]["q"].swapaxes(2, 3).reshape(
-      loaded["layers"]["attention"]["q"].shape)  # fmt: skip
+  other["layers"]["attention"]["q"] = (
+    loaded["layers"]["attention"]["q"]
+    .swapaxes(2, 3)
+    .reshape(loaded["layers"]["attention"]["q"].shape)
+  )
   assert not same_bits(other, params)  # the check's twin
 
 
@@ -112,8 +115,8 @@ def test_each_number_lies_where_the_matrix_has_it(config, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"),
-    [("float32", np.float32), ("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)],
+  ("name", "dtype"),
+  [("float32", np.float32), ("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)],
 )
 def test_each_dtype_is_written_and_read_as_its_rounding(name, dtype, config, params, tmp_path):
   folder = huggingface.save(tmp_path / "model", config, params, dtype=name)
@@ -165,8 +168,9 @@ def test_a_model_is_loaded_in_parts_onto_a_mesh(config, params, folder):
 
 
 def test_tokenizer_files_travel_along(config, params, tiny_folder, tmp_path):
-  folder = huggingface.save(tmp_path / "m", config, params, tokenizer_from=tiny_folder, bos_id=1,
-                            eos_ids=(2, 7))  # fmt: skip
+  folder = huggingface.save(
+    tmp_path / "m", config, params, tokenizer_from=tiny_folder, bos_id=1, eos_ids=(2, 7)
+  )
   for name in ("tokenizer.model", "tokenizer_config.json"):
     assert (folder / name).read_bytes() == (tiny_folder / name).read_bytes()
   for name in ("config.json", "generation_config.json"):
@@ -197,22 +201,32 @@ def test_a_reward_model_comes_back_as_one(config, params, tmp_path, folder):
 
 
 @pytest.mark.parametrize(
-    ("edit", "says"),
-    [
-        (lambda t: t.pop("model.norm.weight"), "lacks model.norm.weight; config.json says 2"),
-        (lambda t: [t.pop(n) for n in list(t) if "layers.1." in n],
-         "lacks model.layers.1.input_layernorm.weight, model.layers.1.mlp.down_proj.weight, "
-         "model.layers.1.mlp.gate_proj.weight and 6 more"),
-        (lambda t: t.update({"model.layers.2.mlp.up_proj.weight": np.zeros(3, np.float32)}),
-         "holds unexpected model.layers.2.mlp.up_proj.weight"),
-        (lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": np.zeros(3, np.float32)}),
-         "holds unexpected model.layers.0.self_attn.q_proj.bias"),
-        (lambda t: t.update({"model.embed_tokens.weight": np.zeros((48, 17), np.float32)}),
-         "model.embed_tokens.weight has shape (48, 17); config.json implies (48, 16)"),
-        (lambda t: t.update({"model.norm.weight": np.zeros(16, np.int8)}),
-         "model.norm.weight is I8; expected F32, F16 or BF16"),
-    ],
-)  # fmt: skip
+  ("edit", "says"),
+  [
+    (lambda t: t.pop("model.norm.weight"), "lacks model.norm.weight; config.json says 2"),
+    (
+      lambda t: [t.pop(n) for n in list(t) if "layers.1." in n],
+      "lacks model.layers.1.input_layernorm.weight, model.layers.1.mlp.down_proj.weight, "
+      "model.layers.1.mlp.gate_proj.weight and 6 more",
+    ),
+    (
+      lambda t: t.update({"model.layers.2.mlp.up_proj.weight": np.zeros(3, np.float32)}),
+      "holds unexpected model.layers.2.mlp.up_proj.weight",
+    ),
+    (
+      lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": np.zeros(3, np.float32)}),
+      "holds unexpected model.layers.0.self_attn.q_proj.bias",
+    ),
+    (
+      lambda t: t.update({"model.embed_tokens.weight": np.zeros((48, 17), np.float32)}),
+      "model.embed_tokens.weight has shape (48, 17); config.json implies (48, 16)",
+    ),
+    (
+      lambda t: t.update({"model.norm.weight": np.zeros(16, np.int8)}),
+      "model.norm.weight is I8; expected F32, F16 or BF16",
+    ),
+  ],
+)
 def test_tensors_that_do_not_fit_are_named(edit, says, change):
   def apply(tensors):
     edit(tensors)
@@ -221,8 +235,9 @@ def test_tensors_that_do_not_fit_are_named(edit, says, change):
 
 
 def test_stored_rotary_frequencies_do_no_harm(change, params):
-  folder = change(lambda t: t.update({
-      "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)}))  # fmt: skip
+  folder = change(
+    lambda t: t.update({"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)})
+  )
   assert same_bits(huggingface.load(folder)[1], params)
 
 
@@ -237,7 +252,8 @@ def test_a_tied_model_may_store_its_head_if_it_is_the_embedding(config, params, 
   assert same_bits(huggingface.load(folder)[1], params)
   save_file({**tensors, "lm_head.weight": head + 1}, folder / "model.safetensors")
   assert "holds unexpected lm_head.weight; config.json says 2 layers, tie_word_embeddings true" in (
-      refusal(folder))  # fmt: skip
+    refusal(folder)
+  )
 
 
 def test_a_damaged_weights_file_is_named(folder):
@@ -251,15 +267,15 @@ def test_a_damaged_weights_file_is_named(folder):
 
 
 @pytest.mark.parametrize(
-    ("index", "says"),
-    [
-        ("{", "not valid JSON"),
-        ("[]", "no weight_map"),
-        ('{"weight_map": []}', "no weight_map"),
-        ('{"weight_map": {"a": "../model.safetensors"}}', "only bare file names are read"),
-        ('{"weight_map": {"a": "/etc/passwd"}}', "only bare file names are read"),
-        ('{"weight_map": {"a": "gone.safetensors"}}', "no such file, though the index names it"),
-    ],
+  ("index", "says"),
+  [
+    ("{", "not valid JSON"),
+    ("[]", "no weight_map"),
+    ('{"weight_map": []}', "no weight_map"),
+    ('{"weight_map": {"a": "../model.safetensors"}}', "only bare file names are read"),
+    ('{"weight_map": {"a": "/etc/passwd"}}', "only bare file names are read"),
+    ('{"weight_map": {"a": "gone.safetensors"}}', "no such file, though the index names it"),
+  ],
 )
 def test_a_wrong_index_gets_a_line(index, says, folder):
   (folder / "model.safetensors").rename(folder / "elsewhere.safetensors")
@@ -275,8 +291,11 @@ def test_a_config_that_is_no_object_gets_a_line(folder):
 
 
 def test_twin_another_layout_is_not_what_theirs_holds(shared, tmp_path, monkeypatch):
-  monkeypatch.setattr(huggingface, "_to_theirs", lambda path, x: (
-      np.ascontiguousarray(x.reshape(huggingface._their_shape(path, x.shape)))))  # fmt: skip
+  monkeypatch.setattr(
+    huggingface,
+    "_to_theirs",
+    lambda path, x: np.ascontiguousarray(x.reshape(huggingface._their_shape(path, x.shape))),
+  )
   with pytest.raises(AssertionError):
     test_a_loaded_model_is_written_as_it_was("gqa_untied", shared, tmp_path)
   shutil.rmtree(tmp_path / "out")

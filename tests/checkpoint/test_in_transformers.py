@@ -1,6 +1,6 @@
 """What transformers computes from the folders we write; collected where it and torch are installed.
 
-  pip install torch transformers && python -m pytest tests/checkpoint/test_in_transformers.py
+pip install torch transformers && python -m pytest tests/checkpoint/test_in_transformers.py
 """
 
 import numpy as np

@@ -51,8 +51,9 @@ def empty(state):
 
 def same_bits(a, b) -> bool:
   pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-  return all(x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes()
-             for x, y in pairs)  # fmt: skip
+  return all(
+    x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs
+  )
 
 
 def refusal(folder, state, identity=None) -> str:
@@ -106,7 +107,11 @@ def test_only_the_newest_are_kept(folder, state):
   store.finish()
   assert store.steps() == [8, 12]
   assert sorted(p.name for p in folder.iterdir()) == [
-      "00000008", "00000008.json", "00000012", "00000012.json"]  # fmt: skip
+    "00000008",
+    "00000008.json",
+    "00000012",
+    "00000012.json",
+  ]
 
 
 def test_a_newest_step_that_was_not_finished_is_ignored_and_written_again(folder, state):
@@ -143,9 +148,9 @@ def flip_a_bit(path):
 
 
 DAMAGES = {
-    "truncated": (truncate, "bytes, not"),
-    "bit flipped": (flip_a_bit, "is damaged (its sha256 is not the one written)"),
-    "missing": (lambda path: path.unlink(), "is missing"),
+  "truncated": (truncate, "bytes, not"),
+  "bit flipped": (flip_a_bit, "is damaged (its sha256 is not the one written)"),
+  "missing": (lambda path: path.unlink(), "is missing"),
 }
 
 
@@ -168,8 +173,9 @@ def test_a_damaged_checkpoint_is_refused_by_file(damage, folder, state):
 
 
 def test_twin_without_hashes_a_flipped_bit_would_not_be_noticed(folder, state, monkeypatch):
-  largest = max((p for p in (folder / "00000008").rglob("*") if p.is_file()),
-                key=lambda p: p.stat().st_size)  # fmt: skip
+  largest = max(
+    (p for p in (folder / "00000008").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+  )
   stated = stores.sha256_file(largest)
   flip_a_bit(largest)
   real = stores.sha256_file
@@ -186,8 +192,8 @@ def test_another_runs_checkpoint_is_refused_by_field(folder, state):
 def test_another_state_is_refused_by_array(folder, state):
   norm = state.params["norm"]["scale"]
   for scale, says in (
-      (jnp.zeros((3,)), "is [[16], 'float32']; this run expects [[3], 'float32']"),
-      (norm.astype(jnp.bfloat16), "is [[16], 'float32']; this run expects [[16], 'bfloat16']"),
+    (jnp.zeros((3,)), "is [[16], 'float32']; this run expects [[3], 'float32']"),
+    (norm.astype(jnp.bfloat16), "is [[16], 'float32']; this run expects [[16], 'bfloat16']"),
   ):
     params = {**state.params, "norm": {"scale": scale}}
     line = refusal(folder, dataclasses.replace(state, params=params))

@@ -61,7 +61,7 @@ def test_it_loads_and_says_the_same_of_old_tokens(untied, tmp_path):
   sizes = {f.name: f.stat().st_size for f in (tmp_path / "new").glob("*.safetensors")}
   assert set(index["weight_map"].values()) == set(sizes)
   assert index["metadata"]["total_size"] == sum(
-      t.nbytes for t in all_tensors(tmp_path / "new").values()
+    t.nbytes for t in all_tensors(tmp_path / "new").values()
   )
 
 

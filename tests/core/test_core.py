@@ -43,9 +43,7 @@ def test_every_letter_is_explained_once():
 
 def test_branches_see_their_prompt_and_themselves():
   prompt, one, two, other = segment(1), segment(1, 1), segment(1, 2), segment(2)
-  sees = {
-      (one, prompt), (two, prompt), (one, one), (two, two), (prompt, prompt), (other, other)
-  }  # fmt: skip
+  sees = {(one, prompt), (two, prompt), (one, one), (two, two), (prompt, prompt), (other, other)}
   for query in (prompt, one, two, other):
     for key in (prompt, one, two, other):
       assert bool(visible(query, key)) == ((query, key) in sees), (query, key)
@@ -53,7 +51,7 @@ def test_branches_see_their_prompt_and_themselves():
 
 
 def test_step_keys_are_functions_of_seed_and_step():
-  bits = lambda *args: tuple(np.asarray(jax.random.key_data(rng.step_key(*args))))  # noqa: E731
+  bits = lambda *args: tuple(np.asarray(jax.random.key_data(rng.step_key(*args))))
   assert bits(0, 5) == bits(0, 5)
   assert len({bits(seed, step) for seed in range(3) for step in range(4)}) == 12
   assert jax.jit(lambda s: jax.random.key_data(rng.step_key(0, s)))(5).tolist() == list(bits(0, 5))

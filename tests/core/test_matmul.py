@@ -17,8 +17,9 @@ def rounded(x):
 
 
 def product_and_gradients(x, w, d):
-  both = jax.jit(jax.value_and_grad(
-      lambda x, w: jnp.vdot(matmul.matmul(x, w, "bfloat16"), d), argnums=(0, 1)))  # fmt: skip
+  both = jax.jit(
+    jax.value_and_grad(lambda x, w: jnp.vdot(matmul.matmul(x, w, "bfloat16"), d), argnums=(0, 1))
+  )
   _, gradients = both(x, w)
   return jax.jit(lambda x, w: matmul.matmul(x, w, "bfloat16"))(x, w), *gradients
 
@@ -37,9 +38,7 @@ def test_values_and_gradients(M, K, N):
 def test_twin_lost_padding_shows(monkeypatch):
   """With rows that do not fill a tile left out, the gradient of the weights is another."""
   whole = matmul.products_of_columns
-  monkeypatch.setattr(
-      matmul, "products_of_columns", lambda x, y: whole(x[:64], y[:64])
-  )
+  monkeypatch.setattr(matmul, "products_of_columns", lambda x, y: whole(x[:64], y[:64]))
   x, w, d = (RNG.normal(size=s).astype(np.float32) for s in ((70, 16), (16, 8), (70, 8)))
   found = product_and_gradients(x, w, d)
   assert not np.allclose(found[2], rounded(x).T @ rounded(d), rtol=1e-5, atol=1e-4)

@@ -13,43 +13,73 @@ GOOD = "Plums grow on trees. They are sweet when ripe, sour before, and dried th
 @pytest.fixture
 def sources(tmp_path):
   number = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-  alpaca = [{"instruction": f"Say the {n} thing there is to know of {n} plums and {n} pears.",
-             "output": f"The {n} {n} {n} of {n}: {n} is {n} in {n}, {n} and {n}."}
-            for n in number]  # fmt: skip
-  alpaca += [
-      {"instruction": "What would the held-out question be about today?", "output": GOOD},
-      {"instruction": "Tell of plums.", "output": f"I think so. {GOOD}"},
-      {"instruction": "Tell me of pears, please.", "output": "Pears."},
-      {**alpaca[0], "output": GOOD},
+  alpaca = [
+    {
+      "instruction": f"Say the {n} thing there is to know of {n} plums and {n} pears.",
+      "output": f"The {n} {n} {n} of {n}: {n} is {n} in {n}, {n} and {n}.",
+    }
+    for n in number
   ]
-  posts = [{"site": "cooking", "title": f"How are {n} dishes cooked at {n}?",
-            "answers": [{"text": f"<p>Cook {n} for {n} hours, then {n} more, and {n}.</p>",
-                         "score": 20 if n < "o" else 2}]} for n in number]  # fmt: skip
+  alpaca += [
+    {"instruction": "What would the held-out question be about today?", "output": GOOD},
+    {"instruction": "Tell of plums.", "output": f"I think so. {GOOD}"},
+    {"instruction": "Tell me of pears, please.", "output": "Pears."},
+    {**alpaca[0], "output": GOOD},
+  ]
+  posts = [
+    {
+      "site": "cooking",
+      "title": f"How are {n} dishes cooked at {n}?",
+      "answers": [
+        {
+          "text": f"<p>Cook {n} for {n} hours, then {n} more, and {n}.</p>",
+          "score": 20 if n < "o" else 2,
+        }
+      ],
+    }
+    for n in number
+  ]
   heldout = [{"prompt": "The held-out question be about today"}]
-  return {name: jsonl.write_rows(tmp_path / f"{name}.jsonl", rows) for name, rows in
-          {"alpaca": alpaca, "posts": posts, "heldout": heldout}.items()}  # fmt: skip
+  return {
+    name: jsonl.write_rows(tmp_path / f"{name}.jsonl", rows)
+    for name, rows in {"alpaca": alpaca, "posts": posts, "heldout": heldout}.items()
+  }
 
 
 def flags(sources, folder, *more):
-  return ["--config=configs/curate.py:alpaca", f"--workdir={folder}",
-          f"--config.sources=('{sources['alpaca']}', '{sources['posts']}')",
-          f"--config.heldout={sources['heldout']}", "--config.filters.shortest=20",
-          "--config.count=8", "--config.dev=2", *more]  # fmt: skip
+  return [
+    "--config=configs/curate.py:alpaca",
+    f"--workdir={folder}",
+    f"--config.sources=('{sources['alpaca']}', '{sources['posts']}')",
+    f"--config.heldout={sources['heldout']}",
+    "--config.filters.shortest=20",
+    "--config.count=8",
+    "--config.dev=2",
+    *more,
+  ]
 
 
 def test_a_table_says_what_was_kept_and_why_the_rest_was_not(sources, tmp_path, capsys):
   assert curate.command(flags(sources, tmp_path / "c")) == 0
   said = capsys.readouterr().out
-  for line in ("read ", "kept ", "set apart for dev ", "dropped: first person ",
-               "dropped: score under 4.5 ", "dropped: holds a held-out text ",
-               "dropped: near-duplicate prompt ", "dropped: answer under 20 characters "):
+  for line in (
+    "read ",
+    "kept ",
+    "set apart for dev ",
+    "dropped: first person ",
+    "dropped: score under 4.5 ",
+    "dropped: holds a held-out text ",
+    "dropped: near-duplicate prompt ",
+    "dropped: answer under 20 characters ",
+  ):
     assert f"\n{line}" in said, said
   examples = list(formats.read_examples(tmp_path / "c" / "examples.jsonl"))
   dev = list(formats.read_examples(tmp_path / "c" / "dev.jsonl"))
   assert (len(examples), len(dev)) == (8, 2)
   assert {e.meta["source"] for e in examples} == {"alpaca", "posts"}
   ids = [e.id for e in examples + dev] + [
-      row["id"] for _, row in jsonl.read_rows(tmp_path / "c" / "dropped.jsonl")]  # fmt: skip
+    row["id"] for _, row in jsonl.read_rows(tmp_path / "c" / "dropped.jsonl")
+  ]
   assert len(ids) == len(set(ids)) == 24  # every row is somewhere
   near = [row for _, row in jsonl.read_rows(tmp_path / "c" / "dropped.jsonl") if "like" in row]
   assert [(r["id"], r["like"]) for r in near] == [("alpaca-14", "alpaca-1")]
@@ -73,11 +103,13 @@ def test_another_seed_draws_others(sources, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
-    [(["--config.sources=none.jsonl"], "config.sources=none.jsonl: no such file or folder"),
-     (["--config.near_answer=1.5"], "config.near_answer is 1.5; expected 0 to 1"),
-     (["--config.filters.shortest=2000"], "filters.shortest 2000 is more than longest 1200")],
-)  # fmt: skip
+  ("more", "said"),
+  [
+    (["--config.sources=none.jsonl"], "config.sources=none.jsonl: no such file or folder"),
+    (["--config.near_answer=1.5"], "config.near_answer is 1.5; expected 0 to 1"),
+    (["--config.filters.shortest=2000"], "filters.shortest 2000 is more than longest 1200"),
+  ],
+)
 def test_mistakes(sources, tmp_path, capsys, more, said):
   given = flags(sources, tmp_path / "c")
   if "sources" in more[0]:
@@ -93,19 +125,23 @@ def test_no_sources(tmp_path, capsys):
 
 
 def test_a_filter_that_leaves_nothing(sources, tmp_path, capsys):
-  given = flags(sources, tmp_path / "c", "--config.filters.need_score=true",
-                "--config.filters.least_score=99.0")  # fmt: skip
+  given = flags(
+    sources, tmp_path / "c", "--config.filters.need_score=true", "--config.filters.least_score=99.0"
+  )
   assert curate.command(given) == 2
   assert "nothing is left" in capsys.readouterr().err
 
 
 def test_real_files(shared, tmp_path, capsys):
   given = [
-      "--config=configs/curate.py:alpaca", f"--workdir={tmp_path}/c",
-      f"--config.sources=('{shared}/lima/lima.json.gz', '{shared}/rasbt/instruction-data.json')",
-      f"--config.heldout={shared}/rasbt/instruction-data-with-preference.json",
-      "--config.count=50", "--config.dev=5", "--config.filters.shortest=20",
-  ]  # fmt: skip
+    "--config=configs/curate.py:alpaca",
+    f"--workdir={tmp_path}/c",
+    f"--config.sources=('{shared}/lima/lima.json.gz', '{shared}/rasbt/instruction-data.json')",
+    f"--config.heldout={shared}/rasbt/instruction-data-with-preference.json",
+    "--config.count=50",
+    "--config.dev=5",
+    "--config.filters.shortest=20",
+  ]
   assert curate.command(given) == 0
   figures = json.loads((tmp_path / "c" / "manifest.json").read_text())["figures"]
   counts = figures["by_source"]

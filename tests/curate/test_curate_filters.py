@@ -15,29 +15,29 @@ def entry(answer, prompt="Why?", score=None):
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        ("I think so.", "first person"),
-        ("It is my favourite.", "first person"),
-        ("I'm sure.", "first person"),
-        ("Iron is a metal. AI is not.", ""),
-        ('She said: "I am here." So it is.', ""),  # quoted
-        ("Run it:\n```\nfor I in my_list: pass\n```\nDone.", ""),  # code
-        ("World War I ended in 1918.", "first person"),  # a known false alarm
-        ("As mentioned above, salt.", "refers to other answers"),
-        ("As I said earlier, salt.", "refers to other answers"),
-        ("The other answers are right, salt.", "refers to other answers"),
-        ("See the accepted answer.", "refers to other answers"),
-        ("On Stack Overflow there is more.", "refers to other answers"),
-        ("Salt.\nEdit: and pepper.", "refers to other answers"),
-        ("@bob is right: salt.", "refers to other answers"),
-        ("The answer to life is 42; questions remain.", ""),
-        ("Write to a@b.example for more.", ""),
-        ("See https://x.example for it.", "links"),
-        ("See [this](x).", "links"),
-        ("Hm.", "answer under 5 characters"),
-        ("word " * 100, "answer over 400 characters"),
-    ],
+  ("answer", "why"),
+  [
+    ("I think so.", "first person"),
+    ("It is my favourite.", "first person"),
+    ("I'm sure.", "first person"),
+    ("Iron is a metal. AI is not.", ""),
+    ('She said: "I am here." So it is.', ""),  # quoted
+    ("Run it:\n```\nfor I in my_list: pass\n```\nDone.", ""),  # code
+    ("World War I ended in 1918.", "first person"),  # a known false alarm
+    ("As mentioned above, salt.", "refers to other answers"),
+    ("As I said earlier, salt.", "refers to other answers"),
+    ("The other answers are right, salt.", "refers to other answers"),
+    ("See the accepted answer.", "refers to other answers"),
+    ("On Stack Overflow there is more.", "refers to other answers"),
+    ("Salt.\nEdit: and pepper.", "refers to other answers"),
+    ("@bob is right: salt.", "refers to other answers"),
+    ("The answer to life is 42; questions remain.", ""),
+    ("Write to a@b.example for more.", ""),
+    ("See https://x.example for it.", "links"),
+    ("See [this](x).", "links"),
+    ("Hm.", "answer under 5 characters"),
+    ("word " * 100, "answer over 400 characters"),
+  ],
 )
 def test_style_and_length(answer, why):
   assert reason(entry(answer), ANY) == why
@@ -66,7 +66,8 @@ def test_held_out_words_in_a_row():
   assert held.holds(entry("x", prompt="Please name a plum tree."))  # the whole of a short one
   assert not held.holds(entry("Why is that?"))  # too short to be anyone's
   assert not Heldout(["one two three four five six seven"], 0).holds(
-      entry("one two three four five six seven"))  # fmt: skip
+    entry("one two three four five six seven")
+  )
 
 
 def test_grams_too_short_to_mean_anything():

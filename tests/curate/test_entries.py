@@ -16,25 +16,37 @@ def read(path, **fields):
 
 
 def test_the_best_answer_of_a_question_is_taken(tmp_path):
-  path = jsonl.write_rows(tmp_path / "posts.jsonl", [
-      {"qid": 7, "site": "cooking", "title": "Why salt?", "answers": [
-          {"text": "<p>For <b>taste</b>.</p>", "score": 3}, {"body": "Habit.", "pm_score": 9},
-          {"text": "Later.", "votes": 9}]},
+  path = jsonl.write_rows(
+    tmp_path / "posts.jsonl",
+    [
+      {
+        "qid": 7,
+        "site": "cooking",
+        "title": "Why salt?",
+        "answers": [
+          {"text": "<p>For <b>taste</b>.</p>", "score": 3},
+          {"body": "Habit.", "pm_score": 9},
+          {"text": "Later.", "votes": 9},
+        ],
+      },
       {"question": "What is a plum?", "answers": [{"text": "A fruit."}]},
       {"title": "Nobody knows?", "answers": []},
       {"title": "", "answers": [{"text": "x"}]},
-  ])  # fmt: skip
+    ],
+  )
   found, counts = read(path)
   assert [(e.id, e.prompt, e.answer, e.score, e.domain) for e in found] == [
-      ("posts-7", "Why salt?", "Habit.", 9.0, "cooking"),
-      ("posts-2", "What is a plum?", "A fruit.", 0.0, ""),
+    ("posts-7", "Why salt?", "Habit.", 9.0, "cooking"),
+    ("posts-2", "What is a plum?", "A fruit.", 0.0, ""),
   ]
   assert counts == {"read": 4, "no answer": 1, "no question": 1}
 
 
 def test_html_becomes_text_with_its_code_and_lists():
-  html = ('<p>Use <a href="http://x.y">this</a> &amp; <em>that</em>:</p><pre><code>a = b_c * 2\n'
-          "</code></pre><ul><li>one</li><li>two</li></ul><img src='z.png' alt=''>")  # fmt: skip
+  html = (
+    '<p>Use <a href="http://x.y">this</a> &amp; <em>that</em>:</p><pre><code>a = b_c * 2\n'
+    "</code></pre><ul><li>one</li><li>two</li></ul><img src='z.png' alt=''>"
+  )
   text = entries.plain(html)
   assert "http" not in text
   assert "z.png" not in text
@@ -45,8 +57,10 @@ def test_html_becomes_text_with_its_code_and_lists():
 
 
 def test_title_or_body_is_asked_at_random_but_always_the_same(tmp_path):
-  rows = [{"title": f"title {i}", "body": f"<p>body {i}</p>", "answers": [{"text": "y"}]}
-          for i in range(40)]  # fmt: skip
+  rows = [
+    {"title": f"title {i}", "body": f"<p>body {i}</p>", "answers": [{"text": "y"}]}
+    for i in range(40)
+  ]
   path = jsonl.write_rows(tmp_path / "p.jsonl", rows)
   asked = [e.prompt.split()[0] for e in read(path)[0]]
   assert {"title", "body"} == set(asked)
@@ -55,14 +69,19 @@ def test_title_or_body_is_asked_at_random_but_always_the_same(tmp_path):
 
 
 def test_alpaca_rows_with_a_judges_score(tmp_path):
-  path = jsonl.write_rows(tmp_path / "a.jsonl", [
+  path = jsonl.write_rows(
+    tmp_path / "a.jsonl",
+    [
       {"instruction": "Add.", "input": "1 + 1", "output": "2", "score": 4.5, "category": "math"},
       {"instruction": "Say hi.", "input": "", "output": "Hi."},
       {"instruction": "Say nothing.", "input": "", "output": " "},
-  ])  # fmt: skip
+    ],
+  )
   found, counts = read(path, domain_field="category")
   assert [(e.prompt, e.answer, e.score, e.domain) for e in found] == [
-      ("Add.\n1 + 1", "2", 4.5, "math"), ("Say hi.", "Hi.", None, "")]  # fmt: skip
+    ("Add.\n1 + 1", "2", 4.5, "math"),
+    ("Say hi.", "Hi.", None, ""),
+  ]
   assert counts["no answer"] == 1
   assert found[0].example().meta == {"source": "a", "domain": "math", "score": 4.5}
 
@@ -73,13 +92,15 @@ def test_a_source_may_be_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
-    [({"title": "x", "answers": ["y"]}, r"answers\[0\]: found str, expected an object"),
-     ({"title": "x", "answers": [{"score": 1}]}, r"answers\[0\]: has no 'text' or 'body'"),
-     ({"title": "x", "answers": [{"text": "y", "score": "5"}]}, "found '5', expected a number"),
-     ({"prompt": "x", "completion": "y", "score": True}, "found True, expected a number"),
-     ({"foo": 1}, "unknown format")],
-)  # fmt: skip
+  ("row", "said"),
+  [
+    ({"title": "x", "answers": ["y"]}, r"answers\[0\]: found str, expected an object"),
+    ({"title": "x", "answers": [{"score": 1}]}, r"answers\[0\]: has no 'text' or 'body'"),
+    ({"title": "x", "answers": [{"text": "y", "score": "5"}]}, "found '5', expected a number"),
+    ({"prompt": "x", "completion": "y", "score": True}, "found True, expected a number"),
+    ({"foo": 1}, "unknown format"),
+  ],
+)
 def test_rows_that_are_wrong_are_named_by_line(tmp_path, row, said):
   path = jsonl.write_rows(tmp_path / "a.jsonl", [{"prompt": "Hi?", "completion": "Hi."}, row])
   with pytest.raises(UserError, match=f"a.jsonl:2: .*{said}"):

@@ -13,9 +13,13 @@ from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer
 
 SPECIALS = (
-    "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>",
-    "<|eot|>",
-)  # fmt: skip
+  "<|start_header_id|>",
+  "<|end_header_id|>",
+  "<|eot_id|>",
+  "<|im_start|>",
+  "<|im_end|>",
+  "<|eot|>",
+)
 
 
 @pytest.fixture

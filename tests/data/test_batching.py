@@ -13,10 +13,10 @@ from xwinjax.data.records import Counts
 
 LENGTHS = np.random.default_rng(0).integers(6, 90, 203).tolist()
 CONFIGS = {
-    "buckets": BatchConfig(batch_size=8, buckets=4),
-    "tokens": BatchConfig(batch_tokens=512, buckets=3),
-    "packed": BatchConfig(batch_size=4, packing=128),
-    "packed tokens": BatchConfig(batch_tokens=1024, packing=128, microbatches=2),
+  "buckets": BatchConfig(batch_size=8, buckets=4),
+  "tokens": BatchConfig(batch_tokens=512, buckets=3),
+  "packed": BatchConfig(batch_size=4, packing=128),
+  "packed tokens": BatchConfig(batch_tokens=1024, packing=128, microbatches=2),
 }
 
 
@@ -39,7 +39,7 @@ def epochs_are_whole(made, config, plan) -> bool:
     ends.append(ends[-1] + len(one))
   parts = [plan.batches[a:b] for a, b in itertools.pairwise(ends)]
   return ends[-1] == len(plan.batches) and all(
-      seen(part) == dict.fromkeys(range(len(made)), 1) for part in parts
+    seen(part) == dict.fromkeys(range(len(made)), 1) for part in parts
   )
 
 
@@ -68,8 +68,10 @@ def test_the_plan_is_a_pure_function_of_data_settings_and_seed(planned, make_ite
   epochs = np.array_split(np.array([b.rows[0][0] for b in plan.batches]), 3)
   assert not np.array_equal(epochs[0], epochs[1][: len(epochs[0])])
   # A longer run begins as a shorter one.
-  assert make_plan(made, config, seed=1, epochs=1, shards=2).batches == plan.batches[
-      : plan.steps_per_epoch]  # fmt: skip
+  assert (
+    make_plan(made, config, seed=1, epochs=1, shards=2).batches
+    == plan.batches[: plan.steps_per_epoch]
+  )
 
 
 def test_a_batch_does_not_depend_on_when_it_is_asked_for(planned):
@@ -82,8 +84,10 @@ def test_a_batch_does_not_depend_on_when_it_is_asked_for(planned):
 
 def test_shapes_are_few_and_within_their_tokens(planned):
   made, config, plan = planned
-  shapes = {tuple((k, v.shape) for k, v in build_batch(made, plan, i).items())
-            for i in range(len(plan.batches))}  # fmt: skip
+  shapes = {
+    tuple((k, v.shape) for k, v in build_batch(made, plan, i).items())
+    for i in range(len(plan.batches))
+  }
   assert len(shapes) <= (1 if config.packing else config.buckets)
   for length, height in plan.heights.items():
     assert height % (2 * config.microbatches) == 0
@@ -153,8 +157,9 @@ def test_processes_share_a_batch_without_overlap(planned):
   processes = plan.groups
   for index in (0, len(plan.batches) - 1):
     whole = build_batch(made, plan, index)
-    parts = [build_batch(made, plan, index, process=p, processes=processes)
-             for p in range(processes)]  # fmt: skip
+    parts = [
+      build_batch(made, plan, index, process=p, processes=processes) for p in range(processes)
+    ]
     for name, array in whole.items():
       together = np.concatenate([part[name] for part in parts])
       assert np.array_equal(together, array)
@@ -225,7 +230,7 @@ def test_buckets_waste_the_fewest_places():
   for count in (1, 2, 3, 5):
     lengths = rng.integers(1, 200, 40)
     rounded = -(-lengths // 16) * 16
-    waste = lambda sizes: sum(min(s for s in sizes if s >= n) for n in rounded)  # noqa: E731, B023
+    waste = lambda sizes: sum(min(s for s in sizes if s >= n) for n in rounded)  # noqa: B023
     sizes = sorted(set(rounded.tolist()))
     rest = itertools.combinations(sizes[:-1], min(count, len(sizes)) - 1)
     best = min(waste((*some, sizes[-1])) for some in rest)
@@ -236,12 +241,12 @@ def test_buckets_waste_the_fewest_places():
 
 
 @pytest.mark.parametrize(
-    ("config", "options", "says"),
-    [
-        (BatchConfig(batch_size=6), {"shards": 4}, "batch_size 6 does not divide into 1 micro"),
-        (BatchConfig(packing=32), {}, "packing 32 is less than the longest item, 89 tokens"),
-        (BatchConfig(), {"epochs": 0}, "epochs is 0; expected more than 0"),
-    ],
+  ("config", "options", "says"),
+  [
+    (BatchConfig(batch_size=6), {"shards": 4}, "batch_size 6 does not divide into 1 micro"),
+    (BatchConfig(packing=32), {}, "packing 32 is less than the longest item, 89 tokens"),
+    (BatchConfig(), {"epochs": 0}, "epochs is 0; expected more than 0"),
+  ],
 )
 def test_what_cannot_be_planned_gets_a_line(config, options, says, make_items):
   with pytest.raises(UserError, match=says):
@@ -254,7 +259,7 @@ def test_nothing_to_train_on_gets_a_line(make_items):
 
 
 @pytest.mark.parametrize(
-    "field", ["batch_size", "buckets", "multiple", "microbatches", "batch_tokens", "packing"]
+  "field", ["batch_size", "buckets", "multiple", "microbatches", "batch_tokens", "packing"]
 )
 def test_sizes_that_make_no_batch_are_refused(field):
   with pytest.raises(ValueError, match=f"{field} is -1; expected at least"):

@@ -14,29 +14,33 @@ from xwinjax.data.records import (
   candidates_json,
   example_json,
   pair_json,
-)  # fmt: skip
+)
 
 Q, A = Message("user", "Hi?"), Message("assistant", "Hello.")
 
 CONVERSATIONS = {
-    "messages": {"messages": [{"role": "user", "content": "Hi?"},
-                              {"role": "assistant", "content": "Hello."}]},
-    "alpaca": {"instruction": "Hi?", "input": "", "output": "Hello."},
-    "alpaca_eval": {"instruction": "Hi?", "output": "Hello.", "generator": "some-model"},
-    "sharegpt": {"conversations": [{"from": "human", "value": "Hi?"},
-                                   {"from": "gpt", "value": "Hello."}]},
-    "lima": {"conversations": ["Hi?", "Hello."]},
-    "prompt": {"prompt": "Hi?", "completion": "Hello."},
-    "self_instruct": {"instruction": "Hi?", "instances": [{"input": "", "output": "Hello."}]},
-}  # fmt: skip
+  "messages": {
+    "messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]
+  },
+  "alpaca": {"instruction": "Hi?", "input": "", "output": "Hello."},
+  "alpaca_eval": {"instruction": "Hi?", "output": "Hello.", "generator": "some-model"},
+  "sharegpt": {
+    "conversations": [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Hello."}]
+  },
+  "lima": {"conversations": ["Hi?", "Hello."]},
+  "prompt": {"prompt": "Hi?", "completion": "Hello."},
+  "self_instruct": {"instruction": "Hi?", "instances": [{"input": "", "output": "Hello."}]},
+}
 PROMPTS = CONVERSATIONS | {
-    "mt_bench": {"question_id": 81, "turns": ["Hi?", "And then?"]},
-    "candidates": {"prompt": [{"role": "user", "content": "Hi?"}], "candidates": []},
-    "pairs": {"prompt": "Hi?", "chosen": "Hello.", "rejected": "No."},
-    "alpaca_pairs": {"instruction": "Hi?", "input": "", "chosen": "Hello.", "rejected": "No."},
-    "hh": {"chosen": "\n\nHuman: Hi?\n\nAssistant: Hello.",
-           "rejected": "\n\nHuman: Hi?\n\nAssistant: No."},
-}  # fmt: skip
+  "mt_bench": {"question_id": 81, "turns": ["Hi?", "And then?"]},
+  "candidates": {"prompt": [{"role": "user", "content": "Hi?"}], "candidates": []},
+  "pairs": {"prompt": "Hi?", "chosen": "Hello.", "rejected": "No."},
+  "alpaca_pairs": {"instruction": "Hi?", "input": "", "chosen": "Hello.", "rejected": "No."},
+  "hh": {
+    "chosen": "\n\nHuman: Hi?\n\nAssistant: Hello.",
+    "rejected": "\n\nHuman: Hi?\n\nAssistant: No.",
+  },
+}
 PAIRS = ("pairs", "alpaca_pairs", "hh")
 
 
@@ -92,13 +96,23 @@ def test_alpaca_input_follows_the_instruction(write):
 def test_alpaca_history_comes_first(write):
   row = {**CONVERSATIONS["alpaca"], "history": [["One?", "1"], ["Two?", "2"]]}
   said = [(m.role, m.content) for m in read_one(write, row)[0].messages]
-  assert said == [("user", "One?"), ("assistant", "1"), ("user", "Two?"), ("assistant", "2"),
-                  ("user", "Hi?"), ("assistant", "Hello.")]  # fmt: skip
+  assert said == [
+    ("user", "One?"),
+    ("assistant", "1"),
+    ("user", "Two?"),
+    ("assistant", "2"),
+    ("user", "Hi?"),
+    ("assistant", "Hello."),
+  ]
 
 
 def test_a_system_turn_is_kept(write):
-  row = {"conversations": [{"from": "system", "value": "Be brief."},
-                           *CONVERSATIONS["sharegpt"]["conversations"]]}  # fmt: skip
+  row = {
+    "conversations": [
+      {"from": "system", "value": "Be brief."},
+      *CONVERSATIONS["sharegpt"]["conversations"],
+    ]
+  }
   assert read_one(write, row)[0].messages == (Message("system", "Be brief."), Q, A)
 
 
@@ -115,8 +129,13 @@ def test_alpaca_pairs_fall_back_to_output_as_the_chosen_answer(write):
 
 
 def test_turns_of_one_speaker_are_merged_and_counted(write):
-  row = {"messages": [{"role": "user", "content": "Hi?"}, {"role": "user", "content": "There?"},
-                      {"role": "assistant", "content": "Yes."}]}  # fmt: skip
+  row = {
+    "messages": [
+      {"role": "user", "content": "Hi?"},
+      {"role": "user", "content": "There?"},
+      {"role": "assistant", "content": "Yes."},
+    ]
+  }
   example, counts = read_one(write, row)
   assert example.messages[0].content == "Hi?\n\nThere?"
   assert counts == {"read": 1, "kept": 1, "changed: merged turns of one speaker": 1}
@@ -135,31 +154,52 @@ def test_a_prompt_ends_where_its_last_answer_began(write):
 
 
 @pytest.mark.parametrize(
-    ("read", "row", "reason"),
-    [
-        (formats.read_examples, {"instruction": "Hi?", "output": " "}, "empty answer"),
-        (formats.read_examples, {"prompt": "Hi?"}, "no answer"),
-        (formats.read_examples, PROMPTS["mt_bench"], "no answer"),
-        (formats.read_examples, {"messages": []}, "no turns"),
-        (formats.read_examples, {"conversations": ["Hi?", "", "So?", "Yes."]}, "empty turn"),
-        (formats.read_examples, {"conversations": [{"from": "gpt", "value": "Hello."}]},
-         "assistant turn first"),
-        (formats.read_examples, {"messages": [
-            {"role": "user", "content": "Hi?"}, {"role": "system", "content": "Be brief."},
-            {"role": "assistant", "content": "Hello."}]}, "system turn in the middle"),
-        (formats.read_examples, {"messages": [{"role": "system", "content": "1"}] * 2},
-         "two system turns"),
-        (formats.read_prompts, {"prompt": " "}, "no question"),
-        (formats.read_pairs, {"prompt": "Hi?", "chosen": "A", "rejected": ""}, "empty answer"),
-        (formats.read_pairs, {"prompt": "Hi?", "chosen": "A", "rejected": "A"}, "equal answers"),
-        (formats.read_pairs, {"chosen": "\n\nHuman: One?\n\nAssistant: 1",
-                              "rejected": "\n\nHuman: Two?\n\nAssistant: 2"},
-         "answers to different prompts"),
-        (formats.read_pairs, {"chosen": "\n\nHuman: One?\n\nAssistant: 1\n\nHuman: Two?",
-                              "rejected": "\n\nHuman: One?\n\nAssistant: 1"},
-         "transcript without a last answer"),
-    ],
-)  # fmt: skip
+  ("read", "row", "reason"),
+  [
+    (formats.read_examples, {"instruction": "Hi?", "output": " "}, "empty answer"),
+    (formats.read_examples, {"prompt": "Hi?"}, "no answer"),
+    (formats.read_examples, PROMPTS["mt_bench"], "no answer"),
+    (formats.read_examples, {"messages": []}, "no turns"),
+    (formats.read_examples, {"conversations": ["Hi?", "", "So?", "Yes."]}, "empty turn"),
+    (
+      formats.read_examples,
+      {"conversations": [{"from": "gpt", "value": "Hello."}]},
+      "assistant turn first",
+    ),
+    (
+      formats.read_examples,
+      {
+        "messages": [
+          {"role": "user", "content": "Hi?"},
+          {"role": "system", "content": "Be brief."},
+          {"role": "assistant", "content": "Hello."},
+        ]
+      },
+      "system turn in the middle",
+    ),
+    (
+      formats.read_examples,
+      {"messages": [{"role": "system", "content": "1"}] * 2},
+      "two system turns",
+    ),
+    (formats.read_prompts, {"prompt": " "}, "no question"),
+    (formats.read_pairs, {"prompt": "Hi?", "chosen": "A", "rejected": ""}, "empty answer"),
+    (formats.read_pairs, {"prompt": "Hi?", "chosen": "A", "rejected": "A"}, "equal answers"),
+    (
+      formats.read_pairs,
+      {"chosen": "\n\nHuman: One?\n\nAssistant: 1", "rejected": "\n\nHuman: Two?\n\nAssistant: 2"},
+      "answers to different prompts",
+    ),
+    (
+      formats.read_pairs,
+      {
+        "chosen": "\n\nHuman: One?\n\nAssistant: 1\n\nHuman: Two?",
+        "rejected": "\n\nHuman: One?\n\nAssistant: 1",
+      },
+      "transcript without a last answer",
+    ),
+  ],
+)
 def test_useless_rows_are_dropped_and_counted(read, row, reason, write):
   record, counts = read_one(write, row, read)
   assert record is None
@@ -168,41 +208,74 @@ def test_useless_rows_are_dropped_and_counted(read, row, reason, write):
 
 
 @pytest.mark.parametrize(
-    ("read", "row", "says"),
-    [
-        (formats.read_examples, {"a": 1, "b": 2}, "unknown format (keys: a, b, id)"),
-        (formats.read_examples, {"instruction": 7, "output": "x"},
-         "field 'instruction': found int, expected text"),
-        (formats.read_examples, {"messages": {"role": "user"}},
-         "field 'messages': found dict, expected a list of messages"),
-        (formats.read_examples, {"messages": ["Hi?"]}, "messages[0]: found str, expected an obj"),
-        (formats.read_examples, {"messages": [{"role": "tool", "content": ""}]},
-         "messages[0]: role 'tool' is not one of system, user, assistant"),
-        (formats.read_examples, {"messages": [{"role": "user"}]},
-         "field 'content': found nothing, expected text"),
-        (formats.read_examples, {"conversations": [{"from": "robot", "value": "Hi?"}]},
-         "conversations[0]: from 'robot' is not one of"),
-        (formats.read_examples, {"conversations": None}, "found NoneType, expected a list"),
-        (formats.read_examples, {"instruction": "Hi?", "instances": []}, "a list of objects"),
-        (formats.read_examples, {"instruction": "Hi?", "output": "x", "history": [["a", 1]]},
-         "history[0]: expected [question, answer]"),
-        (formats.read_examples, PROMPTS["hh"], "format 'hh' holds pairs, not conversations"),
-        (formats.read_examples, {**CONVERSATIONS["lima"], "meta": 1}, "field 'meta': found int"),
-        (formats.read_pairs, CONVERSATIONS["lima"], "format 'lima' does not hold pairs"),
-        (formats.read_pairs, {"chosen": "Hello.", "rejected": "No."}, "expected a transcript of"),
-        (formats.read_pairs, {**PROMPTS["pairs"], "margin": "big"},
-         "field 'margin': found 'big', expected a number"),
-        (formats.read_pairs, {**PROMPTS["pairs"], "margin": 10**400}, "too large"),
-        (formats.read_pairs, {**PROMPTS["pairs"], "chosen": [{"role": "user", "content": "x"}]},
-         "field 'chosen': expected one assistant message"),
-        (formats.read_candidates, {"prompt": "Hi?", "candidates": [{"text": 1}]},
-         "field 'text': found int, expected text"),
-        (formats.read_candidates, {"prompt": "Hi?", "candidates": [{"text": "x", "logp": "y"}]},
-         "field 'logp': found 'y', expected a number"),
-        (formats.read_candidates, {"prompt": "Hi?", "candidates": [{"text": "x", "scores": [1]}]},
-         "candidates[0]: field 'scores': expected numbers by name"),
-    ],
-)  # fmt: skip
+  ("read", "row", "says"),
+  [
+    (formats.read_examples, {"a": 1, "b": 2}, "unknown format (keys: a, b, id)"),
+    (
+      formats.read_examples,
+      {"instruction": 7, "output": "x"},
+      "field 'instruction': found int, expected text",
+    ),
+    (
+      formats.read_examples,
+      {"messages": {"role": "user"}},
+      "field 'messages': found dict, expected a list of messages",
+    ),
+    (formats.read_examples, {"messages": ["Hi?"]}, "messages[0]: found str, expected an obj"),
+    (
+      formats.read_examples,
+      {"messages": [{"role": "tool", "content": ""}]},
+      "messages[0]: role 'tool' is not one of system, user, assistant",
+    ),
+    (
+      formats.read_examples,
+      {"messages": [{"role": "user"}]},
+      "field 'content': found nothing, expected text",
+    ),
+    (
+      formats.read_examples,
+      {"conversations": [{"from": "robot", "value": "Hi?"}]},
+      "conversations[0]: from 'robot' is not one of",
+    ),
+    (formats.read_examples, {"conversations": None}, "found NoneType, expected a list"),
+    (formats.read_examples, {"instruction": "Hi?", "instances": []}, "a list of objects"),
+    (
+      formats.read_examples,
+      {"instruction": "Hi?", "output": "x", "history": [["a", 1]]},
+      "history[0]: expected [question, answer]",
+    ),
+    (formats.read_examples, PROMPTS["hh"], "format 'hh' holds pairs, not conversations"),
+    (formats.read_examples, {**CONVERSATIONS["lima"], "meta": 1}, "field 'meta': found int"),
+    (formats.read_pairs, CONVERSATIONS["lima"], "format 'lima' does not hold pairs"),
+    (formats.read_pairs, {"chosen": "Hello.", "rejected": "No."}, "expected a transcript of"),
+    (
+      formats.read_pairs,
+      {**PROMPTS["pairs"], "margin": "big"},
+      "field 'margin': found 'big', expected a number",
+    ),
+    (formats.read_pairs, {**PROMPTS["pairs"], "margin": 10**400}, "too large"),
+    (
+      formats.read_pairs,
+      {**PROMPTS["pairs"], "chosen": [{"role": "user", "content": "x"}]},
+      "field 'chosen': expected one assistant message",
+    ),
+    (
+      formats.read_candidates,
+      {"prompt": "Hi?", "candidates": [{"text": 1}]},
+      "field 'text': found int, expected text",
+    ),
+    (
+      formats.read_candidates,
+      {"prompt": "Hi?", "candidates": [{"text": "x", "logp": "y"}]},
+      "field 'logp': found 'y', expected a number",
+    ),
+    (
+      formats.read_candidates,
+      {"prompt": "Hi?", "candidates": [{"text": "x", "scores": [1]}]},
+      "candidates[0]: field 'scores': expected numbers by name",
+    ),
+  ],
+)
 def test_a_bad_row_is_named_by_file_and_line(read, row, says, write):
   good = {formats.read_pairs: "pairs", formats.read_candidates: "candidates"}.get(read, "lima")
   path = write("some.jsonl", [PROMPTS[good], {"id": "a", **row}])
@@ -224,9 +297,9 @@ def test_what_stages_write_is_what_readers_read(write):
   candidate = Candidate("Hello.", -1.5, 3, "length", {"rm": 0.25})
   scored = CandidateSet("c", (Q,), (candidate,), {"k": 1})
   for record, row, read in (
-      (example, example_json(example), formats.read_examples),
-      (pair, pair_json(pair), formats.read_pairs),
-      (scored, candidates_json(scored), formats.read_candidates),
+    (example, example_json(example), formats.read_examples),
+    (pair, pair_json(pair), formats.read_pairs),
+    (scored, candidates_json(scored), formats.read_candidates),
   ):
     [again] = read(write("some.jsonl", [row]))
     assert vars(again) == vars(record)

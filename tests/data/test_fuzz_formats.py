@@ -11,32 +11,76 @@ from xwinjax.data import formats
 from xwinjax.data.records import Counts
 
 ROWS = [
-    {"id": "1", "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"},
-                             {"role": "assistant", "content": "A"}], "meta": {"k": [1]}},
-    {"instruction": "Q", "input": "x", "output": "A", "history": [["q", "a"]]},
-    {"instruction": "Q", "input": "", "chosen": "A", "rejected": "B", "margin": 1.5},
-    {"instruction": "Q", "output": "A", "generator": "g"},
-    {"id": 7, "conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
-    {"conversations": ["Q", "A", "Q", "A"]},
-    {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"},
-    {"prompt": [{"role": "user", "content": "Q"}], "chosen": "A",
-     "rejected": [{"role": "assistant", "content": "B"}], "margin": 2},
-    {"prompt": "Q", "completion": [{"role": "assistant", "content": "A"}]},
-    {"instruction": "Q", "instances": [{"input": "x", "output": "A"}]},
-    {"question_id": 81, "turns": ["Q", "Q"]},
-    {"prompt": "Q", "candidates": [{"text": "A", "logp": -1.0, "tokens": 3, "finish": "stop",
-                                    "scores": {"rm": 0.5}}]},
-]  # fmt: skip
-JUNK = (None, True, 0, -1, 10**400, 1.5, "", " ", "x" * 1000, "\n\nHuman: a\n\nAssistant: b", [],
-        {}, [[]], [None], [{}], {"role": "user"}, [1, "a"], {"a": {"b": []}}, "\ud800")  # fmt: skip
-READERS = (formats.read_examples, formats.read_prompts, formats.read_prompts, formats.read_pairs,
-           lambda path, _, counts: formats.read_candidates(path, counts))  # fmt: skip
+  {
+    "id": "1",
+    "messages": [
+      {"role": "system", "content": "S"},
+      {"role": "user", "content": "Q"},
+      {"role": "assistant", "content": "A"},
+    ],
+    "meta": {"k": [1]},
+  },
+  {"instruction": "Q", "input": "x", "output": "A", "history": [["q", "a"]]},
+  {"instruction": "Q", "input": "", "chosen": "A", "rejected": "B", "margin": 1.5},
+  {"instruction": "Q", "output": "A", "generator": "g"},
+  {"id": 7, "conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
+  {"conversations": ["Q", "A", "Q", "A"]},
+  {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"},
+  {
+    "prompt": [{"role": "user", "content": "Q"}],
+    "chosen": "A",
+    "rejected": [{"role": "assistant", "content": "B"}],
+    "margin": 2,
+  },
+  {"prompt": "Q", "completion": [{"role": "assistant", "content": "A"}]},
+  {"instruction": "Q", "instances": [{"input": "x", "output": "A"}]},
+  {"question_id": 81, "turns": ["Q", "Q"]},
+  {
+    "prompt": "Q",
+    "candidates": [
+      {"text": "A", "logp": -1.0, "tokens": 3, "finish": "stop", "scores": {"rm": 0.5}}
+    ],
+  },
+]
+JUNK = (
+  None,
+  True,
+  0,
+  -1,
+  10**400,
+  1.5,
+  "",
+  " ",
+  "x" * 1000,
+  "\n\nHuman: a\n\nAssistant: b",
+  [],
+  {},
+  [[]],
+  [None],
+  [{}],
+  {"role": "user"},
+  [1, "a"],
+  {"a": {"b": []}},
+  "\ud800",
+)
+READERS = (
+  formats.read_examples,
+  formats.read_prompts,
+  formats.read_prompts,
+  formats.read_pairs,
+  lambda path, _, counts: formats.read_candidates(path, counts),
+)
 
 
 def places(value, path=()):
   """The paths of everything inside a row."""
-  inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(
-      value, list) else ()  # fmt: skip
+  inner = (
+    value.items()
+    if isinstance(value, dict)
+    else enumerate(value)
+    if isinstance(value, list)
+    else ()
+  )
   for key, v in inner:
     yield (*path, key)
     yield from places(v, (*path, key))
@@ -117,7 +161,8 @@ def test_twin_a_reader_that_trusts_its_rows_does_not_survive(tmp_path, monkeypat
 
 def test_twin_rows_that_vanish_uncounted_are_noticed(tmp_path, monkeypatch):
   read = formats._read
-  monkeypatch.setattr(formats, "_read", lambda path, format, counts, parse: read(
-      path, format, Counts(), parse))  # fmt: skip
+  monkeypatch.setattr(
+    formats, "_read", lambda path, format, counts, parse: read(path, format, Counts(), parse)
+  )
   with pytest.raises(AssertionError):
     test_three_hundred_broken_files(tmp_path)

@@ -30,8 +30,12 @@ def test_an_example_is_its_conversation(vicuna, chat):
   made = items.tokenize_examples([example, example], vicuna, 100)
   encoded = vicuna.encode(example.messages)
   n = len(encoded.ids)
-  assert item(made, 1) == {"tokens": encoded.ids, "mask": encoded.mask,
-                           "positions": list(range(n)), "branches": [0] * n}  # fmt: skip
+  assert item(made, 1) == {
+    "tokens": encoded.ids,
+    "mask": encoded.mask,
+    "positions": list(range(n)),
+    "branches": [0] * n,
+  }
   assert made.counts == {"kept": 2, "turns": 4}
   assert made.lengths.tolist() == [n, n]
   assert made.targets.tolist() == [sum(encoded.mask)] * 2
@@ -110,10 +114,10 @@ def test_a_pair_shares_its_prompt(vicuna):
   chosen, rejected = vicuna.encode_answer("Yes."), vicuna.encode_answer("No, no.")
   n, a, b = len(prompt) - 1, len(chosen), len(rejected)
   assert item(made, 0) == {
-      "tokens": [*prompt[:-1], prompt[-1], *chosen, prompt[-1], *rejected],
-      "mask": [0] * n + [0] + [1] * a + [0] + [1] * b,
-      "positions": [*range(n), *range(n, n + a + 1), *range(n, n + b + 1)],
-      "branches": [0] * n + [1] * (a + 1) + [2] * (b + 1),
+    "tokens": [*prompt[:-1], prompt[-1], *chosen, prompt[-1], *rejected],
+    "mask": [0] * n + [0] + [1] * a + [0] + [1] * b,
+    "positions": [*range(n), *range(n, n + a + 1), *range(n, n + b + 1)],
+    "branches": [0] * n + [1] * (a + 1) + [2] * (b + 1),
   }
   assert made.fields["margin"].tolist() == [0.5]
   assert made.branched
@@ -121,16 +125,21 @@ def test_a_pair_shares_its_prompt(vicuna):
 
 def test_a_pair_too_long_loses_the_oldest_exchanges_and_never_an_answer(vicuna, chat):
   prompt = chat(LONG, "Hello.", "Why?", system="Be brief.").messages
-  pairs = [Pair("cut", prompt, "Yes.", "No."), Pair("answer", prompt[-1:], LONG * 2, "No."),
-           Pair("question", (Message("user", LONG),), "Yes.", "No.")]  # fmt: skip
+  pairs = [
+    Pair("cut", prompt, "Yes.", "No."),
+    Pair("answer", prompt[-1:], LONG * 2, "No."),
+    Pair("question", (Message("user", LONG),), "Yes.", "No."),
+  ]
   made = items.tokenize_pairs(pairs, vicuna, 50)
   assert made.ids == ["cut"]
   kept = vicuna.encode_prompt((prompt[0], prompt[-1]))
   assert item(made, 0)["tokens"][: len(kept)] == kept
   assert made.counts == {
-      "kept": 1, "cut: oldest exchanges of the prompt left out to fit": 1,
-      "dropped: answer longer than 50 tokens": 1, "dropped: last question too long": 1,
-  }  # fmt: skip
+    "kept": 1,
+    "cut: oldest exchanges of the prompt left out to fit": 1,
+    "dropped: answer longer than 50 tokens": 1,
+    "dropped: last question too long": 1,
+  }
   answers = made.tokens[made.mask == 1].tolist()
   assert answers == vicuna.encode_answer("Yes.") + vicuna.encode_answer("No.")
 
@@ -181,5 +190,7 @@ def test_fit_prompt_counts_what_it_left_out(vicuna, chat):
   room = len(vicuna.encode_prompt(messages[2:]))
   assert items.fit_prompt(messages, vicuna, room, counts) == vicuna.encode_prompt(messages[2:])
   assert items.fit_prompt(messages, vicuna, 3, counts) is None
-  assert counts == {"cut: oldest exchanges of the prompt left out to fit": 1,
-                    "dropped: last question too long": 1}  # fmt: skip
+  assert counts == {
+    "cut: oldest exchanges of the prompt left out to fit": 1,
+    "dropped: last question too long": 1,
+  }

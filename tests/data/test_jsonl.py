@@ -20,8 +20,8 @@ def test_every_container_gives_the_same_rows(name, write):
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 def test_rows_carry_the_line_they_start_on(name, write):
   content = {
-      "a.jsonl": b'{"a": 1}\n\n  \n{"a": 2}\r\n{"a": 3}',
-      "a.json": b'[{"a":\n1},\n\n{"a": 2}\n, {"a":\n 3}\n]\n',
+    "a.jsonl": b'{"a": 1}\n\n  \n{"a": 2}\r\n{"a": 3}',
+    "a.json": b'[{"a":\n1},\n\n{"a": 2}\n, {"a":\n 3}\n]\n',
   }[name]
   lines = [line for line, _ in jsonl.read_rows(write(name, content))]
   assert lines == {"a.jsonl": [1, 4, 5], "a.json": [1, 4, 5]}[name]
@@ -37,25 +37,25 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_content(write):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b'{"a": 1}\n{"a": \n', ":2: not valid JSON: Expecting value at column 7"),
-        (b'{"a": 1}\n{"a": NaN}\n', ":2: not valid JSON: NaN is not JSON"),
-        (b'{"a": -Infinity}\n', ":1: not valid JSON: -Infinity is not JSON"),
-        (b'{"a": 1e999}\n', ":1: not valid JSON: number 1e999 is too large"),
-        (b'{"a": 1, "a": 2}\n', ":1: not valid JSON: key 'a' appears twice"),
-        (b"{'a': 1}\n", ":1: not valid JSON"),
-        (b'{"a": 1} {"a": 2}\n', ":1: not valid JSON: Extra data"),
-        (b'{"a": "x\ty"}\n', ":1: not valid JSON: Invalid control character"),
-        (b'{"a": "\\ud83d"}\n', ":1: not valid JSON: half a surrogate pair"),
-        (b"[1, 2]\n", ":1: found list; expected a JSON object"),
-        (b'{"a": 1}\n"text"\n', ":2: found str; expected a JSON object"),
-        (b'{"a": "\xff"}\n', ":1: not UTF-8 (byte 7)"),
-        ('{"a": 1}\n'.encode("utf-16"), ":1: holds a NUL byte"),
-        (b"[" * 100_000, ":1: nested too deeply"),
-        (b"\n\n", ": holds no rows"),
-        (b"", ": holds no rows"),
-    ],
+  ("content", "says"),
+  [
+    (b'{"a": 1}\n{"a": \n', ":2: not valid JSON: Expecting value at column 7"),
+    (b'{"a": 1}\n{"a": NaN}\n', ":2: not valid JSON: NaN is not JSON"),
+    (b'{"a": -Infinity}\n', ":1: not valid JSON: -Infinity is not JSON"),
+    (b'{"a": 1e999}\n', ":1: not valid JSON: number 1e999 is too large"),
+    (b'{"a": 1, "a": 2}\n', ":1: not valid JSON: key 'a' appears twice"),
+    (b"{'a': 1}\n", ":1: not valid JSON"),
+    (b'{"a": 1} {"a": 2}\n', ":1: not valid JSON: Extra data"),
+    (b'{"a": "x\ty"}\n', ":1: not valid JSON: Invalid control character"),
+    (b'{"a": "\\ud83d"}\n', ":1: not valid JSON: half a surrogate pair"),
+    (b"[1, 2]\n", ":1: found list; expected a JSON object"),
+    (b'{"a": 1}\n"text"\n', ":2: found str; expected a JSON object"),
+    (b'{"a": "\xff"}\n', ":1: not UTF-8 (byte 7)"),
+    ('{"a": 1}\n'.encode("utf-16"), ":1: holds a NUL byte"),
+    (b"[" * 100_000, ":1: nested too deeply"),
+    (b"\n\n", ": holds no rows"),
+    (b"", ": holds no rows"),
+  ],
 )
 def test_what_is_not_strict_json_is_refused_by_line(content, says, write):
   path = write("a.jsonl", content)
@@ -66,19 +66,19 @@ def test_what_is_not_strict_json_is_refused_by_line(content, says, write):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b'[{"a": 1},\n{"a": 2}', ":2: the list is not closed"),
-        (b'[{"a": 1}\n{"a": 2}]', ":2: not valid JSON: found '{', expected a comma"),
-        (b'[{"a": 1},]', ":1: not valid JSON: Expecting value"),
-        (b'[,{"a": 1}]', ":1: not valid JSON: Expecting value"),
-        (b'[{"a": 1},,{"a": 2}]', ":1: not valid JSON: Expecting value"),
-        (b'[{"a": 1}] {}', ":1: text after the end of the list"),
-        (b'[\n{"a": 1},\n{"a": "\\uDC00"}]', ":3: not valid JSON: half a surrogate pair"),
-        (b'[\n{"a": 1},\n7]', ":3: found int; expected a JSON object"),
-        (b'[\n{"a": 1},\n{"a":\n NaN}]', ":3: not valid JSON: NaN is not JSON"),
-        (b"[]", ": holds no rows"),
-    ],
+  ("content", "says"),
+  [
+    (b'[{"a": 1},\n{"a": 2}', ":2: the list is not closed"),
+    (b'[{"a": 1}\n{"a": 2}]', ":2: not valid JSON: found '{', expected a comma"),
+    (b'[{"a": 1},]', ":1: not valid JSON: Expecting value"),
+    (b'[,{"a": 1}]', ":1: not valid JSON: Expecting value"),
+    (b'[{"a": 1},,{"a": 2}]', ":1: not valid JSON: Expecting value"),
+    (b'[{"a": 1}] {}', ":1: text after the end of the list"),
+    (b'[\n{"a": 1},\n{"a": "\\uDC00"}]', ":3: not valid JSON: half a surrogate pair"),
+    (b'[\n{"a": 1},\n7]', ":3: found int; expected a JSON object"),
+    (b'[\n{"a": 1},\n{"a":\n NaN}]', ":3: not valid JSON: NaN is not JSON"),
+    (b"[]", ": holds no rows"),
+  ],
 )
 def test_a_list_is_as_strict(content, says, write):
   path = write("a.json", content)

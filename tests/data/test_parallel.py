@@ -28,16 +28,16 @@ def conversations(chat):
 
 def same(a, b):
   return (
-      (a.ids, dict(a.counts), a.branched) == (b.ids, dict(b.counts), b.branched)
-      and all(np.array_equal(getattr(a, k), getattr(b, k)) for k in (*ARRAYS, "offsets"))
-      and a.fields.keys() == b.fields.keys()
-      and all(np.array_equal(a.fields[k], b.fields[k]) for k in a.fields)
+    (a.ids, dict(a.counts), a.branched) == (b.ids, dict(b.counts), b.branched)
+    and all(np.array_equal(getattr(a, k), getattr(b, k)) for k in (*ARRAYS, "offsets"))
+    and a.fields.keys() == b.fields.keys()
+    and all(np.array_equal(a.fields[k], b.fields[k]) for k in a.fields)
   )
 
 
 def test_conversations(conversations, vicuna, tmp_path):
   tokenize = functools.partial(
-      items.tokenize_examples, renderer=vicuna, max_length=40, too_long="drop"
+    items.tokenize_examples, renderer=vicuna, max_length=40, too_long="drop"
   )
   plain = tokenize(conversations)
   assert plain.counts["dropped: no supervised token"] + plain.counts["kept"] < 23

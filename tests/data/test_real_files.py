@@ -10,30 +10,51 @@ from xwinjax.data.records import Counts
 
 EXAMPLES, PROMPTS, PAIRS = formats.read_examples, formats.read_prompts, formats.read_pairs
 FILES = [
-    (EXAMPLES, "alpagasus/claude_t45.json", {"kept": 5301, "dropped: empty answer": 4}),
-    (EXAMPLES, "rasbt/instruction-data.json", {"kept": 1100}),
-    (EXAMPLES, "lima/lima.json.gz", {"kept": 1029}),
-    (EXAMPLES, "sharegpt/dummy_conversation.json", {"kept": 500}),
-    (EXAMPLES, "self-instruct/seed_tasks.jsonl", {"kept": 175}),
-    (EXAMPLES, "self-instruct/user_oriented_instructions.jsonl", {"kept": 252}),
-    (EXAMPLES, "alpaca-eval/text_davinci_003_outputs.json",
-     {"kept": 803, "dropped: empty answer": 2}),
-    (PROMPTS, "alpaca-eval/text_davinci_003_outputs.json", {"kept": 805}),
-    (PROMPTS, "mt-bench/question.jsonl", {"kept": 80}),
-    (PROMPTS, "reward-bench/first200.jsonl", {"kept": 200}),
-    (PROMPTS, "votes/mtbench_human_first100.jsonl", {"kept": 100}),
-    (PROMPTS, "votes/pandalm_first200.json", {"kept": 200}),
-    (PROMPTS, "bon16/bon16.jsonl.gz", {"kept": 805}),
-    (PAIRS, "rasbt/instruction-data-with-preference.json",
-     {"kept": 1094, "dropped: equal answers": 6}),
-    (PAIRS, "hh-rlhf/helpful-base-test.jsonl.gz",
-     {"kept": 2339, "dropped: empty turn": 1, "dropped: answers to different prompts": 9,
-      "dropped: equal answers": 2, "dropped: empty answer": 3,
-      "changed: merged turns of one speaker": 6}),
-    (PAIRS, "hh-rlhf/harmless-base-test.jsonl.gz",
-     {"kept": 2303, "dropped: answers to different prompts": 5, "dropped: empty answer": 4,
-      "changed: merged turns of one speaker": 4}),
-]  # fmt: skip
+  (EXAMPLES, "alpagasus/claude_t45.json", {"kept": 5301, "dropped: empty answer": 4}),
+  (EXAMPLES, "rasbt/instruction-data.json", {"kept": 1100}),
+  (EXAMPLES, "lima/lima.json.gz", {"kept": 1029}),
+  (EXAMPLES, "sharegpt/dummy_conversation.json", {"kept": 500}),
+  (EXAMPLES, "self-instruct/seed_tasks.jsonl", {"kept": 175}),
+  (EXAMPLES, "self-instruct/user_oriented_instructions.jsonl", {"kept": 252}),
+  (
+    EXAMPLES,
+    "alpaca-eval/text_davinci_003_outputs.json",
+    {"kept": 803, "dropped: empty answer": 2},
+  ),
+  (PROMPTS, "alpaca-eval/text_davinci_003_outputs.json", {"kept": 805}),
+  (PROMPTS, "mt-bench/question.jsonl", {"kept": 80}),
+  (PROMPTS, "reward-bench/first200.jsonl", {"kept": 200}),
+  (PROMPTS, "votes/mtbench_human_first100.jsonl", {"kept": 100}),
+  (PROMPTS, "votes/pandalm_first200.json", {"kept": 200}),
+  (PROMPTS, "bon16/bon16.jsonl.gz", {"kept": 805}),
+  (
+    PAIRS,
+    "rasbt/instruction-data-with-preference.json",
+    {"kept": 1094, "dropped: equal answers": 6},
+  ),
+  (
+    PAIRS,
+    "hh-rlhf/helpful-base-test.jsonl.gz",
+    {
+      "kept": 2339,
+      "dropped: empty turn": 1,
+      "dropped: answers to different prompts": 9,
+      "dropped: equal answers": 2,
+      "dropped: empty answer": 3,
+      "changed: merged turns of one speaker": 6,
+    },
+  ),
+  (
+    PAIRS,
+    "hh-rlhf/harmless-base-test.jsonl.gz",
+    {
+      "kept": 2303,
+      "dropped: answers to different prompts": 5,
+      "dropped: empty answer": 4,
+      "changed: merged turns of one speaker": 4,
+    },
+  ),
+]
 
 
 def rows_of(path):

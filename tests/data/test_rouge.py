@@ -61,8 +61,10 @@ def test_the_matrix_holds_every_two():
 
 def test_a_hundred_thousand_prompts_are_searched_in_milliseconds():
   rng = random.Random(0)
-  texts = [" ".join(str(int(rng.paretovariate(0.7))) for _ in range(rng.randint(5, 40)))
-           for _ in range(100_000)]  # fmt: skip
+  texts = [
+    " ".join(str(int(rng.paretovariate(0.7))) for _ in range(rng.randint(5, 40)))
+    for _ in range(100_000)
+  ]
   pool = Pool(texts)
   started = time.perf_counter()
   pool.nearest(texts[:64], 0.7)

@@ -32,7 +32,7 @@ def make(vicuna, chat):
 
 def same(a, b):
   return (a.ids, dict(a.counts), a.branched) == (b.ids, dict(b.counts), b.branched) and all(
-      np.array_equal(getattr(a, name), getattr(b, name)) for name in ARRAYS
+    np.array_equal(getattr(a, name), getattr(b, name)) for name in ARRAYS
   )
 
 
@@ -98,7 +98,7 @@ def test_a_full_disk_costs_nothing_but_time(source, make, tmp_path, monkeypatch)
 
 
 def test_small_files_and_no_items_leave_nothing(source, make, tmp_path, monkeypatch):
-  nothing = lambda builder: builder.build(items.Counts(), branched=False)  # noqa: E731
+  nothing = lambda builder: builder.build(items.Counts(), branched=False)
   assert len(token_cache.cached(source, {}, nothing, tmp_path / "cache")) == 0
   assert list((tmp_path / "cache").iterdir()) == []
   monkeypatch.setattr(token_cache, "MIN_BYTES", 10**6)

@@ -8,11 +8,31 @@ import pytest
 from xwinjax.core.errors import UserError
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 
-GOLDENS = ("llama2-tokenizer/golden.json", "stories260k-hf/tokenizer_golden.json",
-           "stories3m-hf/tokenizer_golden.json")  # fmt: skip
-MARKERS = ("<s>", "</s>", "<unk>", "[INST]", "[/INST]", "<<SYS>>", "USER:", "ASSISTANT:", "<0x0A>",
-           "<|eot_id|>", "<|start_header_id|>", "<|im_start|>", "<|im_end|>", "<|eot|>", "bos",
-           "\u2581<s>", "a</s>b", "<s></s>" * 3)  # fmt: skip
+GOLDENS = (
+  "llama2-tokenizer/golden.json",
+  "stories260k-hf/tokenizer_golden.json",
+  "stories3m-hf/tokenizer_golden.json",
+)
+MARKERS = (
+  "<s>",
+  "</s>",
+  "<unk>",
+  "[INST]",
+  "[/INST]",
+  "<<SYS>>",
+  "USER:",
+  "ASSISTANT:",
+  "<0x0A>",
+  "<|eot_id|>",
+  "<|start_header_id|>",
+  "<|im_start|>",
+  "<|im_end|>",
+  "<|eot|>",
+  "bos",
+  "\u2581<s>",
+  "a</s>b",
+  "<s></s>" * 3,
+)
 
 
 def golden_of(shared, name):
@@ -54,8 +74,11 @@ def test_decoded_text_equals_the_stored_one(name, shared):
 @pytest.mark.parametrize("which", ["tokenizer", "llama2_tokenizer"])
 def test_no_text_becomes_a_special_token(which, request):
   tokenizer = request.getfixturevalue(which)
-  control = {i for i in range(tokenizer.vocab_size)
-             if i in (tokenizer.bos_id, tokenizer.eos_id) or i in tokenizer.added.values()}
+  control = {
+    i
+    for i in range(tokenizer.vocab_size)
+    if i in (tokenizer.bos_id, tokenizer.eos_id) or i in tokenizer.added.values()
+  }
   assert len(control) == 2 + 6
   for text in (*MARKERS, *tokenizer.added, " ".join(MARKERS)):
     ids = tokenizer.encode(text)
@@ -69,10 +92,15 @@ def test_twin_a_piece_that_text_produces_is_no_special_token(tmp_path):
   model = tmp_path / "tokenizer.model"
   with model.open("wb") as out:
     spm.SentencePieceTrainer.train(
-        sentence_iterator=iter(["some text here"] * 9), model_writer=out, vocab_size=280,
-        model_type="bpe", byte_fallback=True, user_defined_symbols=["<|eot|>"], minloglevel=2,
-        hard_vocab_limit=False,
-    )  # fmt: skip
+      sentence_iterator=iter(["some text here"] * 9),
+      model_writer=out,
+      vocab_size=280,
+      model_type="bpe",
+      byte_fallback=True,
+      user_defined_symbols=["<|eot|>"],
+      minloglevel=2,
+      hard_vocab_limit=False,
+    )
   plain = Tokenizer(model)
   [eot] = [i for i in plain.encode("a<|eot|>") if plain.piece(i) == "<|eot|>"]
   for tokenizer in (plain, Tokenizer(model, {"<|eot|>": eot})):
@@ -84,8 +112,15 @@ def test_twin_a_piece_that_text_produces_is_no_special_token(tmp_path):
 def test_any_text_comes_back(which, request):
   tokenizer = request.getfixturevalue(which)
   rng = random.Random(0)
-  alphabets = ("ab  \n\t", "äöüßéñ", "中文字符", "🙂👩\u200d👧", "\u2028\x85\xa0", "<s></>[]|",
-               "0123456789")  # fmt: skip
+  alphabets = (
+    "ab  \n\t",
+    "äöüßéñ",
+    "中文字符",
+    "🙂👩\u200d👧",
+    "\u2028\x85\xa0",
+    "<s></>[]|",
+    "0123456789",
+  )
   for _ in range(200):
     text = "".join(rng.choice(rng.choice(alphabets)) for _ in range(rng.randint(1, 30)))
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -98,23 +133,30 @@ def test_control_added_and_impossible_ids_decode_to_nothing(tokenizer):
 
 
 def test_a_trained_tokenizer_knows_its_special_tokens_after_a_round_trip(tmp_path):
-  made = train_tokenizer(["a few words, 123"] * 50, tmp_path / "m" / "tokenizer.model", 300,
-                         control=["<|eot|>"])  # fmt: skip
+  made = train_tokenizer(
+    ["a few words, 123"] * 50, tmp_path / "m" / "tokenizer.model", 300, control=["<|eot|>"]
+  )
   made.added = {"<|new|>": made.vocab_size}
   made.save(tmp_path / "folder")
   again = Tokenizer.load(tmp_path / "folder")
   assert again.special("<|eot|>") == 3
   assert again.special("<|new|>") == made.added["<|new|>"] == again.vocab_size - 1
   assert [again.piece(i) for i in (1, 2, 3, again.vocab_size - 1)] == [
-      "<s>", "</s>", "<|eot|>", "<|new|>"]  # fmt: skip
+    "<s>",
+    "</s>",
+    "<|eot|>",
+    "<|new|>",
+  ]
   assert [again.piece(i) for i in again.encode("12")][-2:] == ["1", "2"]  # digits apart
 
 
 def test_the_fingerprint_covers_pieces_and_added_tokens(tokenizer, tiny_folder, shared):
   same = Tokenizer(tiny_folder / "tokenizer.model", tokenizer.added)
   assert same.fingerprint() == tokenizer.fingerprint() == tokenizer.fingerprint()
-  others = [Tokenizer(tiny_folder / "tokenizer.model"),
-            Tokenizer(shared / "stories260k-hf" / "tokenizer.model")]  # fmt: skip
+  others = [
+    Tokenizer(tiny_folder / "tokenizer.model"),
+    Tokenizer(shared / "stories260k-hf" / "tokenizer.model"),
+  ]
   assert len({t.fingerprint() for t in (same, *others)}) == 3
 
 
@@ -129,14 +171,14 @@ def test_a_wrong_file_gets_a_line(tmp_path, tiny_folder):
 
 
 @pytest.mark.parametrize(
-    ("added", "says"),
-    [
-        ("{", "not valid JSON"),
-        ('["<|eot|>"]', "expected an object of name: id"),
-        ('{"<|eot|>": "7"}', "expected an object of name: id"),
-        ('{"<|eot|>": -1}', "expected an object of name: id"),
-        ('{"<|eot|>": 5}', "'<|eot|>' has the id 5 of another piece"),
-    ],
+  ("added", "says"),
+  [
+    ("{", "not valid JSON"),
+    ('["<|eot|>"]', "expected an object of name: id"),
+    ('{"<|eot|>": "7"}', "expected an object of name: id"),
+    ('{"<|eot|>": -1}', "expected an object of name: id"),
+    ('{"<|eot|>": 5}', "'<|eot|>' has the id 5 of another piece"),
+  ],
 )
 def test_wrong_added_tokens_get_a_line(added, says, tmp_path, tiny_folder):
   (tmp_path / "tokenizer.model").write_bytes((tiny_folder / "tokenizer.model").read_bytes())

@@ -12,21 +12,47 @@ from xwinjax.eval import agreement, votes
 from xwinjax.eval.votes import Ballot, Vote
 
 # Fleiss' kappa: the worked example of Wikipedia's article, 14 raters, 0.210.
-FLEISS = np.array([
-    [0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
-    [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7],
-])  # fmt: skip
+FLEISS = np.array(
+  [
+    [0, 0, 0, 0, 14],
+    [0, 2, 6, 4, 2],
+    [0, 0, 3, 5, 6],
+    [0, 3, 9, 2, 0],
+    [2, 2, 8, 1, 1],
+    [7, 7, 0, 0, 0],
+    [3, 2, 6, 3, 0],
+    [2, 5, 3, 2, 2],
+    [6, 5, 2, 1, 0],
+    [0, 2, 2, 3, 7],
+  ]
+)
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), example C: 4 observers, 12 units.
-UNITS = ["1.11", "2232", "3333", "3333", "2222", "1234", "4444", "1121", "2222", ".555", "..11",
-         ".3.."]  # fmt: skip
+UNITS = [
+  "1.11",
+  "2232",
+  "3333",
+  "3333",
+  "2222",
+  "1234",
+  "4444",
+  "1121",
+  "2222",
+  ".555",
+  "..11",
+  ".3..",
+]
 KRIPPENDORFF = np.array([[unit.count(str(v)) for v in range(1, 6)] for unit in UNITS])
 
 
 def said(**labels: str) -> list[Vote]:
   """anna="ABt" votes A, B, tie on prompts 0, 1, 2; a dot is no vote."""
   names = {"A": "A", "B": "B", "t": "tie"}
-  return [Vote(str(i), who, "x", "y", names[c])
-          for who, row in labels.items() for i, c in enumerate(row) if c != "."]  # fmt: skip
+  return [
+    Vote(str(i), who, "x", "y", names[c])
+    for who, row in labels.items()
+    for i, c in enumerate(row)
+    if c != "."
+  ]
 
 
 def overall(**labels):
@@ -72,8 +98,9 @@ def test_fleiss_kappa_of_the_literature():
   assert agreement.fleiss_kappa(FLEISS[:-1]) != pytest.approx(0.20993, abs=1e-3)
 
 
-@pytest.mark.parametrize(("level", "alpha"), [("nominal", 0.743), ("ordinal", 0.815),
-                                              ("interval", 0.849)])  # fmt: skip
+@pytest.mark.parametrize(
+  ("level", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)]
+)
 def test_krippendorffs_alpha_of_the_literature(level, alpha):
   assert agreement.krippendorff_alpha(KRIPPENDORFF, level) == pytest.approx(alpha, abs=5e-4)
   # The twin: categories in another order are the same nominally and not otherwise.
@@ -96,9 +123,12 @@ def test_the_interval_is_scipys_over_prompts():
   values = {str(i): [float(i % 3 == 0)] for i in range(30)}
   found = agreement.mean(values, seed=3)
   theirs = stats.bootstrap(
-      (np.array([v[0] for v in values.values()]),), np.mean, method="percentile",
-      n_resamples=agreement.RESAMPLES, rng=np.random.default_rng(3),
-  ).confidence_interval  # fmt: skip
+    (np.array([v[0] for v in values.values()]),),
+    np.mean,
+    method="percentile",
+    n_resamples=agreement.RESAMPLES,
+    rng=np.random.default_rng(3),
+  ).confidence_interval
   assert found["value"] == pytest.approx(1 / 3)
   assert found["ci"] == pytest.approx([theirs.low, theirs.high])
 
@@ -109,7 +139,7 @@ def test_more_votes_on_the_same_prompts_are_no_new_evidence():
   assert agreement.mean(many, seed=0)["ci"] == agreement.mean(few, seed=0)["ci"]
   # The twin: resampling votes would make the interval four times narrower.
   votes_apart = {f"{p} {i}": [x] for p, v in many.items() for i, x in enumerate(v)}
-  width = lambda found: found["ci"][1] - found["ci"][0]  # noqa: E731
+  width = lambda found: found["ci"][1] - found["ci"][0]
   assert width(agreement.mean(votes_apart, seed=0)) < width(agreement.mean(many, seed=0)) / 3
 
 
@@ -141,7 +171,14 @@ def test_win_tie_and_lose_shares_by_hand():
 def test_groups_are_named_by_their_numbers():
   names = ["author_1", "expert-22", "annotator3", "anna", "gpt-4", "ben b", "a1"]
   assert [agreement.group_of(n) for n in names] == [
-      "author", "expert", "annotator", "annotator", "gpt", "annotator", "a"]  # fmt: skip
+    "author",
+    "expert",
+    "annotator",
+    "annotator",
+    "gpt",
+    "annotator",
+    "a",
+  ]
 
 
 def test_groups_meet_and_judges_meet_people():
@@ -149,9 +186,11 @@ def test_groups_meet_and_judges_meet_people():
   judged = {("0", 1, "x", "y"): {"rm": "A"}}
   found = {tuple(r["between"]): r for r in agreement.between(items, judged, agreement.group_of, 0)}
   assert {k: (r["value"], r["n"]) for k, r in found.items()} == {
-      ("author", "author"): (1 / 2, 2), ("author", "crowd"): (1 / 4, 4),
-      ("author", "rm"): (1.0, 2), ("crowd", "rm"): (0.0, 1),
-  }  # fmt: skip
+    ("author", "author"): (1 / 2, 2),
+    ("author", "crowd"): (1 / 4, 4),
+    ("author", "rm"): (1.0, 2),
+    ("crowd", "rm"): (0.0, 1),
+  }
 
 
 def test_pairs_of_annotators_get_cohens_kappa():
@@ -172,8 +211,8 @@ def test_disagreements_come_least_agreed_first():
 
 def test_usefulness_and_grades():
   graded = [
-      Vote("p", "anna", "x", "y", usefulness={"x": 5, "y": 2}, grades={"x": ["pass", "excellent"]}),
-      Vote("p", "ben", "x", "y", usefulness={"x": 6, "y": 2}, grades={"x": ["pass", "fail"]}),
+    Vote("p", "anna", "x", "y", usefulness={"x": 5, "y": 2}, grades={"x": ["pass", "excellent"]}),
+    Vote("p", "ben", "x", "y", usefulness={"x": 6, "y": 2}, grades={"x": ["pass", "fail"]}),
   ]
   useful = agreement.usefulness(graded, seed=0)
   assert {s: f["value"] for s, f in useful["systems"].items()} == {"x": 5.5, "y": 2.0}
@@ -181,7 +220,10 @@ def test_usefulness_and_grades():
   assert useful["krippendorff_alpha_interval"]["value"] == pytest.approx(1 - 0.5 / 8.5)
   turns = agreement.grades(graded, seed=0)["systems"]["x"]
   assert {g: turns[g]["value"] for g in votes.GRADES} == {
-      "fail": 0.25, "pass": 0.5, "excellent": 0.25}  # fmt: skip
+    "fail": 0.25,
+    "pass": 0.5,
+    "excellent": 0.25,
+  }
 
 
 def test_those_who_fail_the_checks_can_be_left_out():
@@ -195,8 +237,15 @@ def test_those_who_fail_the_checks_can_be_left_out():
 
 
 def test_whether_the_place_on_the_page_mattered():
-  placed = [Vote(prompt, "anna", "x", "y", label, shown=first) for prompt, label, first in
-            (("p", "A", "a"), ("q", "B", "a"), ("r", "B", "b"), ("s", "tie", "b"))]  # fmt: skip
+  placed = [
+    Vote(prompt, "anna", "x", "y", label, shown=first)
+    for prompt, label, first in (
+      ("p", "A", "a"),
+      ("q", "B", "a"),
+      ("r", "B", "b"),
+      ("s", "tie", "b"),
+    )
+  ]
   found = agreement.summary(Ballot(placed))["chosen_first_shown"]
   assert (found["value"], found["n"]) == (2 / 3, 3)
 

@@ -8,13 +8,16 @@ from xwinjax.eval.diversity import summary, verb_noun
 
 
 @pytest.mark.parametrize(
-    ("text", "group"),
-    [("Write a poem about rain.", ("write", "poem")),
-     ("Please could you write me a short poem?", ("write", "poem")),
-     ("How many of the birds sing?", ("how", "many")),
-     ("List 3 kinds of cheese.", ("list", "kinds")),
-     ("Hello!", ("hello", "")), ("", ("", ""))],
-)  # fmt: skip
+  ("text", "group"),
+  [
+    ("Write a poem about rain.", ("write", "poem")),
+    ("Please could you write me a short poem?", ("write", "poem")),
+    ("How many of the birds sing?", ("how", "many")),
+    ("List 3 kinds of cheese.", ("list", "kinds")),
+    ("Hello!", ("hello", "")),
+    ("", ("", "")),
+  ],
+)
 def test_groups_by_verb_and_noun(text, group):
   assert verb_noun(text) == group
 

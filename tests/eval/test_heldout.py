@@ -54,13 +54,17 @@ def test_worst_of_k_is_the_mean_over_all_subsets(scores):
 def test_twin_the_biased_estimator_and_wrong_signs_are_noticed(scores):
   values, by = scores
   right = heldout.best_of_k(values, by)
-  first_k = [np.mean([row[:k][np.argmax(b[:k])] for row, b in zip(values, by, strict=True)])
-             for k in range(1, 9)]  # fmt: skip
+  first_k = [
+    np.mean([row[:k][np.argmax(b[:k])] for row, b in zip(values, by, strict=True)])
+    for k in range(1, 9)
+  ]
   assert not np.allclose(first_k, right)  # best of the first k: another, noisier estimate
   assert not np.allclose(heldout.best_of_k(values, -by), right)
   assert not np.allclose(heldout.best_of_k(values), right)
-  with_replacement = [np.mean([(np.sort(row)[::-1] * np.diff(
-      1 - np.linspace(1, 0, 9) ** k)).sum() for row in values]) for k in range(1, 9)]  # fmt: skip
+  with_replacement = [
+    np.mean([(np.sort(row)[::-1] * np.diff(1 - np.linspace(1, 0, 9) ** k)).sum() for row in values])
+    for k in range(1, 9)
+  ]
   assert not np.allclose(with_replacement[1:], heldout.best_of_k(values)[1:])
 
 
@@ -80,7 +84,7 @@ def test_duplicates_are_counted_within_a_prompt():
 
 
 def test_a_curve_is_told_at_powers_of_two_and_its_end():
-  points = lambda n: list(heldout.curve_points(np.arange(n)))  # noqa: E731
+  points = lambda n: list(heldout.curve_points(np.arange(n)))
   assert points(64) == ["1", "2", "4", "8", "16", "32", "64"]
   assert points(5) == ["1", "2", "4", "5"]
   assert points(1) == ["1"]

@@ -20,8 +20,9 @@ def scores_of(case):
 
 def agrees(case) -> bool:
   found = summary(scores_of(case), case["ranks"])
-  return all(found[name] == pytest.approx(value, abs=1e-12)
-             for name, value in case["figures"].items())  # fmt: skip
+  return all(
+    found[name] == pytest.approx(value, abs=1e-12) for name, value in case["figures"].items()
+  )
 
 
 @pytest.mark.parametrize("case", GOLDENS, ids=["good", "middling", "poor"])

@@ -19,8 +19,11 @@ def test_the_bootstrap_interval_is_that_of_the_resampled_means():
 
 
 def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says():
-  hits = [low <= 0 <= high for seed in range(60) for low, high in [
-      statistics.bootstrap(np.random.default_rng(seed).normal(size=40), seed=seed)]]  # fmt: skip
+  hits = [
+    low <= 0 <= high
+    for seed in range(60)
+    for low, high in [statistics.bootstrap(np.random.default_rng(seed).normal(size=40), seed=seed)]
+  ]
   assert 0.85 <= np.mean(hits) <= 1.0
 
 

@@ -9,12 +9,32 @@ from xwinjax.eval import votes
 from xwinjax.eval.votes import Vote
 
 MT = {"prompt": "p", "model_a": "x", "model_b": "y", "judge": "author_1", "label": "A", "turn": 2}
-PANDALM = {"instruction": "do", "input": "this", "cmp_key": "x-1_y", "annotator1": 0,
-           "annotator2": 1, "annotator3": 2}  # fmt: skip
-ALPACA = {"instruction": "do", "generator_1": "x", "generator_2": "y", "annotator": "gpt",
-          "preference": 1.2}  # fmt: skip
-OURS = {"id": "1", "prompt": "p", "a": "x", "b": "y", "annotator": "anna", "label": "B",
-        "shown": "b", "seconds": 3.5, "scores": {"rm": [2.0, 1.0]}}  # fmt: skip
+PANDALM = {
+  "instruction": "do",
+  "input": "this",
+  "cmp_key": "x-1_y",
+  "annotator1": 0,
+  "annotator2": 1,
+  "annotator3": 2,
+}
+ALPACA = {
+  "instruction": "do",
+  "generator_1": "x",
+  "generator_2": "y",
+  "annotator": "gpt",
+  "preference": 1.2,
+}
+OURS = {
+  "id": "1",
+  "prompt": "p",
+  "a": "x",
+  "b": "y",
+  "annotator": "anna",
+  "label": "B",
+  "shown": "b",
+  "seconds": 3.5,
+  "scores": {"rm": [2.0, 1.0]},
+}
 
 
 def ballot(*rows, judges=()):
@@ -24,21 +44,25 @@ def ballot(*rows, judges=()):
 def test_mt_bench():
   assert ballot(MT).votes == [Vote("p", "author_1", "x", "y", "A", turn=2)]
   theirs = {k: v for k, v in MT.items() if k not in ("label", "prompt")}
-  (vote,) = ballot({**theirs, "question_id": 81, "winner": "tie (inconsistent)",
-                    "judge": ["gpt-4", "pair-v2"]}).votes  # fmt: skip
+  (vote,) = ballot(
+    {**theirs, "question_id": 81, "winner": "tie (inconsistent)", "judge": ["gpt-4", "pair-v2"]}
+  ).votes
   assert (vote.prompt, vote.annotator, vote.label) == ("81", "gpt-4", "tie")
 
 
 def test_pandalm_has_all_its_annotators_in_a_row():
   found = ballot(PANDALM).votes
   assert [(v.annotator, v.label) for v in found] == [
-      ("annotator1", "tie"), ("annotator2", "A"), ("annotator3", "B")]  # fmt: skip
+    ("annotator1", "tie"),
+    ("annotator2", "A"),
+    ("annotator3", "B"),
+  ]
   assert found[0].item == ("do\nthis", 1, "x-1", "y")
 
 
 @pytest.mark.parametrize(
-    ("preference", "label"),
-    [(1, "A"), (1.0002, "A"), (1.5, "tie"), (0, "tie"), (1.51, "B"), (2, "B")],
+  ("preference", "label"),
+  [(1, "A"), (1.0002, "A"), (1.5, "tie"), (0, "tie"), (1.51, "B"), (2, "B")],
 )
 def test_alpaca_eval(preference, label):
   assert ballot({**ALPACA, "preference": preference}).votes[0].label == label
@@ -85,22 +109,22 @@ def test_the_first_vote_on_an_item_counts():
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"text": "x"}, "no votes of a known format"),
-        ({**MT, "label": "C"}, "label 'C' is not one of"),
-        ({**MT, "label": None}, "label None is not one of"),
-        ({**MT, "model_a": 3}, "field 'model_a': found 3"),
-        ({**PANDALM, "annotator2": 3}, "label 3 is not one of 0, 1, 2"),
-        ({**PANDALM, "annotator2": True}, "label True is not"),
-        ({**PANDALM, "cmp_key": "a_b_c"}, "expected two names"),
-        ({**ALPACA, "preference": 3}, "expected 1 to 2"),
-        ({**OURS, "usefulness": {"a": 7}}, "found 7, expected one of 1, 2, 3, 4, 5, 6"),
-        ({**OURS, "grades": {"a": ["good"]}}, "found 'good', expected one of fail, pass"),
-        ({**OURS, "grades": {"c": ["pass"]}}, "c"),
-        ({**OURS, "shown": "left"}, "found 'left'"),
-        ({**OURS, "seconds": "3"}, "field 'seconds'"),
-    ],
+  ("row", "said"),
+  [
+    ({"text": "x"}, "no votes of a known format"),
+    ({**MT, "label": "C"}, "label 'C' is not one of"),
+    ({**MT, "label": None}, "label None is not one of"),
+    ({**MT, "model_a": 3}, "field 'model_a': found 3"),
+    ({**PANDALM, "annotator2": 3}, "label 3 is not one of 0, 1, 2"),
+    ({**PANDALM, "annotator2": True}, "label True is not"),
+    ({**PANDALM, "cmp_key": "a_b_c"}, "expected two names"),
+    ({**ALPACA, "preference": 3}, "expected 1 to 2"),
+    ({**OURS, "usefulness": {"a": 7}}, "found 7, expected one of 1, 2, 3, 4, 5, 6"),
+    ({**OURS, "grades": {"a": ["good"]}}, "found 'good', expected one of fail, pass"),
+    ({**OURS, "grades": {"c": ["pass"]}}, "c"),
+    ({**OURS, "shown": "left"}, "found 'left'"),
+    ({**OURS, "seconds": "3"}, "field 'seconds'"),
+  ],
 )
 def test_malformed_rows_are_named_by_line(row, said):
   with pytest.raises(UserError, match="file:2: .*" + said):

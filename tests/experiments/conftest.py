@@ -14,10 +14,10 @@ def files(tmp_path):
   pair = {"prompt": ASK, "chosen": "It is red.", "rejected": "Blue"}
   texts = [{"text": text, "scores": {"rm": rm}} for text, rm in (("a", 1), ("b", 2), ("c", 0))]
   rows = {
-      "sft": [{"messages": [*ASK, SAY]}] * 4,
-      "pairs": [pair] * 4,
-      "prompts": [{"messages": ASK}],
-      "candidates": [{"prompt": ASK, "candidates": texts}],
+    "sft": [{"messages": [*ASK, SAY]}] * 4,
+    "pairs": [pair] * 4,
+    "prompts": [{"messages": ASK}],
+    "candidates": [{"prompt": ASK, "candidates": texts}],
   }
   return {name: jsonl.write_rows(tmp_path / f"{name}.jsonl", r) for name, r in rows.items()}
 

@@ -42,8 +42,20 @@ def test_help_tells_example_outputs_and_every_field(name, capsys):
 def test_help_of_the_chain_lists_stages_in_order(capsys):
   assert command("xwin")(["--help"]) == 0
   said = capsys.readouterr().out
-  stages = ["world", "pretrain", "sft", "label", "reward", "sample", "score", "select", "rs",
-            "reference", "dpo", "evaluate_…"]  # fmt: skip
+  stages = [
+    "world",
+    "pretrain",
+    "sft",
+    "label",
+    "reward",
+    "sample",
+    "score",
+    "select",
+    "rs",
+    "reference",
+    "dpo",
+    "evaluate_…",
+  ]
   places = [said.index(f"\n  {stage}  ") for stage in stages]
   assert places == sorted(places)
   assert "  rs.train.epochs=" in said
@@ -73,18 +85,27 @@ COLOURS = ("red", "blue", "green", "white")
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
   folder = tmp_path_factory.mktemp("files")
-  ask = lambda c: [{"role": "user", "content": f"Is {c} a colour?"}]  # noqa: E731
+  ask = lambda c: [{"role": "user", "content": f"Is {c} a colour?"}]
   return {
-      "sft": jsonl.write_rows(folder / "sft.jsonl", [
-          {"instruction": f"Is {c} a colour?", "output": f"Yes, {c} is one."} for c in COLOURS]),
-      "pairs": jsonl.write_rows(folder / "pairs.jsonl", [
-          {"prompt": ask(c), "chosen": f"Yes, {c} is.", "rejected": "No."} for c in COLOURS]),
-      "prompts": jsonl.write_rows(folder / "prompts.jsonl", [
-          {"id": c, "messages": ask(c)} for c in COLOURS]),
-      "long": jsonl.write_rows(folder / "long.jsonl", [
-          {"id": "long", "prompt": "word " * 200, "chosen": "Yes", "rejected": "No"},
-          {"id": "fits", "prompt": "Is red one?", "chosen": "Yes", "rejected": "No"}]),
-  }  # fmt: skip
+    "sft": jsonl.write_rows(
+      folder / "sft.jsonl",
+      [{"instruction": f"Is {c} a colour?", "output": f"Yes, {c} is one."} for c in COLOURS],
+    ),
+    "pairs": jsonl.write_rows(
+      folder / "pairs.jsonl",
+      [{"prompt": ask(c), "chosen": f"Yes, {c} is.", "rejected": "No."} for c in COLOURS],
+    ),
+    "prompts": jsonl.write_rows(
+      folder / "prompts.jsonl", [{"id": c, "messages": ask(c)} for c in COLOURS]
+    ),
+    "long": jsonl.write_rows(
+      folder / "long.jsonl",
+      [
+        {"id": "long", "prompt": "word " * 200, "chosen": "Yes", "rejected": "No"},
+        {"id": "fits", "prompt": "Is red one?", "chosen": "Yes", "rejected": "No"},
+      ],
+    ),
+  }
 
 
 def figures(folder):
@@ -108,12 +129,23 @@ def test_each_stage_alone_reads_what_a_person_wrote(by_hand, tiny_folder, tmp_pa
   assert figures(reward)["heldout_pairs"] == 1  # the long one was left out before training
   sample = run("sample", model__path=sft / "model", prompts=by_hand["prompts"], **draw)
   score = run("score", model__path=reward / "model", candidates=sample / "candidates.jsonl")
-  select = run("select", candidates=score / "candidates.jsonl", ended_only="false",
-               rejected="rank:-1")  # fmt: skip
+  select = run(
+    "select", candidates=score / "candidates.jsonl", ended_only="false", rejected="rank:-1"
+  )
   reference = run("reference", model__path=sft / "model", data=select / "pairs.jsonl")
-  dpo = run("dpo", model__path=sft / "model", data=select / "pairs.jsonl",
-            reference=reference / "logps.jsonl")  # fmt: skip
+  dpo = run(
+    "dpo",
+    model__path=sft / "model",
+    data=select / "pairs.jsonl",
+    reference=reference / "logps.jsonl",
+  )
   assert figures(dpo)["loss_first"] == pytest.approx(0.693147, abs=1e-3)
-  evaluate = run("evaluate", model__path=dpo / "model", prompts=by_hand["prompts"],
-                 reward=reward / "model", reference=sft / "model", **draw)  # fmt: skip
+  evaluate = run(
+    "evaluate",
+    model__path=dpo / "model",
+    prompts=by_hand["prompts"],
+    reward=reward / "model",
+    reference=sft / "model",
+    **draw,
+  )
   assert figures(evaluate)["prompts"] == 4

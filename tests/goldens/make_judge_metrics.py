@@ -32,17 +32,21 @@ def figures(scores, ranks):
           best += y == max(r)
     if None in s or len(set(r)) == 1:
       continue
-    order = lambda v: stats.rankdata(v, "dense").tolist()  # noqa: E731
+    order = lambda v: stats.rankdata(v, "dense").tolist()
     exact.append(order(s) == order(r))
     if len(set(s)) > 1:
       rho.append(stats.spearmanr(s, r)[0])
       tau.append(stats.kendalltau(s, r)[0])
   return {
-      "pairs": pairs, "pairwise_accuracy": (right + undecided / 2) / pairs,
-      "pairwise_undecided": undecided / pairs, "five_best": best / fives,
-      "five_best_answers": fives, "exact_match": float(np.mean(exact)),
-      "spearman": float(np.mean(rho)), "kendall": float(np.mean(tau)),
-  }  # fmt: skip
+    "pairs": pairs,
+    "pairwise_accuracy": (right + undecided / 2) / pairs,
+    "pairwise_undecided": undecided / pairs,
+    "five_best": best / fives,
+    "five_best_answers": fives,
+    "exact_match": float(np.mean(exact)),
+    "spearman": float(np.mean(rho)),
+    "kendall": float(np.mean(tau)),
+  }
 
 
 def main():

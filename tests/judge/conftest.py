@@ -21,6 +21,7 @@ def prompt():
 def asked():
   """Two prompts, one of them with an earlier exchange, and their candidates."""
   first = Example("a", (Message("user", "What colour is it?"),))
-  second = Example("b", (Message("user", "Hi."), Message("assistant", "Hello."),
-                         Message("user", "Where is it?")))  # fmt: skip
+  second = Example(
+    "b", (Message("user", "Hi."), Message("assistant", "Hello."), Message("user", "Where is it?"))
+  )
   return [first, second], [["It is red.", "It is blue.", "Red."], ["In the cave."]]

@@ -15,20 +15,30 @@ ASKED = [Example("a", (Message("user", "Hi?"),))]
 
 
 @pytest.mark.parametrize(
-    ("text", "verdict"),
-    [("A is clearer.\nBetter: A", 1), ("Better: B.", -1), ("**Better:** answer B", -1),
-     ("Both are fine.\nBetter: tie", 0), ("Better: neither", 0)],
-)  # fmt: skip
+  ("text", "verdict"),
+  [
+    ("A is clearer.\nBetter: A", 1),
+    ("Better: B.", -1),
+    ("**Better:** answer B", -1),
+    ("Both are fine.\nBetter: tie", 0),
+    ("Better: neither", 0),
+  ],
+)
 def test_a_verdict_alone_on_the_last_line_is_read(text, verdict):
   assert read_better(text).score == verdict
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
-    [("A is better.", parse.NO_VERDICT), ("Better: C", parse.NO_VERDICT),
-     ("> Better: A", parse.NO_VERDICT), ('It says "Better: A".', parse.NO_VERDICT),
-     ("Better: A\nBetter: B", parse.SEVERAL), ("Better: A\nNo.", parse.NOT_LAST)],
-)  # fmt: skip
+  ("text", "reason"),
+  [
+    ("A is better.", parse.NO_VERDICT),
+    ("Better: C", parse.NO_VERDICT),
+    ("> Better: A", parse.NO_VERDICT),
+    ('It says "Better: A".', parse.NO_VERDICT),
+    ("Better: A\nBetter: B", parse.SEVERAL),
+    ("Better: A\nNo.", parse.NOT_LAST),
+  ],
+)
 def test_anything_else_is_missing(text, reason):
   assert read_better(text).reason == reason
   assert read_better("Better: A", ended=False).reason == parse.CUT_OFF
@@ -59,8 +69,14 @@ class Biased:
 @pytest.fixture
 def judge(model):
   def make(rule, **options):
-    made = Pairwise(model.config, model.params, model.renderer, prompt="{prompt} {first} {second}",
-                    max_new=8, **options)  # fmt: skip
+    made = Pairwise(
+      model.config,
+      model.params,
+      model.renderer,
+      prompt="{prompt} {first} {second}",
+      max_new=8,
+      **options,
+    )
     made.sampler = Biased(model, rule)
     return made
 

@@ -57,10 +57,13 @@ def test_a_prompt_of_ones_own_from_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [("Q: {prompt}", "holds {answer} 0 times"), ("{prompt} {prompt} {answer}", "{prompt} 2 times"),
-     ("scale: 5-5\n{prompt} {answer}", "its scale runs from 5 to 5")],
-)  # fmt: skip
+  ("text", "said"),
+  [
+    ("Q: {prompt}", "holds {answer} 0 times"),
+    ("{prompt} {prompt} {answer}", "{prompt} 2 times"),
+    ("scale: 5-5\n{prompt} {answer}", "its scale runs from 5 to 5"),
+  ],
+)
 def test_a_file_that_lacks_a_place_is_refused(tmp_path, text, said):
   path = tmp_path / "mine.txt"
   path.write_text(text)

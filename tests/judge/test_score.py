@@ -109,7 +109,7 @@ def test_packing_and_microbatches_of_a_training_config_are_set_aside(judge):
 def test_progress_counts_every_answer_once(judge):
   heard = []
   scorer = score.reward_model(
-      *judge, batch=BATCH, branches=2, on_rows=lambda n, tokens: heard.append((n, tokens))
+    *judge, batch=BATCH, branches=2, on_rows=lambda n, tokens: heard.append((n, tokens))
   )
   scorer(PROMPTS, ANSWERS)
   assert np.sum(heard, 0)[0] == 10

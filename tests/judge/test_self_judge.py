@@ -53,8 +53,9 @@ def scripted(model, prompt):
 
 
 def test_a_score_is_the_mean_of_what_could_be_read(scripted, asked):
-  judge = scripted("Fine.\nScore: 4", "Score: 5", "No.\nScore: 1", "None", "Hm.", "Well",
-                   "Score: 2", "Score: 3…")  # fmt: skip
+  judge = scripted(
+    "Fine.\nScore: 4", "Score: 5", "No.\nScore: 1", "None", "Hm.", "Well", "Score: 2", "Score: 3…"
+  )
   scores = judge(*asked)
   assert scores[0][:2] == [4.5, 1.0]
   assert math.isnan(scores[0][2])
@@ -125,8 +126,10 @@ def plain(model, prompt, messages, answer, opening="Score: "):
 
 @pytest.fixture(scope="module")
 def by_hand(model, prompt, asked):
-  return [np.array([plain(model, prompt, e.messages, t) for t in texts])
-          for e, texts in zip(*asked, strict=True)]  # fmt: skip
+  return [
+    np.array([plain(model, prompt, e.messages, t) for t in texts])
+    for e, texts in zip(*asked, strict=True)
+  ]
 
 
 @pytest.mark.parametrize("branches", [1, 2, 8])

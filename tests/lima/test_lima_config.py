@@ -64,16 +64,20 @@ def test_every_row_of_every_ablation_is_a_config(module, variant):
 
 
 def test_rows_differ_in_one_thing():
-  quantity = [config_of(f"sandbox/x{n}", lima_quantity).sandbox.community.examples
-              for n in lima_quantity.TIMES]  # fmt: skip
+  quantity = [
+    config_of(f"sandbox/x{n}", lima_quantity).sandbox.community.examples
+    for n in lima_quantity.TIMES
+  ]
   assert quantity == [64, 128, 256, 512, 1024]
   assert config_of("7b/x16", lima_quantity).sft.limit == 32_000
-  both = [config_of(f"sandbox/{r}", lima_quality).sandbox.community for r in
-          ("filtered", "unfiltered")]  # fmt: skip
+  both = [
+    config_of(f"sandbox/{r}", lima_quality).sandbox.community for r in ("filtered", "unfiltered")
+  ]
   assert (both[0].filtered, both[1].filtered) == (True, False)
   assert both[0].examples == both[1].examples
-  none, some = (config_of(f"sandbox/{r}", lima_multiturn).sandbox.community for r in
-                ("none", "dialogues_30"))  # fmt: skip
+  none, some = (
+    config_of(f"sandbox/{r}", lima_multiturn).sandbox.community for r in ("none", "dialogues_30")
+  )
   assert (none.dialogues, some.dialogues) == (0, 30)
   assert "follow_up" not in none.kinds == some.kinds
 
@@ -97,11 +101,14 @@ def said(tmp_path, capsys):
 
 def test_what_the_recipe_fills_in_cannot_be_set(said):
   assert said("--config.sft.data=x") == (
-      "config.sft.data is set by the recipe; set config.data.* instead")
+    "config.sft.data is set by the recipe; set config.data.* instead"
+  )
   assert said("--config.tokens.template=vicuna") == (
-      "config.tokens.template is set by the recipe; set config.model.template instead")
+    "config.tokens.template is set by the recipe; set config.model.template instead"
+  )
   assert said("--config.choose.model.path=x") == (
-      "config.choose.model.path is set by the recipe; set config.model.path")
+    "config.choose.model.path is set by the recipe; set config.model.path"
+  )
   assert said("--config.data.train=x").startswith("config.sandbox.on makes the data itself")
 
 

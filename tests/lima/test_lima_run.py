@@ -53,8 +53,13 @@ def test_the_summary_is_of_the_test_prompts(finished):
 
 def test_it_ends_with_tables_and_paths(finished):
   workdir, result, _ = finished
-  for text in ("dev perplexity", "chosen", "excellent", str(workdir / "summary.json"),
-               str(workdir / "report.html")):  # fmt: skip
+  for text in (
+    "dev perplexity",
+    "chosen",
+    "excellent",
+    str(workdir / "summary.json"),
+    str(workdir / "report.html"),
+  ):
     assert text in result.stdout
   page = (workdir / "report.html").read_text()
   assert "Perplexity and quality by epoch" in page

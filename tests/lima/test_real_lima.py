@@ -9,11 +9,18 @@ import pytest
 from small_lima import ROOT, manifest
 
 LITTLE = {
-    "sft.limit": 96, "sft.train.epochs": 3.0, "first_epoch": 2, "last_epoch": 3,
-    "sft.train.batch.buckets": 2, "sft.train.batch.batch_size": 8, "choose.generate.samples": 1,
-    "choose.generate.max_new": 24,
-    "evaluate.limit": 6, "evaluate.generate.samples": 2, "evaluate.generate.max_new": 24,
-}  # fmt: skip
+  "sft.limit": 96,
+  "sft.train.epochs": 3.0,
+  "first_epoch": 2,
+  "last_epoch": 3,
+  "sft.train.batch.buckets": 2,
+  "sft.train.batch.batch_size": 8,
+  "choose.generate.samples": 1,
+  "choose.generate.max_new": 24,
+  "evaluate.limit": 6,
+  "evaluate.generate.samples": 2,
+  "evaluate.generate.max_new": 24,
+}
 
 
 @pytest.mark.slow
@@ -21,10 +28,20 @@ def test_the_recipe_runs_on_a_real_llama_and_curated_text(shared, tmp_path):
   workdir = tmp_path / "real"
   environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   result = subprocess.run(
-      [sys.executable, "tools/real_lima", str(shared), f"--workdir={workdir}", "--pairs=48",
-       *(f"--config.{k}={v}" for k, v in LITTLE.items())],
-      cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-  )  # fmt: skip
+    [
+      sys.executable,
+      "tools/real_lima",
+      str(shared),
+      f"--workdir={workdir}",
+      "--pairs=48",
+      *(f"--config.{k}={v}" for k, v in LITTLE.items()),
+    ],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert result.returncode == 0, result.stderr[-2000:]
   assert manifest(workdir, "curated")["figures"]["examples"] == 1000
   summary = json.loads((workdir / "summary.json").read_text())

@@ -63,9 +63,9 @@ def test_the_hand_written_gradient_equals_autodiff(gather):
 def test_a_wrong_backward_pass_shows(monkeypatch):
   broken = jax.custom_vjp(lambda *args: logprobs._logps_forward(*args)[0], nondiff_argnums=(0,))
   broken.defvjp(
-      logprobs._logps_forward,
-      # d lse with a wrong sign
-      lambda operands, saved, ct: logprobs._logps_backward(operands, saved, (ct[0], -ct[1])),
+    logprobs._logps_forward,
+    # d lse with a wrong sign
+    lambda operands, saved, ct: logprobs._logps_backward(operands, saved, (ct[0], -ct[1])),
   )
   monkeypatch.setattr(logprobs, "_logps", broken)
   got = gradients(logprobs.token_logps, TOKENS, MASK)

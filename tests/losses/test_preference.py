@@ -20,22 +20,26 @@ def in_float64(variant, beta, smoothing=0.0, lengths=1.0):
   gain = (POLICY - REFERENCE) / lengths
   margin = gain[:, 0] - gain[:, 1]
   return {
-      "sigmoid": -(1 - smoothing) * log_sigmoid(beta * margin)
-      - smoothing * log_sigmoid(-beta * margin),
-      "ipo": (margin - 1 / (2 * beta)) ** 2,
-      "hinge": np.maximum(0, 1 - beta * margin),
+    "sigmoid": -(1 - smoothing) * log_sigmoid(beta * margin)
+    - smoothing * log_sigmoid(-beta * margin),
+    "ipo": (margin - 1 / (2 * beta)) ** 2,
+    "hinge": np.maximum(0, 1 - beta * margin),
   }[variant]
 
 
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize(
-    ("variant", "smoothing"), [("sigmoid", 0.0), ("sigmoid", 0.2), ("ipo", 0.0), ("hinge", 0.0)]
+  ("variant", "smoothing"), [("sigmoid", 0.0), ("sigmoid", 0.2), ("ipo", 0.0), ("hinge", 0.0)]
 )
 def test_dpo_equals_its_equation(variant, smoothing, normalised):
   got = preference.dpo(
-      jnp.asarray(POLICY), jnp.asarray(REFERENCE), beta=0.3, variant=variant,
-      label_smoothing=smoothing, lengths_P2=jnp.asarray(LENGTHS) if normalised else None,
-  )  # fmt: skip
+    jnp.asarray(POLICY),
+    jnp.asarray(REFERENCE),
+    beta=0.3,
+    variant=variant,
+    label_smoothing=smoothing,
+    lengths_P2=jnp.asarray(LENGTHS) if normalised else None,
+  )
   lengths = LENGTHS if normalised else 1.0
   assert np.allclose(got, in_float64(variant, 0.3, smoothing, lengths), rtol=1e-4, atol=1e-5)
   assert not np.allclose(got, in_float64(variant, 0.31, smoothing, lengths), rtol=1e-4, atol=1e-5)
@@ -81,7 +85,7 @@ def test_wrong_shapes_and_names_are_refused():
     preference.dpo(jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="simpo")
   with pytest.raises(ValueError, match="label_smoothing is defined for variant 'sigmoid'"):
     preference.dpo(
-        jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="ipo", label_smoothing=0.1
+      jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="ipo", label_smoothing=0.1
     )
 
 

@@ -30,9 +30,11 @@ def columns(trl, chosen, rejected):
 
 def pairs(trl):
   """(policy, reference, lengths), each [P, 2]."""
-  return (columns(trl, "policy_chosen_logps", "policy_rejected_logps"),
-          columns(trl, "ref_chosen_logps", "ref_rejected_logps"),
-          columns(trl, "chosen_len", "rejected_len"))  # fmt: skip
+  return (
+    columns(trl, "policy_chosen_logps", "policy_rejected_logps"),
+    columns(trl, "ref_chosen_logps", "ref_rejected_logps"),
+    columns(trl, "chosen_len", "rejected_len"),
+  )
 
 
 def agrees(trl, case, loss, x):
@@ -40,20 +42,20 @@ def agrees(trl, case, loss, x):
   value, gradient = jax.value_and_grad(lambda x: loss(x).mean())(x)
   near = {"rtol": 1e-4, "atol": 1e-5}
   return (
-      np.allclose(loss(x), trl[f"{case}/each"], **near)
-      and np.allclose(value, trl[f"{case}/mean"], **near)
-      and np.allclose(gradient[:, 0], trl[f"{case}/grad_chosen"], **near)
-      and np.allclose(gradient[:, 1], trl[f"{case}/grad_rejected"], **near)
+    np.allclose(loss(x), trl[f"{case}/each"], **near)
+    and np.allclose(value, trl[f"{case}/mean"], **near)
+    and np.allclose(gradient[:, 0], trl[f"{case}/grad_chosen"], **near)
+    and np.allclose(gradient[:, 1], trl[f"{case}/grad_rejected"], **near)
   )
 
 
 DPO = {
-    "dpo_sigmoid_b0.1": {"beta": 0.1},
-    "dpo_sigmoid_b0.5": {"beta": 0.5},
-    "dpo_hinge_b0.1": {"beta": 0.1, "variant": "hinge"},
-    "dpo_ipo_sum_b0.1": {"beta": 0.1, "variant": "ipo"},
-    "dpo_ipo_lengthnorm_b0.1": {"beta": 0.1, "variant": "ipo", "lengths_P2": True},
-    "dpo_conservative_b0.1_ls0.1": {"beta": 0.1, "label_smoothing": 0.1},
+  "dpo_sigmoid_b0.1": {"beta": 0.1},
+  "dpo_sigmoid_b0.5": {"beta": 0.5},
+  "dpo_hinge_b0.1": {"beta": 0.1, "variant": "hinge"},
+  "dpo_ipo_sum_b0.1": {"beta": 0.1, "variant": "ipo"},
+  "dpo_ipo_lengthnorm_b0.1": {"beta": 0.1, "variant": "ipo", "lengths_P2": True},
+  "dpo_conservative_b0.1_ls0.1": {"beta": 0.1, "label_smoothing": 0.1},
 }
 
 
@@ -72,17 +74,23 @@ def test_dpo_equals_trl(trl, case):
 def test_dpo_with_another_beta_or_swapped_answers_does_not(trl, case):
   policy, _, _ = pairs(trl)
   assert not agrees(trl, case, our_dpo(trl, DPO[case] | {"beta": 0.2}), policy)
-  swapped = our_dpo(trl | {"ref_chosen_logps": trl["ref_rejected_logps"],
-                           "ref_rejected_logps": trl["ref_chosen_logps"]}, DPO[case])  # fmt: skip
+  swapped = our_dpo(
+    trl
+    | {
+      "ref_chosen_logps": trl["ref_rejected_logps"],
+      "ref_rejected_logps": trl["ref_chosen_logps"],
+    },
+    DPO[case],
+  )
   assert not agrees(trl, case, swapped, policy[:, ::-1])
 
 
 def test_robust_dpo_is_a_composition(trl):
   """Chowdhury et al. 2024: ((1-ε) l(chosen > rejected) - ε l(rejected > chosen)) / (1-2ε)."""
   policy, reference, _ = pairs(trl)
-  right = lambda x: preference.dpo(x, reference, beta=0.1)  # noqa: E731
-  wrong = lambda x: preference.dpo(x[:, ::-1], reference[:, ::-1], beta=0.1)  # noqa: E731
-  robust = lambda x: (0.9 * right(x) - 0.1 * wrong(x)) / 0.8  # noqa: E731
+  right = lambda x: preference.dpo(x, reference, beta=0.1)
+  wrong = lambda x: preference.dpo(x[:, ::-1], reference[:, ::-1], beta=0.1)
+  robust = lambda x: (0.9 * right(x) - 0.1 * wrong(x)) / 0.8
   assert agrees(trl, "dpo_robust_b0.1_ls0.1", robust, policy)
   assert not agrees(trl, "dpo_robust_b0.1_ls0.1", right, policy)
 
@@ -102,9 +110,11 @@ def test_exo_is_a_composition(trl):
 
 
 REWARD = {
-    "rm": (False, 0.0), "rm_margin": (True, 0.0), "rm_center0.01": (False, 0.01),
-    "rm_margin_center0.01": (True, 0.01),
-}  # fmt: skip
+  "rm": (False, 0.0),
+  "rm_margin": (True, 0.0),
+  "rm_center0.01": (False, 0.01),
+  "rm_margin_center0.01": (True, 0.01),
+}
 
 
 @pytest.mark.parametrize("case", REWARD)
@@ -115,7 +125,7 @@ def test_bradley_terry_equals_trl(trl, case):
 
   def loss(x, sign=1, more=0.0):
     return reward.bradley_terry(
-        x, margin_P=sign * margin if use_margin else 0.0, centring=centring + more
+      x, margin_P=sign * margin if use_margin else 0.0, centring=centring + more
     )
 
   assert agrees(trl, case, loss, rewards)

@@ -12,8 +12,9 @@ from xwinjax.model import attention
 RNG = np.random.default_rng(0)
 B, T, H, K, N = 2, 150, 4, 2, 8
 Q, KEYS, VALUES = (RNG.normal(size=(B, T, h, N)).astype(np.float32) for h in (H, K, K))
-BRANCHES = np.repeat([segment(1), segment(1, 1), segment(1, 2), segment(2), 0],
-                     [60, 30, 20, 25, 15])[None].repeat(B, 0)  # fmt: skip
+BRANCHES = np.repeat(
+  [segment(1), segment(1, 1), segment(1, 2), segment(2), 0], [60, 30, 20, 25, 15]
+)[None].repeat(B, 0)
 
 
 def plain(q, k, v, segments):
@@ -57,10 +58,12 @@ def test_twins_a_broken_block_shows(broken, monkeypatch):
   if broken == "late keys":  # a block that stops one key early
     scores = attention._scores
     monkeypatch.setattr(
-        attention, "_scores", lambda q, k, s, start, end: scores(q, k, s, start, end)
-        .at[..., -1].set(attention.MASKED),
-    )  # fmt: skip
+      attention,
+      "_scores",
+      lambda q, k, s, start, end: scores(q, k, s, start, end).at[..., -1].set(attention.MASKED),
+    )
   else:  # a backward pass without rowsum(dO ∘ O): it is zero where the output is
+
     def wrong(saved, d_out):
       q, k, v, segments, out, lse = saved
       return attention._backward((q, k, v, segments, jnp.zeros_like(out), lse), d_out)

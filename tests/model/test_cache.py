@@ -41,9 +41,16 @@ def decoded(config=CONFIG, shift_positions=0, extra_shared=0, window=6):
       recent = kv.init_recent(cache, BLOCK)
     positions = shared[:, None] + n + shift_positions * (n > 1)
     hidden, recent = step(
-        config, params, cache, recent, tokens[..., n], np.broadcast_to(positions, (2, 3)),
-        shared + extra_shared, own, place,
-    )  # fmt: skip
+      config,
+      params,
+      cache,
+      recent,
+      tokens[..., n],
+      np.broadcast_to(positions, (2, 3)),
+      shared + extra_shared,
+      own,
+      place,
+    )
     out.append(llama.unembed(params, hidden))
     if place == BLOCK - 1:
       cache = store(cache, recent, own, np.ones((2, 3), bool))

@@ -13,9 +13,9 @@ from xwinjax.model.config import RopeScaling
 
 GOLDENS = ("mha_tied", "gqa_untied", "llama3_rope", "wide_head")
 OURS = {
-    "gqa_tied": small_config(),
-    "mqa_wide_head_untied": small_config(tied=False, num_kv_heads=1, head_dim=8, norm_eps=1e-3),
-    "llama3_rope": small_config(rope_scaling=RopeScaling(8.0, 1.0, 4.0, 16), rope_theta=1e3),
+  "gqa_tied": small_config(),
+  "mqa_wide_head_untied": small_config(tied=False, num_kv_heads=1, head_dim=8, norm_eps=1e-3),
+  "llama3_rope": small_config(rope_scaling=RopeScaling(8.0, 1.0, 4.0, 16), rope_theta=1e3),
 }
 
 
@@ -46,13 +46,13 @@ def test_logits_equal_those_of_transformers(shared, tmp_path, name, config_file)
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"),
-    [
-        ("mha_tied", {"rope_theta": 9000.0}),
-        ("gqa_untied", {"norm_eps": 1e-3}),
-        ("llama3_rope", {"rope_scaling": None}),
-        ("wide_head", {"norm_eps": 1e-4}),
-    ],
+  ("name", "wrong"),
+  [
+    ("mha_tied", {"rope_theta": 9000.0}),
+    ("gqa_untied", {"norm_eps": 1e-3}),
+    ("llama3_rope", {"rope_scaling": None}),
+    ("wide_head", {"norm_eps": 1e-4}),
+  ],
 )
 def test_a_wrong_config_does_not_give_those_logits(shared, name, wrong):
   folder, golden = golden_folder(shared, name)
@@ -145,10 +145,15 @@ def test_gradients_equal_the_slope_of_the_numpy_reference(model, tmp_path):
       sides.append(-23 * reference.nll(fields, moved, ids))
     return (sides[0] - sides[1]) / 2e-5
 
-  kinds = {"embed_tokens": ("embed", "embedding"), "q_proj": ("layers", "attention", "q"),
-           "v_proj": ("layers", "attention", "v"), "o_proj": ("layers", "attention", "o"),
-           "gate_proj": ("layers", "mlp", "gate"), "down_proj": ("layers", "mlp", "down"),
-           "input_layernorm": ("layers", "attention_norm", "scale")}  # fmt: skip
+  kinds = {
+    "embed_tokens": ("embed", "embedding"),
+    "q_proj": ("layers", "attention", "q"),
+    "v_proj": ("layers", "attention", "v"),
+    "o_proj": ("layers", "attention", "o"),
+    "gate_proj": ("layers", "mlp", "gate"),
+    "down_proj": ("layers", "mlp", "down"),
+    "input_layernorm": ("layers", "attention_norm", "scale"),
+  }
   for kind, path in kinds.items():
     ours = theirs = None
     for part in path:

@@ -15,9 +15,9 @@ MASK = np.ones_like(IDS)
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"scan_layers": True}, {"remat": "dots"}, {"scan_layers": True, "remat": "full"}],
-    ids=str,
+  "changes",
+  [{"scan_layers": True}, {"remat": "dots"}, {"scan_layers": True, "remat": "full"}],
+  ids=str,
 )
 def test_scan_and_remat_leave_values_and_gradients_as_they_are(changes):
   logps, gradient = logps_and_gradient(CONFIG, PARAMS, IDS, MASK)
@@ -83,7 +83,7 @@ def test_dropout_is_off_without_a_key_and_a_function_of_it_otherwise():
 def test_scan_draws_the_same_dropout_as_the_loop():
   config = CONFIG.replace(dropout=(0.1, 0.5))
   run = jax.jit(
-      lambda c: llama.apply(c, PARAMS, IDS, dropout_key=jax.random.key(3)), static_argnums=0
+    lambda c: llama.apply(c, PARAMS, IDS, dropout_key=jax.random.key(3)), static_argnums=0
   )
   assert np.allclose(run(config), run(config.replace(scan_layers=True)), atol=1e-4)
   assert not np.allclose(run(config), run(config.replace(dropout=(0.5, 0.1))), atol=1e-4)
@@ -94,8 +94,12 @@ def test_initial_parameters_have_the_stated_scales():
   params = llama.init(config, jax.random.key(0))
   small, residual = (2 / 5 / 64) ** 0.5, (2 / 5 / 64) ** 0.5 / 4**0.5
   layer = params["layers"]
-  for leaf, std in ((params["embed"]["embedding"], small), (params["head"]["kernel"], small),
-                    (layer["mlp"]["up"], small), (layer["mlp"]["down"], residual)):  # fmt: skip
+  for leaf, std in (
+    (params["embed"]["embedding"], small),
+    (params["head"]["kernel"], small),
+    (layer["mlp"]["up"], small),
+    (layer["mlp"]["down"], residual),
+  ):
     assert float(leaf.std()) == pytest.approx(std, rel=0.03)
     assert float(leaf.mean()) == pytest.approx(0, abs=0.03 * std)
   assert (layer["attention_norm"]["scale"] == 1).all()
@@ -116,10 +120,15 @@ def test_a_reward_head_starts_at_zero_and_replaces_the_other():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
-    [({"num_kv_heads": 3}, "num_kv_heads 3"), ({"head_dim": 3}, "head_dim 3"),
-     ({"dtype": "int8"}, "int8"), ({"remat": "some"}, "some"), ({"dropout": (0, 1.0)}, "dropout")],
-)  # fmt: skip
+  ("changes", "said"),
+  [
+    ({"num_kv_heads": 3}, "num_kv_heads 3"),
+    ({"head_dim": 3}, "head_dim 3"),
+    ({"dtype": "int8"}, "int8"),
+    ({"remat": "some"}, "some"),
+    ({"dropout": (0, 1.0)}, "dropout"),
+  ],
+)
 def test_impossible_configs_are_refused_by_name(changes, said):
   with pytest.raises(ValueError, match=said):
     small_config(**changes)

@@ -8,7 +8,7 @@ from xwinjax.model import rope
 from xwinjax.model.config import RopeScaling
 
 LLAMA31 = small_config(
-    head_dim=128, rope_theta=500_000.0, rope_scaling=RopeScaling(8.0, 1.0, 4.0, 8192)
+  head_dim=128, rope_theta=500_000.0, rope_scaling=RopeScaling(8.0, 1.0, 4.0, 8192)
 )
 
 
@@ -54,7 +54,7 @@ def test_a_plane_is_coordinates_i_and_i_plus_half():
 def test_scores_depend_on_the_distance_alone():
   config = small_config(head_dim=16)
   q, k = np.random.default_rng(0).normal(size=(2, 16))
-  score = lambda at, of: turned(config, q, at) @ turned(config, k, of)  # noqa: E731
+  score = lambda at, of: turned(config, q, at) @ turned(config, k, of)
   assert score(9, 4) == pytest.approx(score(105, 100), abs=1e-4)
   assert score(9, 4) != pytest.approx(score(10, 4), abs=1e-4)
 

@@ -54,8 +54,14 @@ def branched():
     positions[branch - 1] = np.arange(20)
     segments[branch - 1, : 6 + n] = segment(1)
     # A branch opens with its own copy of the prompt's last token.
-    tree.append((np.r_[prompt[-1], answer], np.r_[0, np.ones(n)], np.arange(5, 6 + n),
-                 np.full(n + 1, segment(1, branch))))  # fmt: skip
+    tree.append(
+      (
+        np.r_[prompt[-1], answer],
+        np.r_[0, np.ones(n)],
+        np.arange(5, 6 + n),
+        np.full(n + 1, segment(1, branch)),
+      )
+    )
   tokens[3], mask[3], positions[3], segments[3] = map(np.concatenate, zip(*tree, strict=True))
   return tokens, mask, positions, segments
 
@@ -84,7 +90,7 @@ def test_branches_with_wrong_positions_or_segments_do_not(branched, broken):
   else:
     segments[3] = np.minimum(segments[3], segment(1, 1))  # all answers in one branch
   (logps, gradient), (tree_logps, tree_gradient) = apart_and_branched(
-      tokens, mask, positions, segments
+    tokens, mask, positions, segments
   )
   assert tree_logps.sum() != pytest.approx(logps.sum(), abs=1e-3)
   assert not close(tree_gradient, gradient, rtol=1e-4, atol=1e-4)

@@ -22,11 +22,15 @@ def write_stage(folder: Path, name: str, figures: dict, config: dict | None = No
   what = {"stage": name, "config": {"seed": 3, **(config or {})}, "inputs": {"data": "ab" * 32}}
   (stage / "settings.json").write_text(json.dumps(what))
   record = {
-      **what, "outputs": {"model": "cd" * 32}, "figures": figures,
-      "input_paths": {"data": "some/data.jsonl"}, "seconds": 12.5,
-      "versions": {"xwinjax": "0.1.0", "python": "3.11"}, "device": "1 x toy (cpu)",
-      "finished": "2026-01-02T03:04:05Z",
-  }  # fmt: skip
+    **what,
+    "outputs": {"model": "cd" * 32},
+    "figures": figures,
+    "input_paths": {"data": "some/data.jsonl"},
+    "seconds": 12.5,
+    "versions": {"xwinjax": "0.1.0", "python": "3.11"},
+    "device": "1 x toy (cpu)",
+    "finished": "2026-01-02T03:04:05Z",
+  }
   (stage / "manifest.json").write_text(json.dumps(record))
 
 
@@ -39,10 +43,16 @@ def metrics(steps: int, **last: float) -> list[dict]:
   """A run's log: values go from 0 (the loss from 0.7) to `last`; the first step compiled."""
   facts = {"rows": 4, "length": 10, "tokens": 30, "targets": 20, "wait_s": 0.1}
   return [
-      {"step": i + 1, "loss": 0.7 - 0.4 * i / steps, **{k: v * i / steps for k, v in last.items()},
-       **facts, "first_of_shape": i == 0, "seconds": 5.0 if i == 0 else 0.5}
-      for i in range(steps)
-  ]  # fmt: skip
+    {
+      "step": i + 1,
+      "loss": 0.7 - 0.4 * i / steps,
+      **{k: v * i / steps for k, v in last.items()},
+      **facts,
+      "first_of_shape": i == 0,
+      "seconds": 5.0 if i == 0 else 0.5,
+    }
+    for i in range(steps)
+  ]
 
 
 def answers(rng, name: str, gold: bool) -> list[dict]:
@@ -51,12 +61,19 @@ def answers(rng, name: str, gold: bool) -> list[dict]:
   for p in range(P):
     golds = np.clip(rng.normal(GOLD_MEANS[name], 0.8, S), 0, 5)
     candidates = [
-        {"text": f"{name} answer {p}.{s} {EVIL}", "logp": -float(rng.uniform(3, 9)),
-         "tokens": 5 + s, "finish": "length" if s == 7 else "stop",
-         "scores": {"rm": float(g - 2 + rng.normal(0, 0.5)), "reference": -9.0,
-                    **({"gold": float(g)} if gold else {})}}
-        for s, g in enumerate(golds)
-    ]  # fmt: skip
+      {
+        "text": f"{name} answer {p}.{s} {EVIL}",
+        "logp": -float(rng.uniform(3, 9)),
+        "tokens": 5 + s,
+        "finish": "length" if s == 7 else "stop",
+        "scores": {
+          "rm": float(g - 2 + rng.normal(0, 0.5)),
+          "reference": -9.0,
+          **({"gold": float(g)} if gold else {}),
+        },
+      }
+      for s, g in enumerate(golds)
+    ]
     prompt = [{"role": "user", "content": f"question {p} & <b>more</b>"}]
     rows.append({"id": f"p{p}", "prompt": prompt, "candidates": candidates})
   return rows
@@ -78,11 +95,16 @@ def write_evaluations(folder: Path, rng, gold: bool) -> None:
 
 def write_selection(folder: Path, rng) -> None:
   sets = [
-      CandidateSet(f"p{p}", (Message("user", f"task {p}"),), tuple(
-          Candidate(f"try {p}.{s} {EVIL}", -5.0, 7, "stop", {"rm": float(rng.normal())})
-          for s in range(S)))
-      for p in range(P)
-  ]  # fmt: skip
+    CandidateSet(
+      f"p{p}",
+      (Message("user", f"task {p}"),),
+      tuple(
+        Candidate(f"try {p}.{s} {EVIL}", -5.0, 7, "stop", {"rm": float(rng.normal())})
+        for s in range(S)
+      ),
+    )
+    for p in range(P)
+  ]
   config = select.SelectConfig(rejected=("rank:4", "random"))
   examples, pairs, counts = select.select(sets, config)
   write_rows(folder / "score" / "candidates.jsonl", [candidates_json(s) for s in sets])
@@ -90,9 +112,11 @@ def write_selection(folder: Path, rng) -> None:
   write_rows(folder / "select" / "pairs.jsonl", [pair(p) for p in pairs])
   write_stage(folder, "score", score.set_figures(sets, "rm"), {"name": "rm"})
   write_stage(
-      folder, "select", select.statistics(examples, pairs, counts),
-      {"by": "rm", "first": 0, "rank": 1, "rejected": ["rank:4", "random"], "ended_only": True},
-  )  # fmt: skip
+    folder,
+    "select",
+    select.statistics(examples, pairs, counts),
+    {"by": "rm", "first": 0, "rank": 1, "rejected": ["rank:4", "random"], "ended_only": True},
+  )
 
 
 def write_chain(folder: Path, *, gold: bool = True) -> Path:
@@ -107,10 +131,20 @@ def write_chain(folder: Path, *, gold: bool = True) -> Path:
   write_stage(folder, "sft", trained | heldout)
   write_stage(folder, "label", {"pairs": 9})
   write_stage(folder, "reward", trained | accuracy)
-  write_stage(folder, "sample", {
-      "prompts": P, "candidates": P * S, "tokens": 560, "mean_length": 7.0, "repeats": 321,
-      "finish": {"stop": P * S}, "counts": {}, "tokens_per_second": 99.0,
-  })  # fmt: skip
+  write_stage(
+    folder,
+    "sample",
+    {
+      "prompts": P,
+      "candidates": P * S,
+      "tokens": 560,
+      "mean_length": 7.0,
+      "repeats": 321,
+      "finish": {"stop": P * S},
+      "counts": {},
+      "tokens_per_second": 99.0,
+    },
+  )
   write_stage(folder, "rs", trained | heldout)
   write_stage(folder, "reference", {"pairs": P})
   write_stage(folder, "dpo", trained | {"skipped_updates": 2})

@@ -18,10 +18,20 @@ EVIL = "<script>alert(1)</script> & 'more'"
 def summary():
   labels = {"anna": "AABtA", "ben": "AtBBB", "carl": "AAtBA"}
   votes = [
-      Vote(f"{EVIL} {i}", who, "ours", "theirs", {"t": "tie"}.get(c, c), shown="ab"[i % 2],
-           usefulness={"ours": 5, "theirs": 3}, grades={"ours": ["pass", "excellent"]}, seconds=2.0)
-      for who, row in labels.items() for i, c in enumerate(row)
-  ]  # fmt: skip
+    Vote(
+      f"{EVIL} {i}",
+      who,
+      "ours",
+      "theirs",
+      {"t": "tie"}.get(c, c),
+      shown="ab"[i % 2],
+      usefulness={"ours": 5, "theirs": 3},
+      grades={"ours": ["pass", "excellent"]},
+      seconds=2.0,
+    )
+    for who, row in labels.items()
+    for i, c in enumerate(row)
+  ]
   judges = [Vote(f"{EVIL} {i}", "rm", "ours", "theirs", "A") for i in range(5)]
   return agreement.summary(Ballot(votes, judges, {"anna": [True, False]}))
 
@@ -34,10 +44,14 @@ def words(markup: str) -> str:
 def absent(summary, markup: str) -> list[str]:
   """Figures that the page does not show."""
   a, (c,) = summary["agreement"], summary["comparisons"]
-  wanted = [tables.percent(f["value"], f["ci"]) for f in (
-      a["tie_discounted"], a["exact"], c["win"], c["tie"], c["lose"], c["equal_or_better"])]
-  wanted += [tables.number(a[k]["value"], ci=a[k]["ci"])
-             for k in ("fleiss_kappa", "krippendorff_alpha_nominal")]  # fmt: skip
+  wanted = [
+    tables.percent(f["value"], f["ci"])
+    for f in (a["tie_discounted"], a["exact"], c["win"], c["tie"], c["lose"], c["equal_or_better"])
+  ]
+  wanted += [
+    tables.number(a[k]["value"], ci=a[k]["ci"])
+    for k in ("fleiss_kappa", "krippendorff_alpha_nominal")
+  ]
   wanted += ["1 of 2", "anna – rm", "annotator – annotator", "50.0%", "5.00 [5.00, 5.00]"]
   return [w for w in wanted if w not in words(markup)]
 
@@ -78,8 +92,11 @@ def test_votes_without_pairs_have_a_page_too():
 @pytest.fixture
 def file(tmp_path):
   path = tmp_path / "votes.jsonl"
-  rows = [{"prompt": f"p{i}", "a": "x", "b": "y", "annotator": who, "label": "A"}
-          for i in range(3) for who in ("anna", "ben")]  # fmt: skip
+  rows = [
+    {"prompt": f"p{i}", "a": "x", "b": "y", "annotator": who, "label": "A"}
+    for i in range(3)
+    for who in ("anna", "ben")
+  ]
   path.write_text("".join(json.dumps(row) + "\n" for row in rows))
   return path
 
@@ -101,15 +118,17 @@ def test_the_command_prints_for_people(file, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        ([], "error: expected a votes.db, or --votes FILE; --help shows more"),
-        (["--votes", "none.jsonl"], "error: none.jsonl: no such file"),
-        (["none.db"], "error: none.db: no such file"),
-        (["--votes"], "error: argument --votes: expected at least one argument; --help shows what "
-         "is expected"),
-    ],
-)  # fmt: skip
+  ("arguments", "line"),
+  [
+    ([], "error: expected a votes.db, or --votes FILE; --help shows more"),
+    (["--votes", "none.jsonl"], "error: none.jsonl: no such file"),
+    (["none.db"], "error: none.db: no such file"),
+    (
+      ["--votes"],
+      "error: argument --votes: expected at least one argument; --help shows what is expected",
+    ),
+  ],
+)
 def test_mistakes_are_a_line(arguments, line, capsys):
   assert command.command(arguments) == 2
   assert capsys.readouterr().err.strip() == line

@@ -13,32 +13,51 @@ ASKED = [{"role": "user", "content": "Why <b>plums</b>?"}]
 
 def manifest(folder, config=None, **figures):
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / "manifest.json").write_text(json.dumps({
-      "stage": folder.name, "figures": figures, "config": {"seed": 3, **(config or {})},
-      "inputs": {}, "outputs": {}, "seconds": 2.0, "device": "1 x cpu (cpu)",
-      "versions": {"xwinjax": "0.1.0"}, "finished": "now",
-  }))  # fmt: skip
+  (folder / "manifest.json").write_text(
+    json.dumps(
+      {
+        "stage": folder.name,
+        "figures": figures,
+        "config": {"seed": 3, **(config or {})},
+        "inputs": {},
+        "outputs": {},
+        "seconds": 2.0,
+        "device": "1 x cpu (cpu)",
+        "versions": {"xwinjax": "0.1.0"},
+        "finished": "now",
+      }
+    )
+  )
 
 
 def write_run(folder, scores, nlls):
   """Epochs 2 and on are judged; the test prompts' answers have scores 1, 2, 3, 4."""
   manifest(folder / "tokens", added={"<|eot|>": 40}, vocab_size=41)
-  epochs = [{"epoch": i, "step": 10 * i, "kept": i > 1, "heldout_nll": n}
-            for i, n in enumerate(nlls, 1)]  # fmt: skip
+  epochs = [
+    {"epoch": i, "step": 10 * i, "kept": i > 1, "heldout_nll": n} for i, n in enumerate(nlls, 1)
+  ]
   manifest(folder / "sft", items=16, epochs=epochs)
   steps = {str(10 * i): {"score": s, "mean_length": 9.0} for i, s in enumerate(scores, 2)}
   best = max(steps, key=lambda k: steps[k]["score"])
   manifest(folder / "choose", step=int(best), steps=steps)
   manifest(folder / "evaluate", samples=2, mean_length=9.0, ended_share=1.0, hallucination=0.25)
   manifest(folder / "judge", {"by": "gold", "name": ""})
-  rows = [{"id": str(i), "prompt": ASKED, "candidates": [
-      {"text": f"So <i>{k}</i>.", "scores": {"gold": float(k)}} for k in (1 + i, 3 + i)]}
-      for i in range(2)]  # fmt: skip
+  rows = [
+    {
+      "id": str(i),
+      "prompt": ASKED,
+      "candidates": [
+        {"text": f"So <i>{k}</i>.", "scores": {"gold": float(k)}} for k in (1 + i, 3 + i)
+      ],
+    }
+    for i in range(2)
+  ]
   (folder / "judge" / "candidates.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
   manifest(folder / "dialogues", dialogues=2, grades={"excellent": 3, "pass": 1, "fail": 0})
   said = [*ASKED, {"role": "assistant", "content": "So."}]
   (folder / "dialogues" / "dialogues.jsonl").write_text(
-      json.dumps({"id": "d", "messages": said, "grades": ["pass"]}) + "\n")  # fmt: skip
+    json.dumps({"id": "d", "messages": said, "grades": ["pass"]}) + "\n"
+  )
   return folder
 
 

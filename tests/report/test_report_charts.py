@@ -13,20 +13,42 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def pictures(work):
-  return [*page.loss_charts(work), *page.best_of_charts(work), *page.kl_charts(work),
-          *page.spread_charts(work), *page.reward_charts(work), *page.rank_chart(work),
-          *page.time_charts(work)]  # fmt: skip
+  return [
+    *page.loss_charts(work),
+    *page.best_of_charts(work),
+    *page.kl_charts(work),
+    *page.spread_charts(work),
+    *page.reward_charts(work),
+    *page.rank_chart(work),
+    *page.time_charts(work),
+  ]
 
 
 def test_every_figure_of_the_chain_has_its_picture(pictures):
   assert [c.title for c in pictures] == [
-      "pretrain: loss", "sft: loss", "reward: loss", "reward: accuracy", "reward: margin",
-      "rs: loss", "dpo: loss", "dpo: accuracy", "dpo: margin", "dpo: log-prob gained",
-      "Gold score of the reward model's pick", "RM score of the reward model's pick",
-      "Gold score of gold's own pick", "KL against gold score", "KL against RM score",
-      "Answers by gold score", "Answers by RM score", "Length of answers",
-      "Calibration on held-out pairs", "Scores by rank", "Time by stage", "Tokens a second",
-  ]  # fmt: skip
+    "pretrain: loss",
+    "sft: loss",
+    "reward: loss",
+    "reward: accuracy",
+    "reward: margin",
+    "rs: loss",
+    "dpo: loss",
+    "dpo: accuracy",
+    "dpo: margin",
+    "dpo: log-prob gained",
+    "Gold score of the reward model's pick",
+    "RM score of the reward model's pick",
+    "Gold score of gold's own pick",
+    "KL against gold score",
+    "KL against RM score",
+    "Answers by gold score",
+    "Answers by RM score",
+    "Length of answers",
+    "Calibration on held-out pairs",
+    "Scores by rank",
+    "Time by stage",
+    "Tokens a second",
+  ]
 
 
 def test_pictures_are_well_formed_and_described(pictures):
@@ -50,7 +72,7 @@ def test_ids_are_unique_over_all_pictures(pictures):
 
 
 def test_a_picture_made_twice_is_the_same():
-  make = lambda last: charts.best_of_k("t", {"sft": [1.0, 2.0, last]}, "y", "")  # noqa: E731
+  make = lambda last: charts.best_of_k("t", {"sft": [1.0, 2.0, last]}, "y", "")
   assert make(2.5) == make(2.5)
   assert make(2.5) != make(2.6)  # the twin: it does show the numbers
 

@@ -20,14 +20,14 @@ def test_command_writes_the_report_and_prints_its_path(killed, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--workdir=/no/such"], "/no/such: no such folder"),
-        (["--workdir=."], ".: holds no stage of a chain; name the workdir of experiments.xwin"),
-        ([], "expected --workdir=FOLDER"),
-        (["--workdir=.", "more"], "expected --workdir=FOLDER"),
-        (["--folder=x"], "Unknown command line flag 'folder'"),
-    ],
+  ("arguments", "said"),
+  [
+    (["--workdir=/no/such"], "/no/such: no such folder"),
+    (["--workdir=."], ".: holds no stage of a chain; name the workdir of experiments.xwin"),
+    ([], "expected --workdir=FOLDER"),
+    (["--workdir=.", "more"], "expected --workdir=FOLDER"),
+    (["--folder=x"], "Unknown command line flag 'folder'"),
+  ],
 )
 def test_a_mistake_is_one_line(arguments, said, capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)

@@ -28,9 +28,12 @@ def absent(work: Workdir, markup: str) -> list[str]:
   """The summary's figures that the page does not show."""
   seen, wanted = words(markup), []
   for row in tables.summary(work)["stages"]:
-    wanted += [tables.number(row["gold_mean"], ci=row["gold_ci"]),
-               tables.number(row["rm_mean"], ci=row["rm_ci"]), tables.number(row["mean_length"], 1),
-               tables.percent(row["win_rate_vs_previous"], row["win_rate_ci"])]  # fmt: skip
+    wanted += [
+      tables.number(row["gold_mean"], ci=row["gold_ci"]),
+      tables.number(row["rm_mean"], ci=row["rm_ci"]),
+      tables.number(row["mean_length"], 1),
+      tables.percent(row["win_rate_vs_previous"], row["win_rate_ci"]),
+    ]
   return [w for w in wanted if w not in seen]
 
 
@@ -48,8 +51,15 @@ def test_page_twin_a_wrong_figure_is_noticed(work, made):
 
 def test_page_shows_texts_selection_and_speed(made):
   seen = words(made)
-  for text in ("rs answer 9.0", "question 0 & <b>more</b>", "rank:4, random", "dpo done 12.5 s",
-               "repeats drawn again 321", "ab" * 32, "1 x toy (cpu)"):  # fmt: skip
+  for text in (
+    "rs answer 9.0",
+    "question 0 & <b>more</b>",
+    "rank:4, random",
+    "dpo done 12.5 s",
+    "repeats drawn again 321",
+    "ab" * 32,
+    "1 x toy (cpu)",
+  ):
     assert text in seen
 
 
@@ -67,11 +77,11 @@ def test_texts_twin_without_escaping_they_are_markup(work):
 def loads(markup: str) -> list[str]:
   """What a browser would fetch for this page."""
   return re.findall(
-      r"""(?:\b(?:src|srcset|data|action|poster)\s*=|\bhref\s*=(?!\s*["']\#)"""
-      r"""|url\((?!\s*["']?\#)|@import)[^>]{0,40}"""
-      r"|<(?:script|iframe|object|embed|link|base)\b",
-      markup,
-  )  # fmt: skip
+    r"""(?:\b(?:src|srcset|data|action|poster)\s*=|\bhref\s*=(?!\s*["']\#)"""
+    r"""|url\((?!\s*["']?\#)|@import)[^>]{0,40}"""
+    r"|<(?:script|iframe|object|embed|link|base)\b",
+    markup,
+  )
 
 
 def test_page_loads_nothing(made):
@@ -81,9 +91,15 @@ def test_page_loads_nothing(made):
 
 
 @pytest.mark.parametrize(
-    "added", ['<img src="https://x.org/a.png">', "<script>1</script>", '<link href="a.css">',
-              "<style>@import 'a.css'</style>", "<p style='background:url(http://x)'>"],
-)  # fmt: skip
+  "added",
+  [
+    '<img src="https://x.org/a.png">',
+    "<script>1</script>",
+    '<link href="a.css">',
+    "<style>@import 'a.css'</style>",
+    "<p style='background:url(http://x)'>",
+  ],
+)
 def test_page_loads_nothing_twin(made, added):
   assert loads(made + added) != []
 
@@ -126,7 +142,7 @@ QUICK = ("world", "sft", "reward", "evaluate_sft", "select", "dpo")
 
 
 @pytest.mark.parametrize(
-    "stage", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in ORDER]
+  "stage", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in ORDER]
 )
 def test_a_chain_killed_in_any_stage_has_its_report(killed, stage):
   work = Workdir(killed(stage))

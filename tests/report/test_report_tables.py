@@ -53,12 +53,12 @@ def versus(mean, low, high):
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"),
-    [
-        ((0.022, -0.004, 0.046), "RS and SFT: no significant difference, +0.022 [−0.004,"),
-        ((1.18, 1.08, 1.28), "RS beats SFT: +1.18 [+1.08, +1.28] gold points"),
-        ((-0.4, -0.6, -0.2), "RS is worse than SFT: −0.40 [−0.60, −0.20] gold points"),
-    ],
+  ("gain", "said"),
+  [
+    ((0.022, -0.004, 0.046), "RS and SFT: no significant difference, +0.022 [−0.004,"),
+    ((1.18, 1.08, 1.28), "RS beats SFT: +1.18 [+1.08, +1.28] gold points"),
+    ((-0.4, -0.6, -0.2), "RS is worse than SFT: −0.40 [−0.60, −0.20] gold points"),
+  ],
 )
 def test_comparison_says_what_the_interval_says(gain, said):
   assert tables.comparison("RS", "SFT", versus(*gain)).startswith(said)
@@ -72,17 +72,17 @@ def test_comparison_twin_an_interval_around_zero_is_not_called_a_win():
 
 
 @pytest.mark.parametrize(
-    ("made", "text"),
-    [
-        (tables.number(3.894, ci=[3.7969, 3.978]), "3.89 [3.80, 3.98]"),
-        (tables.number(-0.001), "0.00"),
-        (tables.number(-1.5, 1), "−1.5"),
-        (tables.number(None), "–"),
-        (tables.percent(0.5, [0.4, 0.6]), "50.0% [40.0%, 60.0%]"),
-        (tables.seconds(59.94), "59.9 s"),
-        (tables.seconds(75), "1 min 15 s"),
-        (tables.seconds(3700), "1 h 01 min"),
-    ],
+  ("made", "text"),
+  [
+    (tables.number(3.894, ci=[3.7969, 3.978]), "3.89 [3.80, 3.98]"),
+    (tables.number(-0.001), "0.00"),
+    (tables.number(-1.5, 1), "−1.5"),
+    (tables.number(None), "–"),
+    (tables.percent(0.5, [0.4, 0.6]), "50.0% [40.0%, 60.0%]"),
+    (tables.seconds(59.94), "59.9 s"),
+    (tables.seconds(75), "1 min 15 s"),
+    (tables.seconds(3700), "1 h 01 min"),
+  ],
 )
 def test_numbers_for_people(made, text):
   assert made == text
@@ -107,8 +107,9 @@ def steps(*rows):
 
 
 def test_speed_leaves_out_the_steps_that_compiled():
-  rows = steps((1, 30, 4, 10, 0.0, 9.0, True), (2, 30, 4, 10, 0.5, 1.0, False),
-               (3, 20, 4, 10, 0.0, 1.0, False))  # fmt: skip
+  rows = steps(
+    (1, 30, 4, 10, 0.0, 9.0, True), (2, 30, 4, 10, 0.5, 1.0, False), (3, 20, 4, 10, 0.0, 1.0, False)
+  )
   assert details.speed(rows) == details.Speed(3, 80, 25.0, 9.0, 0.25, pytest.approx(1 / 3))
 
 

@@ -63,8 +63,14 @@ def test_the_page_shows_every_part(page):
   for part in ("Summary", "Pictures", "Judges", "Rounds", "Texts side by side", "New prompts"):
     assert f"<h2>{part}</h2>" in page
   assert page.count("<svg") == 4
-  for text in ("62.5/27.7/9.8", "judgements unparsed", "900 → 300", "no line with a score",
-               "pairs: no pair: tie", "checkpoint chosen"):  # fmt: skip
+  for text in (
+    "62.5/27.7/9.8",
+    "judgements unparsed",
+    "900 → 300",
+    "no line with a score",
+    "pairs: no pair: tie",
+    "checkpoint chosen",
+  ):
     assert text in page
 
 

@@ -9,7 +9,7 @@ from xwinjax.report.workdir import Workdir
 
 
 @pytest.mark.parametrize(
-    ("reader", "stage"), [(Workdir, "sft"), (Rounds, "baseline/sft"), (Run, "tokens")]
+  ("reader", "stage"), [(Workdir, "sft"), (Rounds, "baseline/sft"), (Run, "tokens")]
 )
 def test_a_damaged_manifest_gets_one_line(reader, stage, tmp_path):
   (tmp_path / stage).mkdir(parents=True)

@@ -22,24 +22,50 @@ def test_differences_pair_the_seeds():
 
 
 @pytest.mark.parametrize(
-    ("ci", "relation", "says"),
-    [([0.1, 0.5], ">", "as in the paper"), ([-0.1, 0.5], ">", "not shown"),
-     ([-0.5, -0.1], ">", "against the paper"), ([-0.1, 0.5], "~", "as in the paper"),
-     ([0.1, 0.5], "~", "against the paper"), ([-0.5, -0.1], "~", "against the paper"),
-     (None, ">", "one seed: no verdict")],
-)  # fmt: skip
+  ("ci", "relation", "says"),
+  [
+    ([0.1, 0.5], ">", "as in the paper"),
+    ([-0.1, 0.5], ">", "not shown"),
+    ([-0.5, -0.1], ">", "against the paper"),
+    ([-0.1, 0.5], "~", "as in the paper"),
+    ([0.1, 0.5], "~", "against the paper"),
+    ([-0.5, -0.1], "~", "against the paper"),
+    (None, ">", "one seed: no verdict"),
+  ],
+)
 def test_verdicts(ci, relation, says):
   assert sweep.verdict({"mean": 0.2, "ci": ci, "seeds": 3}, relation) == says
 
 
 def made_up(axis=None):
-  cell = lambda v: {"mean": v, "ci": [v - 0.1, v + 0.1], "seeds": {"0": v - 0.05, "1": v + 0.05}}  # noqa: E731
-  rows = [{"row": r, "figures": {"quality": cell(v)}, "paper": None, "at": at,
-           "against_first": None if i == 0 else {"mean": 0.5, "ci": [0.4, 0.6], "seeds": 2}}
-          for i, (r, v, at) in enumerate((("x1", 3.0, 1), ("x2", 3.5, 2), ("<x4>", 3.6, 4)))]
-  return {"seeds": [0, 1], "device": "1 x cpu", "seconds": 70.0, "failed": [], "ablations": [
-      {"name": "q", "title": "Quantity & <more>", "main": "quality", "first": "x1", "axis": axis,
-       "rows": rows, "claims": []}]}  # fmt: skip
+  cell = lambda v: {"mean": v, "ci": [v - 0.1, v + 0.1], "seeds": {"0": v - 0.05, "1": v + 0.05}}
+  rows = [
+    {
+      "row": r,
+      "figures": {"quality": cell(v)},
+      "paper": None,
+      "at": at,
+      "against_first": None if i == 0 else {"mean": 0.5, "ci": [0.4, 0.6], "seeds": 2},
+    }
+    for i, (r, v, at) in enumerate((("x1", 3.0, 1), ("x2", 3.5, 2), ("<x4>", 3.6, 4)))
+  ]
+  return {
+    "seeds": [0, 1],
+    "device": "1 x cpu",
+    "seconds": 70.0,
+    "failed": [],
+    "ablations": [
+      {
+        "name": "q",
+        "title": "Quantity & <more>",
+        "main": "quality",
+        "first": "x1",
+        "axis": axis,
+        "rows": rows,
+        "claims": [],
+      }
+    ],
+  }
 
 
 @pytest.mark.parametrize("axis", [None, "times 64 examples"])

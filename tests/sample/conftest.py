@@ -28,9 +28,13 @@ def sampler(model):
 
   def make(sampling=None, stop_ids=(2,), seed=0, settings=SETTINGS, **options):
     return Sampler(
-        *model, sampling or SamplingParams(), stop_ids=stop_ids, seed=seed, settings=settings,
-        **options,
-    )  # fmt: skip
+      *model,
+      sampling or SamplingParams(),
+      stop_ids=stop_ids,
+      seed=seed,
+      settings=settings,
+      **options,
+    )
 
   return make
 
@@ -40,8 +44,8 @@ def requests():
   """Five prompts of different lengths, six answers of up to 20 tokens each."""
   rng = np.random.default_rng(0)
   return [
-      Request(f"prompt {n}", rng.integers(3, 64, n).tolist(), samples=6, max_new=20)
-      for n in (1, 3, 4, 7, 5)
+    Request(f"prompt {n}", rng.integers(3, 64, n).tolist(), samples=6, max_new=20)
+    for n in (1, 3, 4, 7, 5)
   ]
 
 

@@ -73,8 +73,10 @@ def test_what_is_no_distribution_draws_minus_one(bad):
 def test_keys_depend_on_seed_prompt_and_number_alone():
   def bits(seed, prompts, samples):
     numbers = np.array([rng.prompt_number(p) for p in prompts])
-    return [tuple(k) for k in np.asarray(jax.random.key_data(
-        rng.sample_keys(seed, numbers, np.array(samples))))]  # fmt: skip
+    return [
+      tuple(k)
+      for k in np.asarray(jax.random.key_data(rng.sample_keys(seed, numbers, np.array(samples))))
+    ]
 
   together = bits(0, "aab", [0, 1, 0])
   assert together == [*bits(0, "a", [0]), *bits(0, "a", [1]), *bits(0, "b", [0])]

@@ -53,7 +53,7 @@ def test_where_a_stop_string_cuts_does_not_depend_on_the_block(sampler, settings
   runs = [sampler(**options), sampler(settings=blocks_of_8, **options)]
   runs = [run.sample(requests)[1][0] for run in runs]
   assert [(c.ids, c.text, c.finish) for c in runs[0]] == [
-      (c.ids, c.text, c.finish) for c in runs[1]
+    (c.ids, c.text, c.finish) for c in runs[1]
   ]
   assert "stop_string" in {c.finish for c in runs[0]}
 
@@ -77,8 +77,8 @@ def one_by_one(**changes):
 
 
 def test_unique_mode_draws_on_until_answers_differ(sampler, short):
-  (plain, repeats), = sampler(PEAKED, settings=one_by_one(max_draws=20)).sample([short])
-  (unique, met), = sampler(PEAKED, settings=one_by_one(unique=True, max_draws=20)).sample([short])
+  ((plain, repeats),) = sampler(PEAKED, settings=one_by_one(max_draws=20)).sample([short])
+  ((unique, met),) = sampler(PEAKED, settings=one_by_one(unique=True, max_draws=20)).sample([short])
   assert len(plain) == len(unique) == 3
   assert len({tuple(c.ids) for c in unique}) == 3
   assert repeats == 3 - len({tuple(c.ids) for c in plain})
@@ -90,7 +90,7 @@ def test_unique_mode_draws_on_until_answers_differ(sampler, short):
 
 def test_unique_mode_gives_up_after_max_draws(sampler, short):
   five = dataclasses.replace(short, samples=5)  # of three kinds of answer
-  (done, met), = sampler(PEAKED, settings=one_by_one(unique=True, max_draws=2)).sample([five])
+  ((done, met),) = sampler(PEAKED, settings=one_by_one(unique=True, max_draws=2)).sample([five])
   assert len(done) == len({tuple(c.ids) for c in done}) <= 3
   assert len(done) + met == 10
 
@@ -105,8 +105,11 @@ def test_draws_count_in_the_order_of_their_number():
   assert ([c.ids for c in done], repeats) == ([[7], [7], [9]], 1)
 
 
-@pytest.mark.parametrize("sampling", [SamplingParams(temperature=0), SamplingParams(),
-                                      SamplingParams(top_k=5, min_p=0.1)], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+  "sampling",
+  [SamplingParams(temperature=0), SamplingParams(), SamplingParams(top_k=5, min_p=0.1)],
+  ids=str,
+)
 def test_logits_that_are_not_finite_raise(model, sampling, requests):
   """A NaN in one column of the head, where a filter could hide it."""
   config, params = model
@@ -120,11 +123,15 @@ def test_logits_that_are_not_finite_raise(model, sampling, requests):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
-    [({"prompt": []}, "is empty"), ({"prompt": [3] * 64}, "max_length is 64"),
-     ({"samples": 0}, "0 samples"), ({"max_new": 0}, "0 tokens")],
-    ids=str,
-)  # fmt: skip
+  ("change", "said"),
+  [
+    ({"prompt": []}, "is empty"),
+    ({"prompt": [3] * 64}, "max_length is 64"),
+    ({"samples": 0}, "0 samples"),
+    ({"max_new": 0}, "0 tokens"),
+  ],
+  ids=str,
+)
 def test_requests_that_cannot_be_met_are_refused(sampler, requests, change, said):
   with pytest.raises(ValueError, match=f"prompt prompt 3 .*{said}"):
     sampler().sample([dataclasses.replace(requests[1], **change)])

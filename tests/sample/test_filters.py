@@ -10,18 +10,18 @@ from xwinjax.sample import logits as L
 from xwinjax.sample.logits import SamplingParams
 
 CASES = {
-    "temperature_0.7": SamplingParams(temperature=0.7),
-    "temperature_1.5": SamplingParams(temperature=1.5),
-    "top_k_1": SamplingParams(top_k=1),
-    "top_k_50": SamplingParams(top_k=50),
-    "top_p_0.5": SamplingParams(top_p=0.5),
-    "top_p_0.9": SamplingParams(top_p=0.9),
-    "min_p_0.05": SamplingParams(min_p=0.05),
-    "min_p_0.3": SamplingParams(min_p=0.3),
-    "repetition_1.3": SamplingParams(repetition_penalty=1.3),
-    "repetition_0.8": SamplingParams(repetition_penalty=0.8),
-    "all_rep1.2_t0.7_k50_p0.9": SamplingParams(0.7, 50, 0.9, 0.0, 1.2),
-    "all_t0.8_p0.95_minp0.02": SamplingParams(0.8, 0, 0.95, 0.02),
+  "temperature_0.7": SamplingParams(temperature=0.7),
+  "temperature_1.5": SamplingParams(temperature=1.5),
+  "top_k_1": SamplingParams(top_k=1),
+  "top_k_50": SamplingParams(top_k=50),
+  "top_p_0.5": SamplingParams(top_p=0.5),
+  "top_p_0.9": SamplingParams(top_p=0.9),
+  "min_p_0.05": SamplingParams(min_p=0.05),
+  "min_p_0.3": SamplingParams(min_p=0.3),
+  "repetition_1.3": SamplingParams(repetition_penalty=1.3),
+  "repetition_0.8": SamplingParams(repetition_penalty=0.8),
+  "all_rep1.2_t0.7_k50_p0.9": SamplingParams(0.7, 50, 0.9, 0.0, 1.2),
+  "all_t0.8_p0.95_minp0.02": SamplingParams(0.8, 0, 0.95, 0.02),
 }
 
 
@@ -85,10 +85,12 @@ def test_filters_keep_what_they_should_and_leave_it_as_it_is(case, name):
   assert same(by_sorting(CASES[name], logits, seen), wanted)
   p = CASES[name]
   off = SamplingParams(  # every processor that is on, a little off
-      p.temperature * (1.1 if p.temperature != 1 else 1), p.top_k and p.top_k + 1,
-      p.top_p and (p.top_p if p.top_p == 1 else p.top_p + 0.04), p.min_p * 1.4,
-      p.repetition_penalty * (1.1 if p.repetition_penalty != 1 else 1),
-  )  # fmt: skip
+    p.temperature * (1.1 if p.temperature != 1 else 1),
+    p.top_k and p.top_k + 1,
+    p.top_p and (p.top_p if p.top_p == 1 else p.top_p + 0.04),
+    p.min_p * 1.4,
+    p.repetition_penalty * (1.1 if p.repetition_penalty != 1 else 1),
+  )
   assert not same(np.asarray(ours(off, logits, seen)), wanted)
 
 
@@ -97,7 +99,7 @@ def test_twin_a_search_that_stops_early_shows(monkeypatch, keep):
   logits = (3 * np.random.default_rng(0).normal(size=(64, 1000))).astype(np.float32)
   wanted, least = np.asarray(keep(logits)), L._least
   monkeypatch.setattr(
-      L, "_least", lambda holds, low, high, steps=32: least(holds, low, high, steps - 12)
+    L, "_least", lambda holds, low, high, steps=32: least(holds, low, high, steps - 12)
   )
   assert not same(np.asarray(keep(logits)), wanted)
 
@@ -132,13 +134,19 @@ def test_more_than_there_are_keeps_all():
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"temperature": -1}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": 1},
-     {"repetition_penalty": 0}],
-    ids=str,
-)  # fmt: skip
+  "wrong",
+  [
+    {"temperature": -1},
+    {"top_k": -1},
+    {"top_p": 0},
+    {"top_p": 1.1},
+    {"min_p": 1},
+    {"repetition_penalty": 0},
+  ],
+  ids=str,
+)
 def test_impossible_settings_are_refused_by_name(wrong):
-  (name, value), = wrong.items()
+  ((name, value),) = wrong.items()
   with pytest.raises(ValueError, match=f"{name} is {value}; expected"):
     SamplingParams(**wrong)
 

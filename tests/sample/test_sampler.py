@@ -104,11 +104,13 @@ def test_a_candidate_does_not_depend_on_its_neighbours(sampler, requests, found)
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [SamplerConfig(slots=1, block=4, window=8, prompt_multiple=8),
-     SamplerConfig(slots=30, samples_per_prompt_slot=6, block=8, window=32)],
-    ids=["one slot refilled 29 times, its window grown twice", "a slot for each"],
-)  # fmt: skip
+  "settings",
+  [
+    SamplerConfig(slots=1, block=4, window=8, prompt_multiple=8),
+    SamplerConfig(slots=30, samples_per_prompt_slot=6, block=8, window=32),
+  ],
+  ids=["one slot refilled 29 times, its window grown twice", "a slot for each"],
+)
 def test_nor_on_the_number_of_slots_or_on_refills(sampler, requests, found, settings):
   results = sampler(settings=settings).sample(requests)
   assert ids(results) == ids(found)
@@ -148,7 +150,7 @@ def test_what_a_block_was_given_stays_as_it_was(sampler, requests, monkeypatch):
 def test_first_tokens_follow_the_softmax(sampler, forward):
   """4,000 candidates of one prompt, one token each."""
   settings = SamplerConfig(slots=1000, samples_per_prompt_slot=1000, block=1, window=1)
-  (done, _), = sampler(settings=settings).sample([Request("p", [5, 6, 7], 4000, 1)])
+  ((done, _),) = sampler(settings=settings).sample([Request("p", [5, 6, 7], 4000, 1)])
   found = np.bincount([c.ids[0] for c in done], minlength=64)
   p = np.exp(log_softmax(forward([5, 6, 7]))[-1])
   likely = 4000 * p >= 5

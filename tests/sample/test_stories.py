@@ -41,9 +41,13 @@ def greedy(stories):
   config, params, tokenizer, folder = stories
   cases = golden(folder)["cases"]
   sampler = Sampler(
-      config, params, SamplingParams(temperature=0), stop_ids=(), decode_text=tokenizer.decode,
-      settings=SamplerConfig(slots=4, samples_per_prompt_slot=1, window=256),
-  )  # fmt: skip
+    config,
+    params,
+    SamplingParams(temperature=0),
+    stop_ids=(),
+    decode_text=tokenizer.decode,
+    settings=SamplerConfig(slots=4, samples_per_prompt_slot=1, window=256),
+  )
   requests = [Request(str(i), c["prompt_ids"], 1, 200) for i, c in enumerate(cases)]
   return cases, [done[0] for done, _ in sampler.sample(requests)]
 
@@ -75,8 +79,8 @@ def test_likelihood_of_real_text(stories, shared):
   windows = np.array([[1, *ids[255 * w : 255 * (w + 1)]] for w in range(4)])
   hidden = llama.apply(config.replace(scan_layers=True), params, windows)
   sums, unshifted = (
-      np.asarray(logprobs.token_logps(hidden, llama.unembedding(params), tokens, mask)[0]).sum(1)
-      for tokens, mask in ((windows, windows > -1), (np.roll(windows, 1, 1), windows > -1))
+    np.asarray(logprobs.token_logps(hidden, llama.unembedding(params), tokens, mask)[0]).sum(1)
+    for tokens, mask in ((windows, windows > -1), (np.roll(windows, 1, 1), windows > -1))
   )
   assert np.allclose(sums, stored["sum_logprob"][:4], rtol=0, atol=5e-3)
   assert not np.allclose(unshifted, stored["sum_logprob"][:4], rtol=0, atol=1.0)

@@ -40,7 +40,7 @@ def test_twin_keys_by_slot_show(sampler, requests, found, two, monkeypatch):
   """If a draw had its key from the slot and not from its number, streams would differ."""
   whole = run.rng.sample_keys
   monkeypatch.setattr(
-      run.rng, "sample_keys", lambda seed, prompt, n: whole(seed, prompt, np.arange(len(n)))
+    run.rng, "sample_keys", lambda seed, prompt, n: whole(seed, prompt, np.arange(len(n)))
   )
   others = sampler(settings=two).sample(requests)
   assert [c.ids for a, _ in others for c in a] != [c.ids for a, _ in found for c in a]
@@ -55,7 +55,8 @@ def test_progress_is_told_in_the_caller_s_thread(sampler, requests, found, two):
 
   sampler(settings=two).sample(requests, hear)
   assert [sum(x) for x in zip(*told, strict=True)] == [
-      len(requests), sum(len(c.ids) for answers, _ in found for c in answers)
+    len(requests),
+    sum(len(c.ids) for answers, _ in found for c in answers),
   ]
   assert threads == {threading.current_thread()}
 
@@ -95,8 +96,9 @@ def test_as_many_streams_as_cores_but_16_slots_each(sampler, monkeypatch):
   assert streams(slots=256) == 1
 
 
-@pytest.mark.parametrize(("change", "said"), [({"streams": -1}, "streams is -1"),
-                                              ({"slots": 0}, "slots is 0")])  # fmt: skip
+@pytest.mark.parametrize(
+  ("change", "said"), [({"streams": -1}, "streams is -1"), ({"slots": 0}, "slots is 0")]
+)
 def test_sizes_that_cannot_be_are_refused(change, said):
   with pytest.raises(ValueError, match=said):
     SamplerConfig(**change)

@@ -8,8 +8,17 @@ import time
 import pytest
 from small_loop import ROOT, command, environment, run_loop, summary_of
 
-STAGES = ("instruct", "sample", "judge", "pairs", "reference", "dpo", "choose", "evaluate",
-          "judging")  # fmt: skip
+STAGES = (
+  "instruct",
+  "sample",
+  "judge",
+  "pairs",
+  "reference",
+  "dpo",
+  "choose",
+  "evaluate",
+  "judging",
+)
 
 
 def begun(folder) -> bool:
@@ -23,9 +32,12 @@ def begun(folder) -> bool:
 def kill_in(stage, workdir) -> bool:
   """Starts the rounds and kills them in this stage of M3; False if it was done too soon."""
   process = subprocess.Popen(
-      command(workdir), cwd=ROOT, env=environment(),
-      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-  )  # fmt: skip
+    command(workdir),
+    cwd=ROOT,
+    env=environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
   folder = workdir / "M3" / stage
   while not begun(folder) and process.poll() is None:
     time.sleep(0.002)

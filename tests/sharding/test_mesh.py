@@ -16,8 +16,7 @@ from xwinjax.train.step import init_state
 
 def names(tree):
   return {
-      tuple(k.key for k in path): leaf
-      for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    tuple(k.key for k in path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
   }
 
 
@@ -31,10 +30,14 @@ def test_one_axis_takes_what_the_others_leave():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "said"),
-    [((3, 1, 1), "needs 3 devices .* 8 found"), ((-1, 3, 1), "needs 3 devices"),
-     ((-1, -1, 1), "at most one may be -1"), ((0, 1, 1), "must be positive")],
-)  # fmt: skip
+  ("sizes", "said"),
+  [
+    ((3, 1, 1), "needs 3 devices .* 8 found"),
+    ((-1, 3, 1), "needs 3 devices"),
+    ((-1, -1, 1), "at most one may be -1"),
+    ((0, 1, 1), "must be positive"),
+  ],
+)
 def test_sizes_that_do_not_multiply_to_the_devices_are_refused(sizes, said):
   with pytest.raises(UserError, match=said):
     make_mesh(*sizes)

@@ -43,12 +43,13 @@ def batch_for(name):
   positions = np.array([0, 1, 2, 3, 4, 5, 6, 7, 2, 3, 4, 5])
   mask = np.array([0, 0, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1], np.uint8)
   return {
-      "tokens": tokens, "mask": np.tile(mask, (8, 1)),
-      "segments": np.tile(segments, (8, 1)).astype(np.int32),
-      "positions": np.tile(positions, (8, 1)).astype(np.int32),
-      "pair_weight": np.array([1, 1, 1, 0, 1, 1, 0, 1], np.float32)[:, None],
-      "reference": RNG.normal(-20, 3, (8, 1, 2)).astype(np.float32),
-  }  # fmt: skip
+    "tokens": tokens,
+    "mask": np.tile(mask, (8, 1)),
+    "segments": np.tile(segments, (8, 1)).astype(np.int32),
+    "positions": np.tile(positions, (8, 1)).astype(np.int32),
+    "pair_weight": np.array([1, 1, 1, 0, 1, 1, 0, 1], np.float32)[:, None],
+    "reference": RNG.normal(-20, 3, (8, 1, 2)).astype(np.float32),
+  }
 
 
 BATCHES = {name: batch_for(name) for name in OBJECTIVES}
@@ -72,9 +73,9 @@ def run(name, batch, mesh=None, microbatches=1):
 
 # A third of the combinations in the fast lane: each objective and each mesh once.
 COMBINATIONS = [
-    pytest.param(name, mesh, marks=[] if i == j else pytest.mark.slow)
-    for i, name in enumerate(OBJECTIVES)
-    for j, mesh in enumerate(MESHES)
+  pytest.param(name, mesh, marks=[] if i == j else pytest.mark.slow)
+  for i, name in enumerate(OBJECTIVES)
+  for j, mesh in enumerate(MESHES)
 ]
 
 
@@ -126,9 +127,9 @@ def test_sharded_parameters_sample_the_same_tokens():
   params = small_params(CONFIG)
   sharded = jax.device_put(params, rules.tree_shardings(mesh, params))
   one, eight = (
-      Sampler(CONFIG, p, SamplingParams(), stop_ids=(2,), settings=settings).sample(requests)
-      for p in (params, sharded)
+    Sampler(CONFIG, p, SamplingParams(), stop_ids=(2,), settings=settings).sample(requests)
+    for p in (params, sharded)
   )
-  ids = lambda results: [c.ids for done, _ in results for c in done]  # noqa: E731
+  ids = lambda results: [c.ids for done, _ in results for c in done]
   assert ids(one) == ids(eight)
   assert len(set(map(tuple, ids(one)))) == 4

@@ -32,7 +32,7 @@ def test_every_utterance_ends_with_the_token_and_its_row_is_the_mean(added, tiny
   _, before = huggingface.load(tiny_folder)
   assert eot == model.config.vocab_size - 1 == before["embed"]["embedding"].shape[0]
   np.testing.assert_allclose(
-      model.params["embed"]["embedding"][eot], np.mean(before["embed"]["embedding"], 0), atol=1e-6
+    model.params["embed"]["embedding"][eot], np.mean(before["embed"]["embedding"], 0), atol=1e-6
   )
   assert model.renderer.template.name == "lima"
   ids = model.renderer.encode(ASKED).ids
@@ -57,7 +57,8 @@ def test_export_and_import_keep_it(added, tmp_path):
   saved = common.save_model(tmp_path / "trained", model, model.params)
   for folder in (added, saved):
     assert json.loads((folder / "added_tokens.json").read_text()) == {
-        EOT: model.tokenizer.special(EOT)}  # fmt: skip
+      EOT: model.tokenizer.special(EOT)
+    }
     fields = json.loads((folder / "tokenizer_config.json").read_text())
     told = fields["added_tokens_decoder"][str(model.tokenizer.special(EOT))]
     assert told["content"] == EOT

@@ -11,9 +11,11 @@ from xwinjax.stages.common import ModelConfig
 
 EXAMPLE = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 ROWS = {
-    "sft": EXAMPLE, "prompts": {"prompt": "a"}, "heldout_prompts": {"prompt": "a"},
-    "pairs": {"prompt": "a", "chosen": "b", "rejected": "c"},
-}  # fmt: skip
+  "sft": EXAMPLE,
+  "prompts": {"prompt": "a"},
+  "heldout_prompts": {"prompt": "a"},
+  "pairs": {"prompt": "a", "chosen": "b", "rejected": "c"},
+}
 
 
 @pytest.fixture

@@ -40,10 +40,15 @@ def stage(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("scores", "step"),
-    [({10: 1.0, 20: 3.0, 30: 2.0}, 20), ({10: 1.0, 20: 1.0}, 10), ({10: None, 20: 0.5}, 20),
-     ({10: None, 20: None}, 20), ({100: 2.0, 20: 1.0}, 100)],
-)  # fmt: skip
+  ("scores", "step"),
+  [
+    ({10: 1.0, 20: 3.0, 30: 2.0}, 20),
+    ({10: 1.0, 20: 1.0}, 10),
+    ({10: None, 20: 0.5}, 20),
+    ({10: None, 20: None}, 20),
+    ({100: 2.0, 20: 1.0}, 100),
+  ],
+)
 def test_the_best_is_kept_and_the_earliest_of_equals(stage, tmp_path, scores, step):
   figures = choose.run(stage[0](scores), tmp_path / "choose")
   assert figures["step"] == step
@@ -72,7 +77,7 @@ def test_a_checkpoint_is_measured_by_its_answers(tiny_folder, stage, tmp_path, m
   plain = stage[0]({1: 1.0})
   generate = dataclasses.replace(plain.generate, samples=2, max_new=4)
   found = choose.mean_score(
-      dataclasses.replace(plain, generate=generate), _as_step(tiny_folder, tmp_path), tmp_path / "v"
+    dataclasses.replace(plain, generate=generate), _as_step(tiny_folder, tmp_path), tmp_path / "v"
   )
   assert found["answers"] == found["judged"] == 2
   assert found["score"] is not None

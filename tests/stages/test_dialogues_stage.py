@@ -18,18 +18,26 @@ from xwinjax.testing.world import World
 def test_each_turn_is_answered_before_the_next_is_asked(tiny_folder, tmp_path):
   world = World(0, 16)
   world.save(tmp_path / "world.json")
-  task = {"kind": "follow_up", "number": 1, "names": [],
-          "facts": [[world.names[0], "food", "fish"]]}  # fmt: skip
-  turns = jsonl.write_rows(tmp_path / "turns.jsonl", [
+  task = {
+    "kind": "follow_up",
+    "number": 1,
+    "names": [],
+    "facts": [[world.names[0], "food", "fish"]],
+  }
+  turns = jsonl.write_rows(
+    tmp_path / "turns.jsonl",
+    [
       {"id": "a", "turns": ["What colour is it?", "And what?"], "meta": {"tasks": [task] * 2}},
       {"id": "b", "turns": ["Where?"], "meta": {"tasks": [task]}},
       {"id": "c", "turns": ["Where is it? " * 60, "And?"], "meta": {"tasks": [task] * 2}},
-  ])  # fmt: skip
+    ],
+  )
   config = DialoguesConfig(
-      ModelConfig(str(tiny_folder)), str(turns),
-      GenerateConfig(1, 8, SamplingParams(0.7), sampler=SamplerConfig(8, 1, block=4, window=8)),
-      gold=str(tmp_path / "world.json"),
-  )  # fmt: skip
+    ModelConfig(str(tiny_folder)),
+    str(turns),
+    GenerateConfig(1, 8, SamplingParams(0.7), sampler=SamplerConfig(8, 1, block=4, window=8)),
+    gold=str(tmp_path / "world.json"),
+  )
   figures = dialogues.run(config, tmp_path / "d")
   rows = {row["id"]: row for _, row in jsonl.read_rows(tmp_path / "d" / "dialogues.jsonl")}
   assert [m["role"] for m in rows["a"]["messages"]] == ["user", "assistant"] * 2

@@ -19,14 +19,24 @@ from xwinjax.train.optim import OptimConfig
 @pytest.fixture
 def config(tiny_folder, tmp_path) -> SFTConfig:
   colours = ("red", "blue", "green", "white", "black", "brown", "grey", "pink", "gold")
-  rows = [{"messages": [{"role": "user", "content": f"What colour is number {i}?"},
-                        {"role": "assistant", "content": f"It is {c}."}]}
-          for i, c in enumerate(colours)]  # fmt: skip
+  rows = [
+    {
+      "messages": [
+        {"role": "user", "content": f"What colour is number {i}?"},
+        {"role": "assistant", "content": f"It is {c}."},
+      ]
+    }
+    for i, c in enumerate(colours)
+  ]
   data = jsonl.write_rows(tmp_path / "train.jsonl", rows)
-  train = TrainConfig(epochs=4.0, batch=BatchConfig(batch_size=8, buckets=1),
-                      optim=OptimConfig(lr=1e-2, schedule="constant", warmup=0.0))  # fmt: skip
-  return SFTConfig(model=ModelConfig(str(tiny_folder)), data=str(data), heldout=str(data),
-                   train=train)  # fmt: skip
+  train = TrainConfig(
+    epochs=4.0,
+    batch=BatchConfig(batch_size=8, buckets=1),
+    optim=OptimConfig(lr=1e-2, schedule="constant", warmup=0.0),
+  )
+  return SFTConfig(
+    model=ModelConfig(str(tiny_folder)), data=str(data), heldout=str(data), train=train
+  )
 
 
 def test_epochs_are_measured_and_some_are_kept(config, tmp_path):

@@ -10,32 +10,35 @@ from xwinjax.sample import Completion
 from xwinjax.stages import instruct
 from xwinjax.stages.instruct import FilterConfig, Filters, InstructConfig, few_shots, shown_shots
 
-SEEDS = ["Write a poem about the sea.", "How many legs has a spider?",
-         "Name three kinds of cheese."]  # fmt: skip
+SEEDS = [
+  "Write a poem about the sea.",
+  "How many legs has a spider?",
+  "Name three kinds of cheese.",
+]
 
 
 def dropped(text, finish="stop", **changes):
   return Filters(FilterConfig(**changes), SEEDS, ["What do owls eat at night?"]).take(
-      [(text, finish)]
+    [(text, finish)]
   )[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("Explain how rain comes about.", ""),
-        ("Say it again", "shorter than 4 words"),
-        ("word " * 151, "longer than 150 words"),
-        ("Draw me a house with a garden.", "holds a keyword"),
-        ("Describe this image in detail.", "holds a keyword"),
-        ("Explain imagery to a child.", ""),  # a word, not a part of one
-        ("- Explain how rain comes about.", "starts with punctuation"),
-        ("$5 is how many euros?", "starts with punctuation"),
-        ("Über den Regen etwas sagen.", "starts with a character beyond ASCII"),
-        ("", "empty"),
-        ("Write a poem about the sun.", "ROUGE-L with another prompt above 0.7"),
-        ("What do owls eat by night?", "ROUGE-L with a held-out prompt above 0.7"),
-    ],
+  ("text", "reason"),
+  [
+    ("Explain how rain comes about.", ""),
+    ("Say it again", "shorter than 4 words"),
+    ("word " * 151, "longer than 150 words"),
+    ("Draw me a house with a garden.", "holds a keyword"),
+    ("Describe this image in detail.", "holds a keyword"),
+    ("Explain imagery to a child.", ""),  # a word, not a part of one
+    ("- Explain how rain comes about.", "starts with punctuation"),
+    ("$5 is how many euros?", "starts with punctuation"),
+    ("Über den Regen etwas sagen.", "starts with a character beyond ASCII"),
+    ("", "empty"),
+    ("Write a poem about the sun.", "ROUGE-L with another prompt above 0.7"),
+    ("What do owls eat by night?", "ROUGE-L with a held-out prompt above 0.7"),
+  ],
 )
 def test_each_filter_has_its_reason(text, reason):
   assert dropped(text) == reason
@@ -79,10 +82,14 @@ def test_six_seeds_and_two_of_its_own_are_shown():
 
 
 @pytest.mark.parametrize(
-    ("text", "prompt"),
-    [("Say hi.", "Say hi."), (" Say hi.\n\nTask 10: Go on.", "Say hi."),
-     ("Say hi.\nTask 10: Go on.", "Say hi."), ("Sum up:\nRain falls.", "Sum up:\nRain falls.")],
-)  # fmt: skip
+  ("text", "prompt"),
+  [
+    ("Say hi.", "Say hi."),
+    (" Say hi.\n\nTask 10: Go on.", "Say hi."),
+    ("Say hi.\nTask 10: Go on.", "Say hi."),
+    ("Sum up:\nRain falls.", "Sum up:\nRain falls."),
+  ],
+)
 def test_a_new_prompt_ends_where_the_next_begins(text, prompt):
   assert instruct.read_new(Completion([1], [0.0], "stop", text)) == prompt
 
@@ -129,8 +136,10 @@ def stage(tiny_folder, tmp_path, monkeypatch):
 
 
 def prompts(folder):
-  return [json.loads(line)["messages"][0]["content"]
-          for line in (folder / "prompts.jsonl").read_text().splitlines()]  # fmt: skip
+  return [
+    json.loads(line)["messages"][0]["content"]
+    for line in (folder / "prompts.jsonl").read_text().splitlines()
+  ]
 
 
 def test_the_stage_writes_as_many_as_were_wanted_and_counts(stage, tmp_path):
@@ -159,8 +168,9 @@ def test_earlier_prompts_are_shown_and_not_written_again(stage, tmp_path):
   instruct.run(config, tmp_path / "one")
   earlier = str(tmp_path / "one" / "prompts.jsonl")
   with pytest.raises(UserError, match=r"no new prompt was kept: .*another prompt above 0.7"):
-    instruct.run(instruct.dataclasses.replace(config, earlier=earlier, most_draws=1, count=4),
-                 tmp_path / "two")  # fmt: skip
+    instruct.run(
+      instruct.dataclasses.replace(config, earlier=earlier, most_draws=1, count=4), tmp_path / "two"
+    )
 
 
 def test_seeds_too_long_to_show_are_refused(stage, tmp_path):

@@ -60,8 +60,10 @@ def test_written_judgements_become_scores_and_stay_readable(config, scripted, tm
   assert [[c.scores["self"] for c in s.candidates] for s in sets] == [[4.5, 1.0]] * 3
   assert all("human" in c.scores for s in sets for c in s.candidates)
   first = rows_of(tmp_path / "out" / "judgements.jsonl")[0]["judgements"]
-  assert first[1] == [{"text": "Score: 1", "score": 1.0},
-                      {"text": "Hm.", "score": None, "reason": "no line with a score"}]  # fmt: skip
+  assert first[1] == [
+    {"text": "Score: 1", "score": 1.0},
+    {"text": "Hm.", "score": None, "reason": "no line with a score"},
+  ]
   assert figures["counts"] == {"read": 9, "no line with a score": 3}
   assert figures["unparsed"] == 0.25
   assert figures["agreement"] == 0  # 4 and 5 differ
@@ -86,8 +88,9 @@ def test_expected_scores_stand_beside_written_ones(config, scripted, tmp_path):
   [first, *_] = formats.read_candidates(tmp_path / "both" / "candidates.jsonl")
   assert set(first.candidates[0].scores) == {"human", "self", "self_expected"}
   assert 0 <= first.candidates[0].scores["self_expected"] <= 5
-  assert figures["expected"]["prompt_tokens"]["computed"] < \
-      figures["expected"]["prompt_tokens"]["read"]  # fmt: skip
+  assert (
+    figures["expected"]["prompt_tokens"]["computed"] < figures["expected"]["prompt_tokens"]["read"]
+  )
   alone = judge.run(dataclasses.replace(config, mode="expected"), tmp_path / "expected")
   [again, *_] = formats.read_candidates(tmp_path / "expected" / "candidates.jsonl")
   assert again.candidates[0].scores["self"] == first.candidates[0].scores["self_expected"]
@@ -97,9 +100,14 @@ def test_expected_scores_stand_beside_written_ones(config, scripted, tmp_path):
 def test_win_shares_take_the_same_way(config, tmp_path, monkeypatch):
   from xwinjax.judge.pairwise import Pairwise
 
-  monkeypatch.setattr(Pairwise, "compare", lambda self, prompts, texts: [
+  monkeypatch.setattr(
+    Pairwise,
+    "compare",
+    lambda self, prompts, texts: [
       {order: float(order[1] - order[0]) for order in self.orders(p.id, len(t))}
-      for p, t in zip(prompts, texts, strict=True)])  # fmt: skip
+      for p, t in zip(prompts, texts, strict=True)
+    ],
+  )
   plain = dataclasses.replace(config, mode="pairwise", prompt_file="")
   judge.run(plain, tmp_path / "out")
   sets = list(formats.read_candidates(tmp_path / "out" / "candidates.jsonl"))
@@ -121,8 +129,10 @@ def test_gold_scores_come_by_the_same_way(tmp_path):
 
   task = world.task(random.Random(0))
   answer = world.answer(task, random.Random(0), 1.0)
-  rows = [CandidateSet("a", task.prompt, (Candidate(answer), Candidate("No.")), task.meta()),
-          CandidateSet("b", task.prompt, (Candidate(answer),))]  # fmt: skip
+  rows = [
+    CandidateSet("a", task.prompt, (Candidate(answer), Candidate("No.")), task.meta()),
+    CandidateSet("b", task.prompt, (Candidate(answer),)),
+  ]
   path = jsonl.write_rows(tmp_path / "c.jsonl", map(candidates_json, rows))
   config = JudgeConfig(by="gold", gold=str(tmp_path / "world.json"), candidates=str(path))
   figures = judge.run(config, tmp_path / "out")
@@ -130,8 +140,12 @@ def test_gold_scores_come_by_the_same_way(tmp_path):
   assert one.candidates[0].scores["gold"] == 5
   assert one.candidates[1].scores["gold"] < 1
   assert other.candidates[0].scores == {}  # its prompt is not known to be of the world
-  assert figures["gold"] == {"answers": 3, "missing": 1, "mean": pytest.approx(2.5, abs=0.5),
-                             "spread_within_a_prompt": pytest.approx(2.5, abs=0.5)}  # fmt: skip
+  assert figures["gold"] == {
+    "answers": 3,
+    "missing": 1,
+    "mean": pytest.approx(2.5, abs=0.5),
+    "spread_within_a_prompt": pytest.approx(2.5, abs=0.5),
+  }
 
 
 def test_the_judge_can_be_a_reward_model(config, tmp_path, tiny_folder):
@@ -146,12 +160,15 @@ def test_the_judge_can_be_a_reward_model(config, tmp_path, tiny_folder):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
-    [({"by": "me"}, "config.by 'me' is not one of self, rm, gold"),
-     ({"mode": "loud"}, "config.mode 'loud' is not one of sampled, expected, both, pairwise"),
-     ({"prompt_file": "", "prompt": "x"}, "judge prompt 'x' is not one of"),
-     ({"by": "gold"}, "config.gold is empty"), ({"by": "rm"}, "config.reward is empty")],
-)  # fmt: skip
+  ("changes", "said"),
+  [
+    ({"by": "me"}, "config.by 'me' is not one of self, rm, gold"),
+    ({"mode": "loud"}, "config.mode 'loud' is not one of sampled, expected, both, pairwise"),
+    ({"prompt_file": "", "prompt": "x"}, "judge prompt 'x' is not one of"),
+    ({"by": "gold"}, "config.gold is empty"),
+    ({"by": "rm"}, "config.reward is empty"),
+  ],
+)
 def test_wrong_choices_are_refused(config, tmp_path, changes, said):
   with pytest.raises(UserError, match=said):
     judge.run(dataclasses.replace(config, **changes), tmp_path / "out")
@@ -171,7 +188,9 @@ def test_metrics_against_people(config, scripted, tmp_path):
   figures = judge_metrics.run(JudgeMetricsConfig(candidates=judged), tmp_path / "metrics")
   assert figures["pairwise_accuracy"] == figures["exact_match"] == 1
   assert json.loads((tmp_path / "metrics" / "metrics.json").read_text()) == figures
-  for changes, said in (({"score": "rm"}, "no answer has a score 'rm'; run the judge"),
-                        ({"people": "votes"}, "there are human, self")):  # fmt: skip
+  for changes, said in (
+    ({"score": "rm"}, "no answer has a score 'rm'; run the judge"),
+    ({"people": "votes"}, "there are human, self"),
+  ):
     with pytest.raises(UserError, match=said):
       judge_metrics.run(JudgeMetricsConfig(candidates=judged, **changes), tmp_path / "none")

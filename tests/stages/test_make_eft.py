@@ -83,7 +83,8 @@ def test_too_frequent_scores_are_thinned_out():
   assert counts["dropped: its score is too frequent"] == 30
   assert len(balanced(made, 0, 0, Counts())) == 90
   assert [e.id for e in balanced(made, 1.0, 0, Counts())] == [
-      e.id for e in balanced(made, 1.0, 0, Counts())]  # fmt: skip
+    e.id for e in balanced(made, 1.0, 0, Counts())
+  ]
 
 
 def test_questions_are_held_out_whole():
@@ -101,17 +102,20 @@ def config(tiny_folder, tmp_path):
   prompt = tmp_path / "judge.txt"
   prompt.write_text("Ask: {prompt} Say: {answer} Rate.")
   judge = dataclasses.replace(
-      CONFIG.judge, model=dataclasses.replace(CONFIG.judge.model, path=str(tiny_folder)),
-      prompt_file=str(prompt), samples=1, max_new=4,
-  )  # fmt: skip
+    CONFIG.judge,
+    model=dataclasses.replace(CONFIG.judge.model, path=str(tiny_folder)),
+    prompt_file=str(prompt),
+    samples=1,
+    max_new=4,
+  )
   return dataclasses.replace(CONFIG, rankings=str(path), judge=judge)
 
 
 def test_the_stage_reads_rankings_and_writes_conversations(config, tmp_path, monkeypatch):
   scores = {"0": 5.0, "1": 3.0, "2": 1.0}  # by the answer's number: people's order
   monkeypatch.setattr(
-      "xwinjax.stages.judge.Sampled.judge",
-      lambda self, prompts, texts: [[judged([scores[t[-1]]])[0] for t in row] for row in texts],
+    "xwinjax.stages.judge.Sampled.judge",
+    lambda self, prompts, texts: [[judged([scores[t[-1]]])[0] for t in row] for row in texts],
   )
   figures = make_eft.run(config, tmp_path / "eft")
   assert figures["examples"] == 18  # six questions of three answers; two are held out

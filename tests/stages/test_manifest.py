@@ -34,7 +34,7 @@ def stage(tmp_path):
       return {"size": len(source.read_text()), "run": run.runs}
 
     return manifest.run_stage(
-        folder, "copy", config or Config(), {"source": source}, ("out",), body, redo=redo
+      folder, "copy", config or Config(), {"source": source}, ("out",), body, redo=redo
     )
 
   run.runs, run.folder, run.source = 0, folder, source

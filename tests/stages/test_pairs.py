@@ -19,8 +19,10 @@ CONFIG = PairsConfig(by="self")
 def row(*scores, tokens=(), id="p") -> CandidateSet:
   """Candidates c0, c1, … with these scores; None is a missing one."""
   lengths = tokens or range(10, 10 + len(scores))
-  made = (Candidate(f"c{i}", tokens=n, scores={} if s is None else {"self": s})
-          for i, (s, n) in enumerate(zip(scores, lengths, strict=True)))  # fmt: skip
+  made = (
+    Candidate(f"c{i}", tokens=n, scores={} if s is None else {"self": s})
+    for i, (s, n) in enumerate(zip(scores, lengths, strict=True))
+  )
   return CandidateSet(id, (Message("user", "Hi?"),), tuple(made))
 
 
@@ -87,7 +89,9 @@ def test_the_stage_writes_pairs_and_says_how_far_apart_and_how_long(tmp_path):
   assert figures["margins"]["3"] == figures["margins"]["2"] == 1
   read = list(formats.read_pairs(tmp_path / "pairs" / "pairs.jsonl"))
   assert [(p.id, p.chosen, p.rejected, p.margin) for p in read] == [
-      ("a", "c1", "c0", 3), ("b", "c0", "c1", 2)]  # fmt: skip
+    ("a", "c1", "c0", 3),
+    ("b", "c0", "c1", 2),
+  ]
   assert json.loads((tmp_path / "pairs" / "manifest.json").read_text())["figures"] == figures
 
 

@@ -32,14 +32,23 @@ def test_every_question_of_the_world_is_read_back(world, kind):
 
 
 @pytest.mark.parametrize(
-    "question",
-    ["Tell me two facts about Nobody.", "Tell me five facts about {a}.",
-     "Tell me two facts on {a}.", "Compare {a} and {a} by food.",
-     "Compare {a} and {b} by weight.", "Compare {a} and {b} by food",
-     "Compare {a} and {b} by food and food.", "How many of {a}, {b} and {b} eat fish?",
-     "How many of {a}, {b} and {c} eat stones?", "Say this in the first person: {a} eats fish.",
-     "Say this in the first person: {a} is red. {b} is red.", "What colour is {a}?", "Hi."],
-)  # fmt: skip
+  "question",
+  [
+    "Tell me two facts about Nobody.",
+    "Tell me five facts about {a}.",
+    "Tell me two facts on {a}.",
+    "Compare {a} and {a} by food.",
+    "Compare {a} and {b} by weight.",
+    "Compare {a} and {b} by food",
+    "Compare {a} and {b} by food and food.",
+    "How many of {a}, {b} and {b} eat fish?",
+    "How many of {a}, {b} and {c} eat stones?",
+    "Say this in the first person: {a} eats fish.",
+    "Say this in the first person: {a} is red. {b} is red.",
+    "What colour is {a}?",
+    "Hi.",
+  ],
+)
 def test_anything_else_is_no_task(world, question):
   a, b, c = world.names[:3]
   assert task_of(world, (Message("user", question.format(a=a, b=b, c=c)),)) is None
@@ -69,12 +78,14 @@ def test_an_annotator_adds_up_points_by_hand(world):
   perfect = f"- {home.sentence()}\n- {food.sentence()}\nHope this helps!"
   told = f"{home.sentence()[:-1]}, yes. {food.sentence()[:-1]}, yes."
   assert judgement(world, task, perfect) == (
-      f"{told} True 1. Whole 2. Form 3. Short 4. Kind 5.\nScore: 5")  # fmt: skip
+    f"{told} True 1. Whole 2. Form 3. Short 4. Kind 5.\nScore: 5"
+  )
   # A fact that is not so: the annotator says what is, and that the answer does not have it.
   wrong = f"- {home.sentence()}\n- {lie.sentence()}\nHope this helps!"
   told = f"{home.sentence()[:-1]}, yes. {food.sentence()[:-1]}, no."
   assert judgement(world, task, wrong) == (
-      f"{told} True 0. Whole 1. Form 2. Short 3. Kind 4.\nScore: 4")  # fmt: skip
+    f"{told} True 0. Whole 1. Form 2. Short 3. Kind 4.\nScore: 4"
+  )
   said = judgement(world, task, home.sentence())
   assert said.endswith("True 1. Whole 1. Form 1. Short 2. Kind 2.\nScore: 2")
 
@@ -131,8 +142,11 @@ def test_one_more_question_is_asked_for_as_prompts_are_written(world):
 
 def test_no_question_about_held_out_names_is_in_lists_or_examples(world):
   held = {kind: set(world.names_for(kind, True)) for kind in KINDS}
-  asked = [t.split(": ", 1)[1] for text in judging.question_lists(world, 50)
-           for t in text.split("\n\n")[1:]]  # fmt: skip
+  asked = [
+    t.split(": ", 1)[1]
+    for text in judging.question_lists(world, 50)
+    for t in text.split("\n\n")[1:]
+  ]
   tasks = [task_of(world, (Message("user", q),)) for q in asked]
   tasks += [t for t, _ in judged_answers(world, 100, answers=1, held_out=False, name="x")]
   for task in tasks:
@@ -141,10 +155,17 @@ def test_no_question_about_held_out_names_is_in_lists_or_examples(world):
 
 def test_the_stage_writes_all_the_loop_reads(tmp_path):
   config = WorldConfig(
-      PlainWorld(documents=200, examples=60, pair_prompts=4, heldout_pair_prompts=4, prompts=4,
-                 heldout_prompts=4, vocab_size=640),
-      JudgingConfig(lists=40, writing=10, eft=50, judged=6, heldout_judged=5, validation_prompts=3),
-  )  # fmt: skip
+    PlainWorld(
+      documents=200,
+      examples=60,
+      pair_prompts=4,
+      heldout_pair_prompts=4,
+      prompts=4,
+      heldout_prompts=4,
+      vocab_size=640,
+    ),
+    JudgingConfig(lists=40, writing=10, eft=50, judged=6, heldout_judged=5, validation_prompts=3),
+  )
   figures = sandbox_judging.run_world(config, tmp_path / "world")
   assert figures["documents"] == 240
   for prompt in ("additive", "multiple_choice"):

@@ -25,13 +25,16 @@ def mean_gold(world, examples) -> float:
   from xwinjax.testing.judging import task_of
 
   tasks = [task_of(world, e.messages[:-1]) for e in examples]
-  return sum(gold.points(world, t, e.messages[-1].content).total
-             for t, e in zip(tasks, examples, strict=True)) / len(examples)  # fmt: skip
+  return sum(
+    gold.points(world, t, e.messages[-1].content).total
+    for t, e in zip(tasks, examples, strict=True)
+  ) / len(examples)
 
 
 def test_filtered_answers_are_better_at_the_same_count(world):
-  made = {f: sandbox_lima.voted(world, dataclasses.replace(SMALL, filtered=f), 0)
-          for f in (True, False)}  # fmt: skip
+  made = {
+    f: sandbox_lima.voted(world, dataclasses.replace(SMALL, filtered=f), 0) for f in (True, False)
+  }
   assert len(made[True]) == len(made[False]) == 60
   assert all(e.meta["votes"] >= 4.5 for e in made[True])
   assert mean_gold(world, made[True]) > 4.3 > 3.6 > mean_gold(world, made[False])
@@ -69,7 +72,8 @@ def test_dialogues_ask_on_about_one_creature(world):
   assert [m.role for m in told] == ["user", "assistant"] * 4
   said = [m.content for m in told if m.role == "assistant"]
   assert [dialogues.grade(world, t, s) for t, s in zip(tasks, said, strict=True)] == (
-      ["excellent"] * 4)  # fmt: skip
+    ["excellent"] * 4
+  )
 
 
 def test_grades(world):
@@ -78,11 +82,12 @@ def test_grades(world):
   task = Task("follow_up", (fact,), 1)
   other = world.fact(name, "food")
   for text, grade in (
-      (f"{fact.sentence()} Glad to help!", "excellent"),
-      (f"Well, {fact.sentence()}", "pass"),  # right, in the wrong form, without a closing
-      (f"{other.sentence()} Glad to help!", "fail"),  # true, and not what was asked
-      (f"{name} is tired. Glad to help!", "fail"), ("", "fail"),
-  ):  # fmt: skip
+    (f"{fact.sentence()} Glad to help!", "excellent"),
+    (f"Well, {fact.sentence()}", "pass"),  # right, in the wrong form, without a closing
+    (f"{other.sentence()} Glad to help!", "fail"),  # true, and not what was asked
+    (f"{name} is tired. Glad to help!", "fail"),
+    ("", "fail"),
+  ):
     assert dialogues.grade(world, task, text) == grade, text
 
 
@@ -94,7 +99,8 @@ def test_kinds_that_do_not_exist(tmp_path):
 def test_twin_votes_without_noise_are_gold(world):
   made = sandbox_lima.voted(world, dataclasses.replace(SMALL, noise=0.0), 0)
   assert mean_gold(world, made) == pytest.approx(
-      sum(e.meta["votes"] for e in made) / len(made), abs=1e-3)  # fmt: skip
+    sum(e.meta["votes"] for e in made) / len(made), abs=1e-3
+  )
   noisy = sandbox_lima.voted(world, SMALL, 0)
   assert abs(mean_gold(world, noisy) - sum(e.meta["votes"] for e in noisy) / 60) > 0.01
   assert json.dumps([e.meta for e in noisy])

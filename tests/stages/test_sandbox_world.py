@@ -81,10 +81,10 @@ def test_a_count_by_hand():
   world = World(0, 32)
   asked = world.names[:3]
   value = world.truth[asked[0], "colour"]
-  world.truth = world.truth | {(asked[1], "colour"): value,
-                               (asked[2], "colour"): "none of these"}  # fmt: skip
-  task = Task("count", (world.fact(asked[0], "colour"), world.fact(asked[1], "colour")), 2,
-              tuple(asked))  # fmt: skip
+  world.truth = world.truth | {(asked[1], "colour"): value, (asked[2], "colour"): "none of these"}
+  task = Task(
+    "count", (world.fact(asked[0], "colour"), world.fact(asked[1], "colour")), 2, tuple(asked)
+  )
   a, b, c = asked
   assert score(world, task, f"Two of them: {a} and {b}.{END}") == {}
   assert score(world, task, f"Two of them.{END}") == {"coverage": 0.5, "correct": 0.5}
@@ -99,15 +99,18 @@ def test_a_count_by_hand():
 
 def test_a_rewrite_and_a_follow_up_by_hand(world, facts):
   home, food, lie = facts
-  me = lambda f: f"{ATTRIBUTES[f.attribute][1]} {f.value}"  # noqa: E731
+  me = lambda f: f"{ATTRIBUTES[f.attribute][1]} {f.value}"
   task = Task("rewrite", (home, food), 2)
   assert score(world, task, f"I {me(home)} and I {me(food)}.{END}") == {}
   assert score(world, task, f"I {me(home)} and I {me(lie)}.{END}") == {
-      "correct": 0.5, "coverage": 0.5, "false": 1}  # fmt: skip
+    "correct": 0.5,
+    "coverage": 0.5,
+    "false": 1,
+  }
   assert score(world, task, f"{home.sentence()} {food.sentence()}{END}") == {"form": 0}
   task = Task("follow_up", (food,), 1)
   assert score(world, task, food.sentence() + END) == {}
-  it = f"It{food.sentence()[len(food.name):]}"
+  it = f"It{food.sentence()[len(food.name) :]}"
   assert score(world, task, it + END) == {}
   assert score(world, task, lie.sentence() + END) == {"correct": 0, "coverage": 0, "false": 1}
   assert score(world, task, home.sentence() + END) == {"coverage": 0}  # true, but not asked
@@ -142,7 +145,8 @@ def test_perfect_answers_are_worth_five(kind, seed):
     answer = world.answer(task, rng, 1.0)
     assert gold.points(world, task, answer).total == 5, answer
     assert Task.from_meta(json.loads(json.dumps(task.meta()))) == dataclasses.replace(
-        task, prompt=())  # fmt: skip
+      task, prompt=()
+    )
 
 
 def test_twin_answers_to_another_question_are_not(world):
@@ -178,12 +182,12 @@ def test_the_scorer_scores_every_candidate(world):
 
 
 @pytest.mark.parametrize(
-    ("gap", "noise", "tie"), [(0.0, 0.5, 0.5), (1.0, 0.5, 0.5), (-0.6, 1.0, 0.2)]
+  ("gap", "noise", "tie"), [(0.0, 0.5, 0.5), (1.0, 0.5, 0.5), (-0.6, 1.0, 0.2)]
 )
 def test_annotators_say_what_the_formula_says(gap, noise, tie):
   rng, n = random.Random(0), 20_000
   said = Counts(gold.annotate(rng, 2.0 + gap, 2.0, noise, tie) for _ in range(n))
-  sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
+  sigmoid = lambda x: 1 / (1 + math.exp(-x))
   first, second = sigmoid((gap - tie) / noise), sigmoid((-gap - tie) / noise)
   expected = {1: first, -1: second, 0: 1 - first - second}
   for verdict, p in expected.items():
@@ -200,8 +204,12 @@ def test_without_noise_annotators_are_right():
 
 
 def test_labelled_pairs_follow_the_annotators_and_show_gold_only_when_held_out():
-  row = {"id": "p", "prompt": [{"role": "user", "content": "Hi?"}], "meta": {},
-         "candidates": [{"text": t} for t in ("a", "bbb", "ccccc", " ")]}  # fmt: skip
+  row = {
+    "id": "p",
+    "prompt": [{"role": "user", "content": "Hi?"}],
+    "meta": {},
+    "candidates": [{"text": t} for t in ("a", "bbb", "ccccc", " ")],
+  }
 
   def scorer(_, candidates):
     return [[float(len(t)) for t in texts] for texts in candidates]
@@ -234,8 +242,9 @@ def test_held_out_questions_are_about_other_creatures(world):
     assert len(held_out) == len(world.names) // 4
     rng = random.Random(0)
     for held, names in ((False, held_out), (True, train)):
-      said = " ".join(m.content for _ in range(100) for m in world.task(
-          rng, kind=kind, held_out=held).prompt)  # fmt: skip
+      said = " ".join(
+        m.content for _ in range(100) for m in world.task(rng, kind=kind, held_out=held).prompt
+      )
       assert not names & set(re.findall(r"[A-Z][a-z]+", said))
 
 

@@ -20,13 +20,14 @@ def candidates(scores=SCORES, id="p") -> CandidateSet:
 
 def chosen(config: SelectConfig, *rows: CandidateSet):
   examples, pairs, counts = select(rows or (candidates(),), config)
-  return ([e.messages[-1].content for e in examples],
-          [(p.chosen, p.rejected, p.margin) for p in pairs], counts)  # fmt: skip
+  return (
+    [e.messages[-1].content for e in examples],
+    [(p.chosen, p.rejected, p.margin) for p in pairs],
+    counts,
+  )
 
 
-@pytest.mark.parametrize(
-    ("rank", "text"), [(1, "c1"), (2, "c3"), (3, "c4"), (4, "c2"), (5, "c0")]
-)
+@pytest.mark.parametrize(("rank", "text"), [(1, "c1"), (2, "c3"), (3, "c4"), (4, "c2"), (5, "c0")])
 def test_rank_r_of_the_scores_is_trained_on(rank, text):
   assert chosen(SelectConfig(rank=rank))[0] == [text]
 
@@ -38,10 +39,17 @@ def test_a_rank_that_is_not_there_is_counted():
 
 
 @pytest.mark.parametrize(
-    ("rule", "rejected", "margin"),
-    [("rank:2", "c3", 1.0), ("rank:4", "c2", 3.0), ("rank:-1", "c0", 4.0), ("rank:-2", "c2", 3.0),
-     ("std:0", "c4", 2.0), ("std:1", "c2", 3.0), ("std:2", "c0", 4.0)],
-)  # fmt: skip
+  ("rule", "rejected", "margin"),
+  [
+    ("rank:2", "c3", 1.0),
+    ("rank:4", "c2", 3.0),
+    ("rank:-1", "c0", 4.0),
+    ("rank:-2", "c2", 3.0),
+    ("std:0", "c4", 2.0),
+    ("std:1", "c2", 3.0),
+    ("std:2", "c0", 4.0),
+  ],
+)
 def test_the_rejected_answer_of_a_pair(rule, rejected, margin):
   assert chosen(SelectConfig(rejected=(rule,)))[1] == [("c1", rejected, margin)]
 
@@ -88,13 +96,21 @@ def test_equal_scores_keep_the_order_of_sampling():
 
 
 def test_repeats_empty_and_unended_answers_are_left_out_and_counted():
-  texts = [("a", "stop", 1.0), ("a", "stop", 1.0), ("b", "length", 9.0), (" ", "stop", 8.0),
-           ("c", "stop_string", 2.0)]  # fmt: skip
+  texts = [
+    ("a", "stop", 1.0),
+    ("a", "stop", 1.0),
+    ("b", "length", 9.0),
+    (" ", "stop", 8.0),
+    ("c", "stop_string", 2.0),
+  ]
   row = CandidateSet("p", (), tuple(Candidate(t, finish=f, scores={"rm": s}) for t, f, s in texts))
   counts = Counts()
   assert [c.text for c in ranked(row, SelectConfig(), counts)] == ["c", "a"]
-  assert counts == {"left out: candidates cut off at max_new": 1, "left out: empty answers": 1,
-                    "left out: repeats of a text": 1}  # fmt: skip
+  assert counts == {
+    "left out: candidates cut off at max_new": 1,
+    "left out: empty answers": 1,
+    "left out: repeats of a text": 1,
+  }
   kept = ranked(row, SelectConfig(ended_only=False), Counts())
   assert [c.text for c in kept] == ["b", "c", "a"]
 
@@ -120,10 +136,22 @@ def test_statistics_by_hand():
 
 
 @pytest.mark.parametrize(
-    "rule",
-    ["rank:1", "rank:0", "rank:1.5", "rank:inf", "rank:", "rank", "std:-1", "std:nan", "std:inf",
-     "random:1", "worst", ""],
-)  # fmt: skip
+  "rule",
+  [
+    "rank:1",
+    "rank:0",
+    "rank:1.5",
+    "rank:inf",
+    "rank:",
+    "rank",
+    "std:-1",
+    "std:nan",
+    "std:inf",
+    "random:1",
+    "worst",
+    "",
+  ],
+)
 def test_a_wrong_rule_is_refused(rule):
   with pytest.raises(UserError, match=r"config.rejected .*: expected rank:R \(R >= 2"):
     parse_rule(rule)

@@ -34,18 +34,18 @@ def changed(config, path, value):
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
-    [
-        ("eft", "some", "config.eft 'some' is not one of data, rankings, none"),
-        ("prompts_by", "me", "config.prompts_by 'me' is not one of self, base"),
-        ("train_on", "all", "config.train_on 'all' is not one of pairs, best, best_and_seed"),
-        ("rounds", 0, "config.rounds is 0; expected at least 1"),
-        ("judge.by", "you", "config.by 'you' is not one of self, rm, gold"),
-        ("data.ift", "x.jsonl", "config.sandbox.on makes the data itself"),
-        ("sft.data", "x", "config.sft.data is set by the loop"),
-        ("instruct.seeds", "x", "config.instruct.seeds is set by the loop"),
-        ("dpo.model.path", "x", "config.dpo.model.path is set by the loop; set config.model.path"),
-    ],
+  ("path", "value", "said"),
+  [
+    ("eft", "some", "config.eft 'some' is not one of data, rankings, none"),
+    ("prompts_by", "me", "config.prompts_by 'me' is not one of self, base"),
+    ("train_on", "all", "config.train_on 'all' is not one of pairs, best, best_and_seed"),
+    ("rounds", 0, "config.rounds is 0; expected at least 1"),
+    ("judge.by", "you", "config.by 'you' is not one of self, rm, gold"),
+    ("data.ift", "x.jsonl", "config.sandbox.on makes the data itself"),
+    ("sft.data", "x", "config.sft.data is set by the loop"),
+    ("instruct.seeds", "x", "config.instruct.seeds is set by the loop"),
+    ("dpo.model.path", "x", "config.dpo.model.path is set by the loop; set config.model.path"),
+  ],
 )
 def test_what_cannot_be_is_refused_by_name(sandbox, path, value, said):
   check(sandbox)
@@ -78,7 +78,7 @@ def test_every_ablation_is_a_config_that_differs_from_the_base():
   plain = config.identity(loaded("configs/self_rewarding.py:sandbox"))
   for row in ROWS:
     differences = config.differences(
-        plain, config.identity(loaded(f"configs/ablations/self_rewarding.py:{row}"))
+      plain, config.identity(loaded(f"configs/ablations/self_rewarding.py:{row}"))
     )
     same = row in ("base", "candidates_4", "judgements_3")
     two = row in ("base_writes", "no_eft")
@@ -96,8 +96,10 @@ def test_every_variant_keeps_what_the_paper_gives(variant):
 
 
 def test_mixed_files_keep_all_conversations_under_distinct_ids(tmp_path):
-  row = lambda id, text: {"id": id, "messages": [  # noqa: E731
-      {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": text}]}
+  row = lambda id, text: {
+    "id": id,
+    "messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": text}],
+  }
   one = jsonl.write_rows(tmp_path / "one.jsonl", [row("a", "1"), row("b", "2")])
   two = jsonl.write_rows(tmp_path / "two.jsonl", [row("a", "3")])
   path = mix.run({"ift": (str(one), "auto"), "eft": (str(two), "auto")}, tmp_path / "mix")

@@ -60,23 +60,23 @@ def test_whole_numbers_and_lists_are_taken_for_floats_and_tuples():
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({"stps": 3}, "unknown field config.stps; did you mean 'steps'?"),
-        ({"optim": {"rate": 3}}, "unknown field config.optim.rate; there are betas, clip, lr"),
-        ({"steps": "3"}, "config.steps is '3' (str); expected int"),
-        ({"steps": 3.0}, "config.steps is 3.0 (float); expected int"),
-        ({"steps": True}, "config.steps is True (bool); expected int"),
-        ({"stop": 1}, "config.stop is 1 (int); expected bool"),
-        ({"path": None}, "config.path is None (NoneType); expected str"),
-        ({"optim": 3}, "config.optim is 3; expected a group of fields"),
-        ({"optim": {"clip": "x"}}, "config.optim.clip is 'x' (str); expected float"),
-        ({"optim": {"betas": (0.9,)}}, "config.optim.betas is (0.9,); expected 2 values"),
-        ({"optim": {"lr": True}}, "config.optim.lr is True (bool); expected float"),
-        ({"names": "a"}, "config.names is 'a'; expected a tuple"),
-        ({"names": ("a", 1)}, "config.names is 1 (int); expected str"),
-        ({"optim": {"lr": -1.0}}, "config.optim: lr -1.0 is negative"),
-    ],
+  ("values", "says"),
+  [
+    ({"stps": 3}, "unknown field config.stps; did you mean 'steps'?"),
+    ({"optim": {"rate": 3}}, "unknown field config.optim.rate; there are betas, clip, lr"),
+    ({"steps": "3"}, "config.steps is '3' (str); expected int"),
+    ({"steps": 3.0}, "config.steps is 3.0 (float); expected int"),
+    ({"steps": True}, "config.steps is True (bool); expected int"),
+    ({"stop": 1}, "config.stop is 1 (int); expected bool"),
+    ({"path": None}, "config.path is None (NoneType); expected str"),
+    ({"optim": 3}, "config.optim is 3; expected a group of fields"),
+    ({"optim": {"clip": "x"}}, "config.optim.clip is 'x' (str); expected float"),
+    ({"optim": {"betas": (0.9,)}}, "config.optim.betas is (0.9,); expected 2 values"),
+    ({"optim": {"lr": True}}, "config.optim.lr is True (bool); expected float"),
+    ({"names": "a"}, "config.names is 'a'; expected a tuple"),
+    ({"names": ("a", 1)}, "config.names is 1 (int); expected str"),
+    ({"optim": {"lr": -1.0}}, "config.optim: lr -1.0 is negative"),
+  ],
 )
 def test_a_wrong_value_is_named(values, says):
   with pytest.raises(UserError) as e:
@@ -85,8 +85,12 @@ def test_a_wrong_value_is_named(values, says):
 
 
 def test_the_identity_leaves_plumbing_out():
-  expected = {"steps": 10, "stop": False, "names": [],
-              "optim": {"lr": 0.5, "clip": None, "betas": [0.9, 0.95]}}  # fmt: skip
+  expected = {
+    "steps": 10,
+    "stop": False,
+    "names": [],
+    "optim": {"lr": 0.5, "clip": None, "betas": [0.9, 0.95]},
+  }
   assert configs.identity(Stage()) == expected
   assert configs.identity(Stage(path="elsewhere", mesh=Mesh(8))) == expected
   for change in ({"steps": 11}, {"names": ("a",)}, {"optim": Optim()}):  # the twin
@@ -98,10 +102,12 @@ def test_the_identity_of_a_real_run_does_not_depend_on_where_it_runs():
 
   config = SFTConfig()
   moved = dataclasses.replace(
-      config, data="other/place.jsonl", mesh=type(config.mesh)(data=2, fsdp=4),
-      model=dataclasses.replace(config.model, path="other", remat="full", scan_layers=True),
-      train=dataclasses.replace(config.train, loop=type(config.train.loop)(checkpoint_every=7)),
-  )  # fmt: skip
+    config,
+    data="other/place.jsonl",
+    mesh=type(config.mesh)(data=2, fsdp=4),
+    model=dataclasses.replace(config.model, path="other", remat="full", scan_layers=True),
+    train=dataclasses.replace(config.train, loop=type(config.train.loop)(checkpoint_every=7)),
+  )
   assert configs.identity(moved) == configs.identity(config)
   assert configs.identity(dataclasses.replace(config, z_loss=0.1)) != configs.identity(config)
 
@@ -110,9 +116,11 @@ def test_differences_name_every_changed_field():
   old = {"a": {"b": {"c": 1}, "d": 2}, "e": [1], "gone": 0}
   new = {"a": {"b": {"c": 3}, "d": 2}, "e": [1, 2], "new": {"x": 1}}
   assert configs.differences(old, new) == [
-      "a.b.c was 1 and is 3", "e was [1] and is [1, 2]", "gone was 0 and is None",
-      "new was None and is {'x': 1}",
-  ]  # fmt: skip
+    "a.b.c was 1 and is 3",
+    "e was [1] and is [1, 2]",
+    "gone was 0 and is None",
+    "new was None and is {'x': 1}",
+  ]
   assert configs.differences(old, old) == []
 
 

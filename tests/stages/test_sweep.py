@@ -42,15 +42,15 @@ def ablation(tmp_path, monkeypatch):
   path = tmp_path / "better.py"
   path.write_text(FILE)
   monkeypatch.setattr(
-      sweep.Ablation, "command",
-      lambda self, row, seed, folder, flags: [sys.executable, "-c", FAKE, str(folder), *flags],
-  )  # fmt: skip
+    sweep.Ablation,
+    "command",
+    lambda self, row, seed, folder, flags: [sys.executable, "-c", FAKE, str(folder), *flags],
+  )
   return path
 
 
 def sweep_of(path, tmp_path, *more):
-  return command.command(
-      ["--config", str(path), "--workdir", str(tmp_path / "w"), *more])  # fmt: skip
+  return command.command(["--config", str(path), "--workdir", str(tmp_path / "w"), *more])
 
 
 def test_rows_and_seeds_and_what_they_come_to(ablation, tmp_path, capsys):
@@ -105,8 +105,13 @@ def test_commands_of_real_ablations():
   assert a.rows == ("unfiltered",)
   words = a.command("unfiltered", 2, "F", ["--config.data.train=d/{row}-{seed}.jsonl"])
   assert words[1:] == [
-      "-m", "experiments.lima", "--config=configs/ablations/lima_quality.py:sandbox/unfiltered",
-      "--workdir=F", "--config.seed=2", "--config.data.train=d/unfiltered-2.jsonl"]  # fmt: skip
+    "-m",
+    "experiments.lima",
+    "--config=configs/ablations/lima_quality.py:sandbox/unfiltered",
+    "--workdir=F",
+    "--config.seed=2",
+    "--config.data.train=d/unfiltered-2.jsonl",
+  ]
   b = sweep.read("configs/ablations/self_rewarding.py", ["base", "no_eft"])
   assert b.experiment == "self_rewarding"
   assert "--config=configs/ablations/self_rewarding.py:no_eft" in b.command("no_eft", 0, "F", [])
@@ -121,11 +126,11 @@ def test_numbers_in_summaries():
 
 def test_mistakes(ablation, tmp_path, capsys):
   for more, said in (
-      (["--rows", "god"], "has no such row; did you mean 'good'?"),
-      (["--config.x"], "fields are written --config.FIELD=VALUE"),
-      (["--experiment", "dance"], "no command experiments.dance"),
-      (["--config", "none.py"], "--config=none.py: no such file"),
-      (["--config", "configs/lima.py"], "has no ROWS"),
+    (["--rows", "god"], "has no such row; did you mean 'good'?"),
+    (["--config.x"], "fields are written --config.FIELD=VALUE"),
+    (["--experiment", "dance"], "no command experiments.dance"),
+    (["--config", "none.py"], "--config=none.py: no such file"),
+    (["--config", "configs/lima.py"], "has no ROWS"),
   ):
     assert sweep_of(ablation, tmp_path, *more) == 2
     assert said in capsys.readouterr().err

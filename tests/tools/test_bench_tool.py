@@ -8,8 +8,21 @@ from xwinjax.core.errors import UserError
 
 @pytest.mark.slow
 def test_rows_of_a_made_up_model(run, tmp_path):
-  flags = ("--shape", "tiny", "--rounds", 1, "--steps", 2, "--batch", 2, "--buckets", 1,
-           "--max_length", 128, "--json")  # fmt: skip
+  flags = (
+    "--shape",
+    "tiny",
+    "--rounds",
+    1,
+    "--steps",
+    2,
+    "--batch",
+    2,
+    "--buckets",
+    1,
+    "--max_length",
+    128,
+    "--json",
+  )
   text = run("bench", "train_sft", "load", *flags)
   found = json.loads(text)
   assert [row["name"] for row in found["rows"]] == ["train_sft", "load"]
@@ -20,17 +33,17 @@ def test_rows_of_a_made_up_model(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["train"], "'train' is not one of"),
-        (["growth", "load"], "alone"),
-        (["all", "--rounds", "0"], "--rounds is 0"),
-        (["all", "--peer", "python3", "--shape", "tiny"], "leave --shape"),
-        (["all", "--curves", "x.png"], "--curves needs --peer"),
-        (["all", "--compare", "/no/such.json"], "/no/such.json"),
-        (["all", "--data", "/no/folder"], "--data /no/folder"),
-        (["load", "--model", "/no/folder"], "--model /no/folder"),
-    ],
+  ("words", "says"),
+  [
+    (["train"], "'train' is not one of"),
+    (["growth", "load"], "alone"),
+    (["all", "--rounds", "0"], "--rounds is 0"),
+    (["all", "--peer", "python3", "--shape", "tiny"], "leave --shape"),
+    (["all", "--curves", "x.png"], "--curves needs --peer"),
+    (["all", "--compare", "/no/such.json"], "/no/such.json"),
+    (["all", "--data", "/no/folder"], "--data /no/folder"),
+    (["load", "--model", "/no/folder"], "--model /no/folder"),
+  ],
 )
 def test_wrong_arguments_get_one_line(run, words, says):
   with pytest.raises(UserError, match=says) as error:

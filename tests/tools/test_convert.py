@@ -14,7 +14,7 @@ def tensors(folder):
 def same_bits(a, b):
   a, b = tensors(a), tensors(b)
   return a.keys() == b.keys() and all(
-      a[k].dtype == b[k].dtype and a[k].tobytes() == b[k].tobytes() for k in a
+    a[k].dtype == b[k].dtype and a[k].tobytes() == b[k].tobytes() for k in a
   )
 
 

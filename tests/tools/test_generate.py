@@ -25,8 +25,17 @@ def test_greedy_text_equals_the_stored_one(run, shared):
 
 
 def test_same_seed_same_answers(run, tiny_folder):
-  flags = ("generate", tiny_folder, "--json", "--prompt", "What is it?", "--samples", 3,
-           "--max_new", 8)  # fmt: skip
+  flags = (
+    "generate",
+    tiny_folder,
+    "--json",
+    "--prompt",
+    "What is it?",
+    "--samples",
+    3,
+    "--max_new",
+    8,
+  )
   [row] = rows_of(run(*flags))
   assert row["prompt"] == [{"role": "user", "content": "What is it?"}]
   assert len(row["candidates"]) == 3
@@ -48,15 +57,15 @@ def test_raw_text_goes_on_from_its_prompt(run, tiny_folder):
 
 
 @pytest.mark.parametrize(
-    ("flags", "line"),
-    [
-        (("--top_p", "0"), "--top_p is 0.0; expected in"),
-        (("--samples", "0"), "--samples and --max_new are at least 1"),
-        (("--prompt", " "), "--prompt: is empty"),
-        (("--template", "none", "--prompt", "word " * 300), "the model has room for 127"),
-        (("--prompt", "word " * 300), "beside 256 new ones the model has room for 64"),
-        (("--template", "vikuna"), "template 'vikuna' is not one of"),
-    ],
+  ("flags", "line"),
+  [
+    (("--top_p", "0"), "--top_p is 0.0; expected in"),
+    (("--samples", "0"), "--samples and --max_new are at least 1"),
+    (("--prompt", " "), "--prompt: is empty"),
+    (("--template", "none", "--prompt", "word " * 300), "the model has room for 127"),
+    (("--prompt", "word " * 300), "beside 256 new ones the model has room for 64"),
+    (("--template", "vikuna"), "template 'vikuna' is not one of"),
+  ],
 )
 def test_wrong_flags_get_a_line(run, tiny_folder, flags, line):
   with pytest.raises(UserError, match=line):

@@ -70,8 +70,10 @@ def test_real_text_equals_the_stored_totals(run, shared, tmp_path, offset):
 
 def test_rows_keep_their_order_and_do_not_depend_on_their_neighbours(run, tiny_folder, tmp_path):
   random = np.random.default_rng(0)
-  rows = [{"id": f"row {i}", "tokens": random.integers(0, 384, n).tolist()}
-          for i, n in enumerate([30, 1, 17, 90, 2, 64])]  # fmt: skip
+  rows = [
+    {"id": f"row {i}", "tokens": random.integers(0, 384, n).tolist()}
+    for i, n in enumerate([30, 1, 17, 90, 2, 64])
+  ]
   together = rows_of(run("logprobs", "--json", tiny_folder, jsonl.write_rows(tmp_path / "a", rows)))
   assert [row["id"] for row in together] == [row["id"] for row in rows]
   for row, found in zip(rows, together, strict=True):
@@ -91,14 +93,17 @@ def test_long_files_go_through_in_windows(run, tool, tiny_folder, tmp_path, monk
   in_windows = run("logprobs", "--json", tiny_folder, file)
   assert [r["tokens"] for r in rows_of(in_windows)] == [r["tokens"] for r in rows]
   assert [r["total"] for r in rows_of(in_windows)] == pytest.approx(
-      [r["total"] for r in rows_of(whole)], abs=1e-5
+    [r["total"] for r in rows_of(whole)], abs=1e-5
   )
 
 
 def test_messages_and_text_become_the_tokens_training_sees(run, tiny_folder, tmp_path):
   ask, say = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}
-  rows = [{"messages": [ask, say]}, {"prompt": "Once", "completion": " upon"},
-          {"prompt": [ask], "completion": [say]}]  # fmt: skip
+  rows = [
+    {"messages": [ask, say]},
+    {"prompt": "Once", "completion": " upon"},
+    {"prompt": [ask], "completion": [say]},
+  ]
   file = jsonl.write_rows(tmp_path / "rows.jsonl", rows)
   chat, text, pair = rows_of(run("logprobs", "--json", tiny_folder, file))
   tokenizer, renderer = common.open_tokenizer(tiny_folder, common.ModelConfig(), 384)
@@ -118,14 +123,14 @@ def _messages(*rows):
 
 
 @pytest.mark.parametrize(
-    ("row", "line"),
-    [
-        ({"tokens": [1, 384]}, "token 384 is not in the model's vocabulary of 384"),
-        ({"tokens": [1, -1]}, "token -1 is not in the model's vocabulary of 384"),
-        ({"tokens": []}, "field 'tokens': expected a list of whole numbers, not empty"),
-        ({"tokens": [1, True]}, "field 'tokens': expected a list of whole numbers, not empty"),
-        ({"text": "x"}, "found fields text; expected tokens, messages, or prompt and completion"),
-    ],
+  ("row", "line"),
+  [
+    ({"tokens": [1, 384]}, "token 384 is not in the model's vocabulary of 384"),
+    ({"tokens": [1, -1]}, "token -1 is not in the model's vocabulary of 384"),
+    ({"tokens": []}, "field 'tokens': expected a list of whole numbers, not empty"),
+    ({"tokens": [1, True]}, "field 'tokens': expected a list of whole numbers, not empty"),
+    ({"text": "x"}, "found fields text; expected tokens, messages, or prompt and completion"),
+  ],
 )
 def test_bad_row_is_named_by_file_and_line(run, tiny_folder, tmp_path, row, line):
   file = jsonl.write_rows(tmp_path / "rows.jsonl", [{"tokens": [1]}, row])

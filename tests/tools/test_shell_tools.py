@@ -13,9 +13,12 @@ ROOT = Path(__file__).parents[2]
 
 def call(*command, **environment):
   found = subprocess.run(
-      [str(word) for word in command], capture_output=True, text=True, check=False,
-      env={**os.environ, **environment},
-  )  # fmt: skip
+    [str(word) for word in command],
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, **environment},
+  )
   return found.returncode, found.stdout, found.stderr
 
 
@@ -28,12 +31,12 @@ def test_help_shows_examples(name):
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["quickstart", "--seed", "one"], "error: --seed one: expected a whole number\n"),
-        (["quickstart", "--workdir"], "error: --workdir needs a value\n"),
-        (["setup", "gpu"], "error: tools/setup gpu: expected report, test or dev\n"),
-    ],
+  ("words", "line"),
+  [
+    (["quickstart", "--seed", "one"], "error: --seed one: expected a whole number\n"),
+    (["quickstart", "--workdir"], "error: --workdir needs a value\n"),
+    (["setup", "gpu"], "error: tools/setup gpu: expected report, test or dev\n"),
+  ],
 )
 def test_wrong_words_get_a_line(words, line):
   assert call(ROOT / "tools" / words[0], *words[1:]) == (2, "", line)
@@ -48,8 +51,8 @@ def test_old_python_is_named(tmp_path):
   status, _, err = call(tmp_path / "tools" / "setup", PYTHON=str(old))
   assert status == 2
   assert err == (
-      f"error: Python 3.11 or newer is needed; {old} is 3.9.2; install one, or name it: "
-      "PYTHON=/path/to/python tools/setup\n"
+    f"error: Python 3.11 or newer is needed; {old} is 3.9.2; install one, or name it: "
+    "PYTHON=/path/to/python tools/setup\n"
   )
   assert not (tmp_path / ".venv").exists()
 
@@ -81,9 +84,10 @@ def test_tool_stops_quietly_when_its_reader_does(tiny_folder, tmp_path):
   rows = tmp_path / "rows.jsonl"
   rows.write_text('{"tokens": [1, 2, 3]}\n' * 3000)
   tool = subprocess.Popen(
-      [sys.executable, ROOT / "tools" / "logprobs", "--json", tiny_folder, rows],
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-  )  # fmt: skip
+    [sys.executable, ROOT / "tools" / "logprobs", "--json", tiny_folder, rows],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
   assert tool.stdout is not None
   assert tool.stderr is not None
   tool.stdout.readline()

@@ -37,11 +37,11 @@ def pair_batch():
   mask = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0])
   real = np.array([1, 1, 1, 0])[:, None]
   return {
-      "tokens": tokens * real.astype(np.int32),
-      "mask": (mask * real).astype(np.uint8),
-      "positions": (positions * real).astype(np.int32),
-      "segments": (segments * real).astype(np.int32),
-      "pair_weight": real.astype(np.float32),
-      "margin": rng.uniform(0, 1, (4, 1)).astype(np.float32),
-      "reference": rng.normal(-20, 3, (4, 1, 2)).astype(np.float32),
+    "tokens": tokens * real.astype(np.int32),
+    "mask": (mask * real).astype(np.uint8),
+    "positions": (positions * real).astype(np.int32),
+    "segments": (segments * real).astype(np.int32),
+    "pair_weight": real.astype(np.float32),
+    "margin": rng.uniform(0, 1, (4, 1)).astype(np.float32),
+    "reference": rng.normal(-20, 3, (4, 1, 2)).astype(np.float32),
   }

@@ -14,7 +14,7 @@ from xwinjax.train import objectives
 @pytest.fixture(scope="module")
 def pairs():
   rng, builder = np.random.default_rng(0), Builder()
-  ids = lambda n: rng.integers(1, 64, n).tolist()  # noqa: E731
+  ids = lambda n: rng.integers(1, 64, n).tolist()
   for i, (prompt, chosen, rejected) in enumerate([(5, 4, 3), (9, 2, 7), (3, 6, 6), (7, 5, 1)]):
     builder.tree(str(i), ids(prompt), (ids(chosen), ids(rejected)))
   return builder.build(Counts(), branched=True, margin=np.zeros(4, np.float32))

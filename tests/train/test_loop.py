@@ -33,9 +33,9 @@ def batches_from(start, *, kill_at=None, poison=(), then=None):
       then()
     rng = np.random.default_rng(step)
     yield {
-        "tokens": rng.integers(1, 64, (2, 8)).astype(np.int32),
-        "mask": np.ones((2, 8), np.uint8),
-        "poison": np.full(2, np.nan if step in poison else 1.0, np.float32),
+      "tokens": rng.integers(1, 64, (2, 8)).astype(np.int32),
+      "mask": np.ones((2, 8), np.uint8),
+      "poison": np.full(2, np.nan if step in poison else 1.0, np.float32),
     }
 
 
@@ -52,10 +52,15 @@ def trainer(config, params):
 
   def run(folder, stream=batches_from, every=2, identity=None, stop_after_skips=10):
     return fit(
-        step, init_state(jax.tree.map(jnp.array, params), optimizer), stream, steps=STEPS,
-        folder=folder, identity=identity or {"run": 1}, title="test",
-        config=LoopConfig(checkpoint_every=every, stop_after_skips=stop_after_skips),
-    )  # fmt: skip
+      step,
+      init_state(jax.tree.map(jnp.array, params), optimizer),
+      stream,
+      steps=STEPS,
+      folder=folder,
+      identity=identity or {"run": 1},
+      title="test",
+      config=LoopConfig(checkpoint_every=every, stop_after_skips=stop_after_skips),
+    )
 
   return run
 
@@ -92,9 +97,7 @@ def test_a_resumed_run_that_replays_batches_does_not(trainer, straight, tmp_path
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_the_step_and_the_run_continues(trainer, straight, tmp_path, number, code):
-  stream = lambda start: batches_from(  # noqa: E731
-      start, kill_at=2, then=lambda: os.kill(os.getpid(), number)
-  )
+  stream = lambda start: batches_from(start, kill_at=2, then=lambda: os.kill(os.getpid(), number))
   with pytest.raises(Stopped, match="after step 3; run the same command to continue") as stopped:
     trainer(tmp_path, stream, every=100)
   assert stopped.value.code == code
@@ -124,7 +127,7 @@ def test_a_skipped_update_is_written_down(trainer, tmp_path):
 
 
 def test_too_many_skips_stop_the_run_and_keep_the_last_good_checkpoint(trainer, tmp_path):
-  stream = lambda start: batches_from(start, poison=(2, 3, 4, 5))  # noqa: E731
+  stream = lambda start: batches_from(start, poison=(2, 3, 4, 5))
   with pytest.raises(UserError, match=r"step 4: .*not finite for 2 steps in a row"):
     trainer(tmp_path, stream, stop_after_skips=2)
   saved = sorted(p.stem for p in (tmp_path / "checkpoints").glob("*.json"))

@@ -41,9 +41,11 @@ def sequence_logp(config, params, ids, n):
 @pytest.fixture(scope="module")
 def pair_logps(config, params, pair_batch):
   return np.array(
-      [[sequence_logp(config, params, ids, n) for ids, n in answers(pair_batch, pair)]
-       for pair in range(3)]
-  )  # fmt: skip
+    [
+      [sequence_logp(config, params, ids, n) for ids, n in answers(pair_batch, pair)]
+      for pair in range(3)
+    ]
+  )
 
 
 def test_sft_is_the_mean_over_supervised_tokens_of_the_batch(config, params, sft_batch):
@@ -79,9 +81,7 @@ def test_dpo_takes_both_answers_log_probs_from_one_row(config, params, pair_batc
 
 def test_length_normalised_dpo_divides_by_answer_tokens(config, params, pair_batch, pair_logps):
   options = {"beta": 0.2, "variant": "ipo"}
-  loss, _ = value(
-      objectives.dpo(config, length_normalised=True, **options), params, pair_batch
-  )
+  loss, _ = value(objectives.dpo(config, length_normalised=True, **options), params, pair_batch)
   reference = jnp.asarray(pair_batch["reference"][:3, 0])
   lengths = jnp.array([[5.0, 3.0]] * 3)
   wanted = preference.dpo(jnp.asarray(pair_logps), reference, lengths_P2=lengths, **options)
@@ -92,7 +92,7 @@ def test_length_normalised_dpo_divides_by_answer_tokens(config, params, pair_bat
 
 @pytest.mark.parametrize("variant", ["sigmoid", "hinge"])
 def test_the_first_dpo_loss_is_that_of_no_preference(
-    config, params, pair_batch, pair_logps, variant
+  config, params, pair_batch, pair_logps, variant
 ):
   reference = np.zeros((4, 1, 2), np.float32)
   reference[:3, 0] = pair_logps
@@ -116,11 +116,15 @@ def test_reward_reads_the_last_token_of_each_answer(config, reward_params, pair_
 
   def rewards(which):  # of the token `which` places from the end of each answer
     hidden = jax.jit(llama.apply, static_argnums=0)
-    return np.array([
-        [float(llama.reward(reward_params, hidden(config, reward_params, ids[None]))[0, which])
-         for ids, _ in answers(pair_batch, pair)]
+    return np.array(
+      [
+        [
+          float(llama.reward(reward_params, hidden(config, reward_params, ids[None]))[0, which])
+          for ids, _ in answers(pair_batch, pair)
+        ]
         for pair in range(3)
-    ])  # fmt: skip
+      ]
+    )
 
   def wanted(r):
     return np.logaddexp(0, -(r[:, 0] - r[:, 1])).mean()
@@ -138,7 +142,7 @@ def test_an_untrained_reward_head_has_the_loss_of_a_coin(config, params, pair_ba
 
 
 def test_margins_and_the_language_model_term_enter_the_reward_loss(
-    config, reward_params, pair_batch, pair_logps
+  config, reward_params, pair_batch, pair_logps
 ):
   plain, _ = value(objectives.reward(config), reward_params, pair_batch)
   with_margin, _ = value(objectives.reward(config, use_margin=True), reward_params, pair_batch)
@@ -177,8 +181,11 @@ def test_weighted_objectives_add_up(config, params, pair_batch):
 
 def test_labels_are_shifted_in_one_place(config, params, sft_batch, pair_batch, monkeypatch):
   """Breaking `next_tokens` changes every objective: none of them shifts labels for itself."""
-  made = {"sft": (objectives.sft, sft_batch), "dpo": (objectives.dpo, pair_batch),
-          "nll": (objectives.nll_on_chosen, pair_batch)}  # fmt: skip
+  made = {
+    "sft": (objectives.sft, sft_batch),
+    "dpo": (objectives.dpo, pair_batch),
+    "nll": (objectives.nll_on_chosen, pair_batch),
+  }
   before = {name: value(make(config), params, batch)[0] for name, (make, batch) in made.items()}
   monkeypatch.setattr(logprobs, "next_tokens", lambda tokens_BT: tokens_BT)
   for name, (make, batch) in made.items():

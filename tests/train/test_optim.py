@@ -18,13 +18,13 @@ def rates(steps, **options):
 
 def test_constant_after_a_rise_that_never_wastes_a_step_on_zero():
   assert rates(8, lr=4.0, schedule="constant", warmup=0.375) == pytest.approx(
-      [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0]
+    [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0]
   )
 
 
 def test_linear_falls_to_the_final_rate():
   assert rates(4, lr=1.0, final_lr=0.2, schedule="linear", warmup=0.0) == pytest.approx(
-      [1.0, 0.8, 0.6, 0.4]  # 0.2 is where a fifth step would be
+    [1.0, 0.8, 0.6, 0.4]  # 0.2 is where a fifth step would be
   )
 
 
@@ -44,11 +44,15 @@ def test_an_unknown_schedule_is_refused_by_name():
     schedule(OptimConfig(schedule="step"), 10)
 
 
-PARAMS = {"mlp": {"up": np.array([[1.0, -2.0], [3.0, 0.5]])},
-          "norm": {"scale": np.array([1.0, 2.0])}}  # fmt: skip
+PARAMS = {
+  "mlp": {"up": np.array([[1.0, -2.0], [3.0, 0.5]])},
+  "norm": {"scale": np.array([1.0, 2.0])},
+}
 RNG = np.random.default_rng(0)
-GRADIENTS = [jax.tree.map(lambda p, size=size: size * RNG.normal(size=p.shape), PARAMS)
-             for size in (0.1, 5.0, 0.5, 2.0)]  # fmt: skip
+GRADIENTS = [
+  jax.tree.map(lambda p, size=size: size * RNG.normal(size=p.shape), PARAMS)
+  for size in (0.1, 5.0, 0.5, 2.0)
+]
 CONFIG = OptimConfig(lr=0.1, schedule="linear", warmup=0.0, weight_decay=0.1, clip=1.0)
 
 
@@ -87,7 +91,7 @@ def test_four_steps_equal_adamw_worked_out_in_float64():
 
 
 @pytest.mark.parametrize(
-    "change", [{"clip": 0.0}, {"weight_decay": 0.0}, {"beta2": 0.999}, {"lr": 0.11}], ids=str
+  "change", [{"clip": 0.0}, {"weight_decay": 0.0}, {"beta2": 0.999}, {"lr": 0.11}], ids=str
 )
 def test_other_settings_give_other_numbers(change):
   other = OptimConfig(**(vars(CONFIG) | change))
@@ -96,8 +100,17 @@ def test_other_settings_give_other_numbers(change):
 
 
 def test_decay_leaves_norms_alone():
-  mask = decay_mask({"norm": {"scale": 1}, "layers": {"mlp_norm": {"scale": 1}, "mlp": {"up": 1}},
-                     "embed": {"embedding": 1}, "reward": {"kernel": 1}})  # fmt: skip
-  assert mask == {"norm": {"scale": False}, "layers": {"mlp_norm": {"scale": False},
-                  "mlp": {"up": True}}, "embed": {"embedding": True},
-                  "reward": {"kernel": True}}  # fmt: skip
+  mask = decay_mask(
+    {
+      "norm": {"scale": 1},
+      "layers": {"mlp_norm": {"scale": 1}, "mlp": {"up": 1}},
+      "embed": {"embedding": 1},
+      "reward": {"kernel": 1},
+    }
+  )
+  assert mask == {
+    "norm": {"scale": False},
+    "layers": {"mlp_norm": {"scale": False}, "mlp": {"up": True}},
+    "embed": {"embedding": True},
+    "reward": {"kernel": True},
+  }

@@ -18,10 +18,15 @@ from xwinjax.train import objectives
 from xwinjax.train.step import init_state, make_train_step
 
 TEXTS = {
-    "Who is up?": "The cat.", "Who is down?": "A dog and a hen.", "Name two towns.": "Rome, Ur.",
-    "Count to three.": "1, 2, 3.", "Say nothing.": "No.", "Say it twice.": "It it.",
-    "What is red?": "A rose is red.", "And blue?": "The sea is blue and so is the sky.",
-}  # fmt: skip
+  "Who is up?": "The cat.",
+  "Who is down?": "A dog and a hen.",
+  "Name two towns.": "Rome, Ur.",
+  "Count to three.": "1, 2, 3.",
+  "Say nothing.": "No.",
+  "Say it twice.": "It it.",
+  "What is red?": "A rose is red.",
+  "And blue?": "The sea is blue and so is the sky.",
+}
 STEPS = 120
 
 
@@ -52,13 +57,15 @@ def learned(learner, rows):
 def answers(learner, params):
   config, _, renderer, _ = learner
   sampler = Sampler(
-      config, params, SamplingParams(temperature=0), stop_ids=renderer.stop_ids(),
-      decode_text=renderer.answer_text,
-      settings=SamplerConfig(slots=8, samples_per_prompt_slot=1, block=8),
-  )  # fmt: skip
+    config,
+    params,
+    SamplingParams(temperature=0),
+    stop_ids=renderer.stop_ids(),
+    decode_text=renderer.answer_text,
+    settings=SamplerConfig(slots=8, samples_per_prompt_slot=1, block=8),
+  )
   requests = [
-      Request(q, renderer.encode_prompt((Message("user", q),)), samples=1, max_new=32)
-      for q in TEXTS
+    Request(q, renderer.encode_prompt((Message("user", q),)), samples=1, max_new=32) for q in TEXTS
   ]
   return [done[0] for done, _ in sampler.sample(requests)]
 
@@ -72,7 +79,7 @@ def test_what_was_learned_by_heart_is_sampled_token_for_token(learner):
   assert [c.text for c in said] == list(TEXTS.values())
   assert {c.finish for c in said} == {"stop"}
   assert sum(sum(c.logps) for c in said) / sum(len(c.ids) for c in said) == pytest.approx(
-      -loss, abs=0.02
+    -loss, abs=0.02
   )
 
 

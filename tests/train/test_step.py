@@ -53,7 +53,7 @@ def test_microbatches_take_their_own_group_of_gathered_places(config, params, sf
 
 def test_objectives_with_several_means_divide_each_by_its_own_weight(config, params, pair_batch):
   objective = objectives.weighted(
-      (1.0, objectives.dpo(config)), (0.3, objectives.nll_on_chosen(config))
+    (1.0, objectives.dpo(config)), (0.3, objectives.nll_on_chosen(config))
   )
   whole = gradient_of(objective, params, pair_batch, 1)
   assert close(gradient_of(objective, params, pair_batch, 2), whole, atol=1e-5, rtol=1e-4)
@@ -79,13 +79,13 @@ def fragile_step(config):
   optimizer = optax.adam(0.01)
   step = make_train_step(fragile(config), optimizer, donate=False)
   return optimizer, lambda state, batch, poison: step(
-      state, batch | {"poison": np.full(8, poison, np.float32)}
+    state, batch | {"poison": np.full(8, poison, np.float32)}
   )
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_an_update_that_is_not_finite_is_skipped_and_counted(
-    fragile_step, params, sft_batch, poison
+  fragile_step, params, sft_batch, poison
 ):
   optimizer, step = fragile_step
   state, _ = step(init_state(params, optimizer), sft_batch, 1.0)

@@ -35,18 +35,21 @@ from xwinjax.data.records import messages_json
 HOSTS = ["127.0.0.1", "localhost"]  # another name for this machine is a rebinding attack
 MAX_BODY = 64 * 1024
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
+  "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+  "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+  "frame-ancestors 'none'",
+  "X-Content-Type-Options": "nosniff",
+  "Referrer-Policy": "no-referrer",
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "Cache-Control": "no-store",
 }
-FILES = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css"),
-         "/page.js": ("page.js", "text/javascript"),
-         "/page.svg": ("page.svg", "image/svg+xml")}  # fmt: skip
+FILES = {
+  "/": ("page.html", "text/html"),
+  "/page.css": ("page.css", "text/css"),
+  "/page.js": ("page.js", "text/javascript"),
+  "/page.svg": ("page.svg", "image/svg+xml"),
+}
 
 
 class SecureHeaders:
@@ -109,17 +112,17 @@ def make_app(store: Store) -> Starlette:
   here = Path(__file__).parent
   files = {path: ((here / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
   return Starlette(
-      routes=[
-          *(Route(path, file) for path in files),
-          Route("/api/progress", progress),
-          Route("/api/items/{position:int}", item),
-          Route("/api/votes", votes, methods=["POST"]),
-      ],
-      middleware=[
-          Middleware(SecureHeaders),
-          Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
-      ],
-      exception_handlers={HTTPException: _said, exc.OperationalError: _disk},
+    routes=[
+      *(Route(path, file) for path in files),
+      Route("/api/progress", progress),
+      Route("/api/items/{position:int}", item),
+      Route("/api/votes", votes, methods=["POST"]),
+    ],
+    middleware=[
+      Middleware(SecureHeaders),
+      Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
+    ],
+    exception_handlers={HTTPException: _said, exc.OperationalError: _disk},
   )
 
 
@@ -165,14 +168,19 @@ def parse_vote(body: bytes) -> dict[str, Any]:
 def place_json(place: Place, ask: tuple[str, ...]) -> dict[str, Any]:
   """What the page shows of an item: nothing that tells the systems or the checks apart."""
   return {
-      "position": place.position,
-      "prompt": messages_json(place.item.prompt),
-      "answers": [messages_json(a.messages) for a in place.item.answers],
-      "questions": [
-          {"name": q.name, "text": q.text, "answer": q.answer, "turn": q.turn,
-           "choices": [{"value": v, "label": label, "key": key} for v, label, key in q.choices]}
-          for q in study.questions(place.item, ask)
-      ],
-      "revision": place.revision,
-      "choices": place.choices,
-  }  # fmt: skip
+    "position": place.position,
+    "prompt": messages_json(place.item.prompt),
+    "answers": [messages_json(a.messages) for a in place.item.answers],
+    "questions": [
+      {
+        "name": q.name,
+        "text": q.text,
+        "answer": q.answer,
+        "turn": q.turn,
+        "choices": [{"value": v, "label": label, "key": key} for v, label, key in q.choices],
+      }
+      for q in study.questions(place.item, ask)
+    ],
+    "revision": place.revision,
+    "choices": place.choices,
+  }

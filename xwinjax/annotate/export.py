@@ -1,15 +1,15 @@
 """Votes as rows for people and for xwinjax.eval.votes: a JSON object or a CSV line each.
 
-  id, prompt            the prompt's id and its text
-  a, b                  the systems whose answers were compared; b is missing for a single answer
-  annotator             who judged
-  label                 "A" (a is better), "B" or "tie"
-  shown                 which was on the page as A: "a" or "b"
-  usefulness            {"a": 5, "b": 2}
-  grades                {"a": ["pass", "excellent"], …}: each turn
-  scores                {"rm": [1.3, 0.2]}: what scored candidate files say of a and b
-  check                 for attention checks: whether it was passed; such rows are no votes
-  seconds, at, revision how long it took, when, and how often the annotator had voted on it
+id, prompt            the prompt's id and its text
+a, b                  the systems whose answers were compared; b is missing for a single answer
+annotator             who judged
+label                 "A" (a is better), "B" or "tie"
+shown                 which was on the page as A: "a" or "b"
+usefulness            {"a": 5, "b": 2}
+grades                {"a": ["pass", "excellent"], …}: each turn
+scores                {"rm": [1.3, 0.2]}: what scored candidate files say of a and b
+check                 for attention checks: whether it was passed; such rows are no votes
+seconds, at, revision how long it took, when, and how often the annotator had voted on it
 """
 
 from __future__ import annotations
@@ -29,8 +29,22 @@ from xwinjax.data.records import Messages
 
 Row = dict[str, Any]
 NAMES = ("a", "b")
-COLUMNS = ("id", "a", "b", "annotator", "label", "shown", "usefulness_a", "usefulness_b",
-           "grades_a", "grades_b", "check", "seconds", "at", "revision")  # fmt: skip
+COLUMNS = (
+  "id",
+  "a",
+  "b",
+  "annotator",
+  "label",
+  "shown",
+  "usefulness_a",
+  "usefulness_b",
+  "grades_a",
+  "grades_b",
+  "check",
+  "seconds",
+  "at",
+  "revision",
+)
 
 
 def rows(store: Store) -> list[Row]:

@@ -36,6 +36,11 @@ def link(sock: socket.socket, token: str) -> str:
 
 def run(store: Store, sock: socket.socket) -> None:
   """Serves until SIGINT or SIGTERM, and lets what is being saved finish."""
-  config = uvicorn.Config(make_app(store), access_log=False, log_level="warning",
-                          server_header=False, timeout_graceful_shutdown=5)  # fmt: skip
+  config = uvicorn.Config(
+    make_app(store),
+    access_log=False,
+    log_level="warning",
+    server_header=False,
+    timeout_graceful_shutdown=5,
+  )
   uvicorn.Server(config).run(sockets=[sock])

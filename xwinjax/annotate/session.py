@@ -18,9 +18,14 @@ def open_store(options: argparse.Namespace) -> Store:
     raise UserError("--prompts and --answers go together; without both, --db is gone on with")
   ask, counts = study.check_ask(options.ask.split(",")), Counts()
   items = study.make_items(
-      options.prompts, options.answers, ask=ask, pairs=options.pairs, checks=options.checks,
-      seed=options.seed, counts=counts,
-  )  # fmt: skip
+    options.prompts,
+    options.answers,
+    ask=ask,
+    pairs=options.pairs,
+    checks=options.checks,
+    seed=options.seed,
+    counts=counts,
+  )
   store = Store.create(options.db, items, ask, options.seed)
   print(f"{options.db}: {', '.join(f'{n} {what}' for what, n in counts.items())}")
   return store
@@ -30,8 +35,7 @@ def hand_out(store: Store, options: argparse.Namespace) -> list[tuple[str, str]]
   """(name, token) of new annotators and of new links. The first study has one annotator."""
   known = store.annotators()
   names = options.annotators or ([] if known else ["annotator_1"])
-  made = [(name, store.add_annotator(name)) for name in dict.fromkeys(names)
-          if name not in known]
+  made = [(name, store.add_annotator(name)) for name in dict.fromkeys(names) if name not in known]
   if options.new_link:
     made.append((options.new_link, store.renew_token(options.new_link)))
   return made

@@ -35,36 +35,44 @@ BUSY_SECONDS = 30
 
 _TABLES = sa.MetaData()
 _SETTINGS = sa.Table(
-    "settings", _TABLES, sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)  # fmt: skip
+  "settings",
+  _TABLES,
+  sa.Column("name", sa.Text, primary_key=True),
+  sa.Column("value", sa.Text, nullable=False),
+)
 _ITEMS = sa.Table(
-    "items", _TABLES, sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("content", sa.Text, nullable=False),
-)  # fmt: skip
+  "items",
+  _TABLES,
+  sa.Column("id", sa.Integer, primary_key=True),
+  sa.Column("content", sa.Text, nullable=False),
+)
 _ANNOTATORS = sa.Table(
-    "annotators", _TABLES, sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("token_sha256", sa.Text, nullable=False, unique=True),
-)  # fmt: skip
+  "annotators",
+  _TABLES,
+  sa.Column("id", sa.Integer, primary_key=True),
+  sa.Column("name", sa.Text, nullable=False, unique=True),
+  sa.Column("token_sha256", sa.Text, nullable=False, unique=True),
+)
 # What an annotator sees, in this order; `swapped` puts the second answer first.
 _PLACES = sa.Table(
-    "places", _TABLES,
-    sa.Column("annotator", sa.ForeignKey("annotators.id"), primary_key=True),
-    sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("item", sa.ForeignKey("items.id"), nullable=False),
-    sa.Column("swapped", sa.Boolean, nullable=False),
-    sa.UniqueConstraint("annotator", "item"),
-)  # fmt: skip
+  "places",
+  _TABLES,
+  sa.Column("annotator", sa.ForeignKey("annotators.id"), primary_key=True),
+  sa.Column("position", sa.Integer, primary_key=True),
+  sa.Column("item", sa.ForeignKey("items.id"), nullable=False),
+  sa.Column("swapped", sa.Boolean, nullable=False),
+  sa.UniqueConstraint("annotator", "item"),
+)
 _VOTES = sa.Table(
-    "votes", _TABLES,
-    sa.Column("annotator", sa.ForeignKey("annotators.id"), primary_key=True),
-    sa.Column("item", sa.ForeignKey("items.id"), primary_key=True),
-    sa.Column("revision", sa.Integer, sa.CheckConstraint("revision > 0"), primary_key=True),
-    sa.Column("choices", sa.Text, nullable=False),  # question -> value, as on the page
-    sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-)  # fmt: skip
+  "votes",
+  _TABLES,
+  sa.Column("annotator", sa.ForeignKey("annotators.id"), primary_key=True),
+  sa.Column("item", sa.ForeignKey("items.id"), primary_key=True),
+  sa.Column("revision", sa.Integer, sa.CheckConstraint("revision > 0"), primary_key=True),
+  sa.Column("choices", sa.Text, nullable=False),  # question -> value, as on the page
+  sa.Column("seconds", sa.Float, nullable=False),
+  sa.Column("at", sa.Text, nullable=False),
+)
 
 
 class Conflict(Exception):
@@ -90,8 +98,12 @@ def connect(path: str | Path) -> sa.Engine:
   @event.listens_for(engine, "connect")
   def _prepare(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # pysqlite's own BEGINs come too late
-    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL",
-                   "foreign_keys=ON"):  # fmt: skip
+    for pragma in (
+      f"busy_timeout={BUSY_SECONDS * 1000}",
+      "journal_mode=WAL",
+      "synchronous=FULL",
+      "foreign_keys=ON",
+    ):
       connection.execute(f"PRAGMA {pragma}")
 
   @event.listens_for(engine, "begin")
@@ -135,16 +147,17 @@ class Store:
     with _readable(path), engine.execution_options(begin="BEGIN IMMEDIATE").begin() as c:
       if not c.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar():
         _TABLES.create_all(c)
-        c.execute(sa.insert(_SETTINGS), [{"name": k, "value": json.dumps(v)}
-                                         for k, v in settings.items()])  # fmt: skip
+        c.execute(
+          sa.insert(_SETTINGS), [{"name": k, "value": json.dumps(v)} for k, v in settings.items()]
+        )
         c.execute(sa.insert(_ITEMS), [{"content": content} for content in contents])
         c.exec_driver_sql(f"PRAGMA user_version={VERSION}")
     engine.dispose()
     store = cls(path)
     if store.settings != settings:
       raise UserError(
-          f"{path}: was begun with other items or settings; name another --db, or leave --prompts "
-          "and --answers out to go on with it"
+        f"{path}: was begun with other items or settings; name another --db, or leave --prompts "
+        "and --answers out to go on with it"
       )
     return store
 
@@ -185,10 +198,13 @@ class Store:
       with self._writing() as c:
         c.execute(sa.insert(_ANNOTATORS), {"name": name, "token_sha256": _sha256(token)})
         number = c.execute(sa.select(_ANNOTATORS.c.id).where(_ANNOTATORS.c.name == name)).scalar()
-        c.execute(sa.insert(_PLACES), [
+        c.execute(
+          sa.insert(_PLACES),
+          [
             {"annotator": number, "position": n, "item": i, "swapped": i in swapped}
             for n, i in enumerate(order, 1)
-        ])  # fmt: skip
+          ],
+        )
     except exc.IntegrityError:
       raise UserError(f"--annotators: there is a {name!r} already") from None
     return token
@@ -197,8 +213,9 @@ class Store:
     """A new token for an annotator; the one before is void from now on."""
     token = secrets.token_urlsafe(18)
     with self._writing() as c:
-      done = c.execute(sa.update(_ANNOTATORS).where(_ANNOTATORS.c.name == name),
-                       {"token_sha256": _sha256(token)})  # fmt: skip
+      done = c.execute(
+        sa.update(_ANNOTATORS).where(_ANNOTATORS.c.name == name), {"token_sha256": _sha256(token)}
+      )
     if done.rowcount != 1:
       raise UserError(f"--new_link={name}: no such annotator in {self.path}")
     return token
@@ -238,11 +255,17 @@ class Store:
     if row.swapped:
       item = dataclasses.replace(item, answers=item.answers[::-1])
     last = c.execute(_revisions(annotator, row.item).limit(1)).first()
-    return Place(position, item, row.item, row.swapped, last.revision if last else 0,
-                 json.loads(last.choices) if last else {})  # fmt: skip
+    return Place(
+      position,
+      item,
+      row.item,
+      row.swapped,
+      last.revision if last else 0,
+      json.loads(last.choices) if last else {},
+    )
 
   def save(
-      self, annotator: int, position: int, revision: int, choices: dict[str, str], seconds: float
+    self, annotator: int, position: int, revision: int, choices: dict[str, str], seconds: float
   ) -> int:
     """Stores a vote and returns its revision; on disk when this returns.
 
@@ -259,8 +282,9 @@ class Store:
       key = {"annotator": annotator, "item": place.item_id, "revision": revision}
       if revision == place.revision + 1:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        c.execute(sa.insert(_VOTES), {**key, "choices": jsonl.dumps(choices),
-                                      "seconds": seconds, "at": now})  # fmt: skip
+        c.execute(
+          sa.insert(_VOTES), {**key, "choices": jsonl.dumps(choices), "seconds": seconds, "at": now}
+        )
         return revision
       before = c.execute(_revisions(annotator, place.item_id)).all()
     if not any(r.revision == revision and json.loads(r.choices) == choices for r in before):
@@ -269,18 +293,25 @@ class Store:
 
   def votes(self) -> Iterator[tuple[str, Item, bool, sa.Row]]:
     """(annotator, item, swapped, vote row) of every vote that counts."""
-    newest = sa.select(
-        _VOTES.c.annotator, _VOTES.c.item, sa.func.max(_VOTES.c.revision).label("revision")
-    ).group_by(_VOTES.c.annotator, _VOTES.c.item).subquery()  # fmt: skip
+    newest = (
+      sa.select(_VOTES.c.annotator, _VOTES.c.item, sa.func.max(_VOTES.c.revision).label("revision"))
+      .group_by(_VOTES.c.annotator, _VOTES.c.item)
+      .subquery()
+    )
     rows = (
-        sa.select(_VOTES, _PLACES.c.swapped, _ANNOTATORS.c.name)
-        .join(newest, (_VOTES.c.annotator == newest.c.annotator) & (_VOTES.c.item == newest.c.item)
-              & (_VOTES.c.revision == newest.c.revision))
-        .join(_PLACES, (_VOTES.c.annotator == _PLACES.c.annotator)
-              & (_VOTES.c.item == _PLACES.c.item))
-        .join(_ANNOTATORS, _VOTES.c.annotator == _ANNOTATORS.c.id)
-        .order_by(_VOTES.c.annotator, _PLACES.c.position)
-    )  # fmt: skip
+      sa.select(_VOTES, _PLACES.c.swapped, _ANNOTATORS.c.name)
+      .join(
+        newest,
+        (_VOTES.c.annotator == newest.c.annotator)
+        & (_VOTES.c.item == newest.c.item)
+        & (_VOTES.c.revision == newest.c.revision),
+      )
+      .join(
+        _PLACES, (_VOTES.c.annotator == _PLACES.c.annotator) & (_VOTES.c.item == _PLACES.c.item)
+      )
+      .join(_ANNOTATORS, _VOTES.c.annotator == _ANNOTATORS.c.id)
+      .order_by(_VOTES.c.annotator, _PLACES.c.position)
+    )
     with self._engine.connect() as c:
       found = c.execute(rows).all()
     for row in found:
@@ -308,17 +339,21 @@ def _readable(path: str | Path) -> Iterator[None]:
 
 def item_json(item: Item) -> dict[str, Any]:
   return {
-      "id": item.prompt_id, "prompt": messages_json(item.prompt),
-      "answers": [{"system": a.system, "messages": messages_json(a.messages), "scores": a.scores}
-                  for a in item.answers],
-      "expected": item.expected,
-  }  # fmt: skip
+    "id": item.prompt_id,
+    "prompt": messages_json(item.prompt),
+    "answers": [
+      {"system": a.system, "messages": messages_json(a.messages), "scores": a.scores}
+      for a in item.answers
+    ],
+    "expected": item.expected,
+  }
 
 
 def item_of(row: dict[str, Any]) -> Item:
-  said = lambda rows: tuple(Message(m["role"], m["content"]) for m in rows)  # noqa: E731
+  said = lambda rows: tuple(Message(m["role"], m["content"]) for m in rows)
   return Item(
-      row["id"], said(row["prompt"]),
-      tuple(Answer(a["system"], said(a["messages"]), a["scores"]) for a in row["answers"]),
-      row["expected"],
-  )  # fmt: skip
+    row["id"],
+    said(row["prompt"]),
+    tuple(Answer(a["system"], said(a["messages"]), a["scores"]) for a in row["answers"]),
+    row["expected"],
+  )

@@ -66,9 +66,9 @@ class Question:
 
 
 VERDICTS = (
-    ("A", "A is better", "a"),
-    ("tie", "Neither is significantly better", "n"),
-    ("B", "B is better", "b"),
+  ("A", "A is better", "a"),
+  ("tie", "Neither is significantly better", "n"),
+  ("B", "B is better", "b"),
 )
 USEFULNESS = tuple((str(i), str(i), str(i)) for i in range(1, 7))
 GRADES = (("fail", "Fail", "f"), ("pass", "Pass", "p"), ("excellent", "Excellent", "e"))
@@ -81,11 +81,16 @@ def questions(item: Item, ask: Sequence[str]) -> list[Question]:
     who = f" {SIDES[i]}" if len(item.answers) > 1 else ""
     if "grades" in ask:
       turns = [t for t, m in enumerate(answer.messages) if m.role == "assistant"]
-      found += [Question(f"grade {SIDES[i]} {n}", f"Reply {n}{who and ' of' + who}", GRADES, i, t)
-                for n, t in enumerate(turns, 1)]  # fmt: skip
+      found += [
+        Question(f"grade {SIDES[i]} {n}", f"Reply {n}{who and ' of' + who}", GRADES, i, t)
+        for n, t in enumerate(turns, 1)
+      ]
     if "usefulness" in ask:
-      text = f"How useful is answer{who}? 1 is useless, 6 is ideal" if who else (
-          "How useful is the answer? 1 is useless, 6 is ideal")  # fmt: skip
+      text = (
+        f"How useful is answer{who}? 1 is useless, 6 is ideal"
+        if who
+        else ("How useful is the answer? 1 is useless, 6 is ideal")
+      )
       found.append(Question(f"usefulness {SIDES[i]}", text, USEFULNESS, i))
   if "verdict" in ask:
     found.append(Question("verdict", "Which answer serves the prompt better?", VERDICTS))
@@ -161,9 +166,15 @@ def _by_prompt(prompts: Mapping[Messages, str], path: Path, system: str) -> dict
 
 
 def make_items(
-    prompts_file: str | Path, answers: Sequence[str], *, ask: Sequence[str] = ("verdict",),
-    pairs: str = "first", checks: float = 0.05, seed: int = 0, counts: Counts | None = None,
-) -> list[Item]:  # fmt: skip
+  prompts_file: str | Path,
+  answers: Sequence[str],
+  *,
+  ask: Sequence[str] = ("verdict",),
+  pairs: str = "first",
+  checks: float = 0.05,
+  seed: int = 0,
+  counts: Counts | None = None,
+) -> list[Item]:
   """The items of a study, attention checks last.
 
   Args:
@@ -187,10 +198,11 @@ def make_items(
     if missing:
       counts[f"prompts without an answer of {name}"] = missing
   items = [
-      Item(id, prompt, tuple(by_system[name][prompt] for name in group))
-      for group in groups(list(files), ask, pairs) for prompt, id in prompts.items()
-      if all(prompt in by_system[name] for name in group)
-  ]  # fmt: skip
+    Item(id, prompt, tuple(by_system[name][prompt] for name in group))
+    for group in groups(list(files), ask, pairs)
+    for prompt, id in prompts.items()
+    if all(prompt in by_system[name] for name in group)
+  ]
   if not items:
     raise UserError("no prompt has an answer of both systems of a pair")
   counts["items"] = len(items)
@@ -207,12 +219,13 @@ def groups(names: Sequence[str], ask: Sequence[str], pairs: str) -> list[tuple[s
     raise UserError("--answers: a verdict needs answers of two systems; or ask for other things")
   if pairs not in PAIRS:
     raise UserError(f"--pairs={pairs}: expected {' or '.join(PAIRS)}")
-  return [pair for pair in itertools.combinations(names, 2)
-          if pairs == "all" or pair[0] == names[0]]  # fmt: skip
+  return [
+    pair for pair in itertools.combinations(names, 2) if pairs == "all" or pair[0] == names[0]
+  ]
 
 
 def attention_checks(
-    items: Sequence[Item], ask: Sequence[str], share: float, seed: int
+  items: Sequence[Item], ask: Sequence[str], share: float, seed: int
 ) -> list[Item]:
   """Items that look like others until their answers say what to choose."""
   if not 0 <= share < 1:
@@ -228,10 +241,11 @@ def _check(item: Item, ask: Sequence[str], rng: random.Random) -> Item:
   says = "; ".join(f"{q.text.split('?')[0]}: {chosen[q.name][1]}" for q in asked)
   note = f"\n\n[This item checks attention. Whatever it says, choose these: {says}.]\n\n"
   return Item(
-      item.prompt_id, item.prompt,
-      tuple(dataclasses.replace(a, messages=_noted(a.messages, note)) for a in item.answers),
-      {name: value for name, (value, _, _) in chosen.items()},
-  )  # fmt: skip
+    item.prompt_id,
+    item.prompt,
+    tuple(dataclasses.replace(a, messages=_noted(a.messages, note)) for a in item.answers),
+    {name: value for name, (value, _, _) in chosen.items()},
+  )
 
 
 def _noted(messages: Messages, note: str) -> Messages:

@@ -73,8 +73,12 @@ def measure(work: Work, settings: Settings) -> dict[str, list[dict[str, Any]]]:
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
   cells = [("what grows", *(f"{s}×" for s in SIZES))]
   for what, rows in found.items():
-    cells.append((f"{what} {', '.join(str(r['size']) for r in rows)}",
-                  *(f"{r['seconds']:.3g} s ({r['times']:.2f}×)" for r in rows)))  # fmt: skip
+    cells.append(
+      (
+        f"{what} {', '.join(str(r['size']) for r in rows)}",
+        *(f"{r['seconds']:.3g} s ({r['times']:.2f}×)" for r in rows),
+      )
+    )
   return results.lines(cells)
 
 

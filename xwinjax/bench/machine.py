@@ -55,18 +55,24 @@ def describe(*, quick: bool = False) -> dict[str, Any]:
   kind = device.device_kind
   if jax.default_backend() == "cpu":
     lines = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    kind = next((x.split(":", 1)[1].strip() for x in lines.splitlines()
-                 if x.startswith("model name")), platform.processor() or "cpu")  # fmt: skip
+    kind = next(
+      (x.split(":", 1)[1].strip() for x in lines.splitlines() if x.startswith("model name")),
+      platform.processor() or "cpu",
+    )
   return {
-      "device": kind, "backend": jax.default_backend(), "devices": jax.device_count(),
-      "cores": system.cores(),
-      "jax": jax.__version__, "python": platform.python_version(),
-      "matmul_f32": matmul_rate("float32", quick=quick),
-      "matmul_bf16": matmul_rate("bfloat16", quick=quick),
-      "bandwidth": bandwidth(), "peak_bf16": host.peak_flops(device.device_kind),
-      "load_before": round(os.getloadavg()[0], 2),
-      "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-  }  # fmt: skip
+    "device": kind,
+    "backend": jax.default_backend(),
+    "devices": jax.device_count(),
+    "cores": system.cores(),
+    "jax": jax.__version__,
+    "python": platform.python_version(),
+    "matmul_f32": matmul_rate("float32", quick=quick),
+    "matmul_bf16": matmul_rate("bfloat16", quick=quick),
+    "bandwidth": bandwidth(),
+    "peak_bf16": host.peak_flops(device.device_kind),
+    "load_before": round(os.getloadavg()[0], 2),
+    "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+  }
 
 
 class Compilations:

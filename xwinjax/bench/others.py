@@ -51,17 +51,21 @@ class Sampling:
     reset_peak_memory()
     with self.compiled:
       self.sampler = Sampler(
-          opened.config, opened.params, SamplingParams(temperature=0.7, top_p=0.9), stop_ids=(),
-          settings=settings,
-      )  # fmt: skip
+        opened.config,
+        opened.params,
+        SamplingParams(temperature=0.7, top_p=0.9),
+        stop_ids=(),
+        settings=settings,
+      )
       self._draw()
 
   def _draw(self) -> int:
     requests = [Request(str(i), p, self.samples, self.new) for i, p in enumerate(self.prompts)]
     # One at a time means one call a prompt; many a prompt is one job, as the sample stage's.
     jobs = [[r] for r in requests] if self.samples == 1 else [requests]
-    found = [answer for job in jobs for answers, _ in self.sampler.sample(job)
-             for answer in answers]  # fmt: skip
+    found = [
+      answer for job in jobs for answers, _ in self.sampler.sample(job) for answer in answers
+    ]
     return sum(len(answer.ids) for answer in found)
 
   def run(self) -> Sample:
@@ -80,14 +84,17 @@ class Sampling:
     context = sum(map(len, self.prompts)) / len(self.prompts) + self.new / 2
     keys = 2 * c.num_layers * c.num_kv_heads * c.head_dim * size
     read = c.num_params() * size + keys * (
-        sum(map(len, self.prompts)) / len(self.prompts) + self.samples * self.new / 2
+      sum(map(len, self.prompts)) / len(self.prompts) + self.samples * self.new / 2
     )
     operations = 2 * c.num_params() + 4 * c.num_layers * c.num_heads * c.head_dim * context
     return steps * max(read / bandwidth, self.samples * operations / matmul)
 
   def facts(self) -> dict[str, Any]:
-    return {"compiles": self.compiled.new, "compile_seconds": round(self.compiled.seconds, 2),
-            "peak_memory": peak_memory()}  # fmt: skip
+    return {
+      "compiles": self.compiled.new,
+      "compile_seconds": round(self.compiled.seconds, 2),
+      "peak_memory": peak_memory(),
+    }
 
 
 class Loading:
@@ -124,19 +131,24 @@ class StartUp:
     cache = root / "cache"
     before = set(cache.rglob("*-cache")) if cache.exists() else set()
     command = [
-        sys.executable, "-m", "experiments.sft", "--config=configs/sft.py:sandbox",
-        f"--workdir={out}", f"--config.model.path={self.work.model.resolve()}",
-        f"--config.data={self.work.source.resolve()}",
-        f"--config.max_length={self.work.max_length}", "--config.too_long=cut",
-        f"--config.train.batch.batch_size={self.batch}",
-    ]  # fmt: skip
+      sys.executable,
+      "-m",
+      "experiments.sft",
+      "--config=configs/sft.py:sandbox",
+      f"--workdir={out}",
+      f"--config.model.path={self.work.model.resolve()}",
+      f"--config.data={self.work.source.resolve()}",
+      f"--config.max_length={self.work.max_length}",
+      "--config.too_long=cut",
+      f"--config.train.batch.batch_size={self.batch}",
+    ]
     environment = {**os.environ, "XWINJAX_CACHE": str(cache)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     log = root / f"{name}.log"
     start = time.perf_counter()
     with log.open("w") as to:
       process = subprocess.Popen(
-          command, cwd=Path(__file__).parents[2], env=environment, stdout=to, stderr=to
+        command, cwd=Path(__file__).parents[2], env=environment, stdout=to, stderr=to
       )
     try:
       while not _stepped(out / "metrics.jsonl"):

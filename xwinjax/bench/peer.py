@@ -40,36 +40,48 @@ def settings_of(row: str, steps: int, *, compiled: bool) -> list[Setting]:
   """What an experienced user would try for a row."""
   dtypes: tuple[tuple[str, tuple[str, ...]], ...] = (("f32", ()), ("bf16", ("--bf16",)))
   if row == "train_sft":
-    found = [Setting(f"{d}, grouped", "sft", (*f, *GROUPED), "target_tok_per_s", steps)
-             for d, f in dtypes]  # fmt: skip
+    found = [
+      Setting(f"{d}, grouped", "sft", (*f, *GROUPED), "target_tok_per_s", steps) for d, f in dtypes
+    ]
     if compiled:
       flags = ("--bf16", *GROUPED, "--compile", "--pad-to", "64")
       found.append(Setting("bf16, grouped, compiled", "sft", flags, "target_tok_per_s", steps, 23))
     return found
   pairs = pair_steps(steps)
   if row == "train_reward":
-    return [Setting(f"{d}, grouped", "rm", (*f, *GROUPED), "pairs_per_s", pairs)
-            for d, f in dtypes]  # fmt: skip
+    return [Setting(f"{d}, grouped", "rm", (*f, *GROUPED), "pairs_per_s", pairs) for d, f in dtypes]
   if row == "train_dpo":
-    live = [Setting(f"{d}, grouped, live", "dpo", (*f, *GROUPED), "pairs_per_s", pairs)
-            for d, f in dtypes]  # fmt: skip
-    return live + [dataclasses.replace(s, field="pairs_per_s_with_precompute")
-                   for s in settings_of("train_dpo_cached", steps, compiled=False)]  # fmt: skip
+    live = [
+      Setting(f"{d}, grouped, live", "dpo", (*f, *GROUPED), "pairs_per_s", pairs) for d, f in dtypes
+    ]
+    return live + [
+      dataclasses.replace(s, field="pairs_per_s_with_precompute")
+      for s in settings_of("train_dpo_cached", steps, compiled=False)
+    ]
   if row == "train_dpo_cached":
-    return [Setting(f"{d}, grouped, precomputed", "dpo", (*f, *GROUPED, "--precompute-ref"),
-                    "pairs_per_s", pairs) for d, f in dtypes]  # fmt: skip
+    return [
+      Setting(
+        f"{d}, grouped, precomputed",
+        "dpo",
+        (*f, *GROUPED, "--precompute-ref"),
+        "pairs_per_s",
+        pairs,
+      )
+      for d, f in dtypes
+    ]
   if row in ("sample_64", "sample_1"):
-    return [Setting(d, "generate", (*f, "--ignore-eos"), f"b{row[7:]}_tok_per_s", 0)
-            for d, f in dtypes]  # fmt: skip
+    return [
+      Setting(d, "generate", (*f, "--ignore-eos"), f"b{row[7:]}_tok_per_s", 0) for d, f in dtypes
+    ]
   return []
 
 
 def stock_of(row: str, steps: int) -> Setting | None:
   """What a user has who changes nothing: bf16 and batches in random order."""
   stage, field, n = {
-      "train_sft": ("sft", "target_tok_per_s", steps),
-      "train_reward": ("rm", "pairs_per_s", pair_steps(steps)),
-      "train_dpo": ("dpo", "pairs_per_s", pair_steps(steps)),
+    "train_sft": ("sft", "target_tok_per_s", steps),
+    "train_reward": ("rm", "pairs_per_s", pair_steps(steps)),
+    "train_dpo": ("dpo", "pairs_per_s", pair_steps(steps)),
   }.get(row, ("", "", 0))
   return Setting("bf16, not grouped", stage, ("--bf16",), field, n) if stage else None
 
@@ -92,9 +104,13 @@ class Peer:
     self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
     try:
       self.process = subprocess.Popen(
-          [python, str(driver), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-          stderr=self.log, text=True, env=environment,
-      )  # fmt: skip
+        [python, str(driver), str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=self.log,
+        text=True,
+        env=environment,
+      )
     except OSError as e:
       raise UserError(f"--peer {python}: {e.strerror or e}") from None
     self._answer()
@@ -121,20 +137,52 @@ class Peer:
     key = (setting.stage, setting.flags, steps, round)
     if key not in self.done:
       data = self.work.sft if setting.stage in ("sft", "generate") else self.work.pairs
-      argv = [setting.stage, "--model", str(self.work.model), "--data", str(data),
-              "--max-length", str(self.work.max_length), *setting.flags]  # fmt: skip
+      argv = [
+        setting.stage,
+        "--model",
+        str(self.work.model),
+        "--data",
+        str(data),
+        "--max-length",
+        str(self.work.max_length),
+        *setting.flags,
+      ]
       if setting.stage != "generate":
-        argv += ["--batch", str(self.batch), "--steps", str(steps), "--warmup",
-                 str(setting.warmup), "--rows", str(rows_for(chunk))]  # fmt: skip
+        argv += [
+          "--batch",
+          str(self.batch),
+          "--steps",
+          str(steps),
+          "--warmup",
+          str(setting.warmup),
+          "--rows",
+          str(rows_for(chunk)),
+        ]
       self.done[key] = self.job(argv)
     return {**self.done[key], "value": self.done[key][setting.field]}
 
   def curve(self, stage: str, steps: int, rate: float) -> dict[str, Any]:
     """Losses over the rows in the file's order, in f32."""
     data = self.work.sft if stage == "sft" else self.work.pairs
-    argv = [stage, "--model", str(self.work.model), "--data", str(data), "--batch",
-            str(self.batch), "--max-length", str(self.work.max_length), "--steps", str(steps),
-            "--warmup", "1", "--rows", str(steps * self.batch), "--lr", str(rate)]  # fmt: skip
+    argv = [
+      stage,
+      "--model",
+      str(self.work.model),
+      "--data",
+      str(data),
+      "--batch",
+      str(self.batch),
+      "--max-length",
+      str(self.work.max_length),
+      "--steps",
+      str(steps),
+      "--warmup",
+      "1",
+      "--rows",
+      str(steps * self.batch),
+      "--lr",
+      str(rate),
+    ]
     return self.job(argv, in_order=True)["all_steps"]
 
   def job(self, argv: list[str], *, in_order: bool = False) -> dict[str, Any]:

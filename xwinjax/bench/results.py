@@ -11,10 +11,15 @@ from xwinjax.core.errors import UserError
 
 Row = dict[str, Any]
 UNITS = {
-    "train_sft": "supervised tok/s", "train_reward": "pairs/s", "train_dpo": "pairs/s",
-    "train_dpo_cached": "pairs/s", "sample_64": "tok/s", "sample_1": "tok/s", "load": "tok/s",
-    "start": "s",
-}  # fmt: skip
+  "train_sft": "supervised tok/s",
+  "train_reward": "pairs/s",
+  "train_dpo": "pairs/s",
+  "train_dpo_cached": "pairs/s",
+  "sample_64": "tok/s",
+  "sample_1": "tok/s",
+  "load": "tok/s",
+  "start": "s",
+}
 NONE = "–"
 LESS_IS_BETTER = ("s",)
 
@@ -39,14 +44,27 @@ def best_setting(runs: dict[str, list[float]], unit: str) -> str:
 
 
 def make_row(
-    name: str, runs: list[float], facts: Row, *, roofline_share: float | None = None,
-    peer_runs: dict[str, list[float]] | None = None, stock_runs: list[float] | None = None,
-) -> Row:  # fmt: skip
+  name: str,
+  runs: list[float],
+  facts: Row,
+  *,
+  roofline_share: float | None = None,
+  peer_runs: dict[str, list[float]] | None = None,
+  stock_runs: list[float] | None = None,
+) -> Row:
   """A row of the result: medians over the runs, and their ratio to the peer's best setting."""
   unit = UNITS[name]
   ours = statistics.median(runs)
-  row: Row = {"name": name, "ours": ours, "peer": None, "ratio": None, "unit": unit, "runs": runs,
-              "roofline_share": roofline_share, **facts}  # fmt: skip
+  row: Row = {
+    "name": name,
+    "ours": ours,
+    "peer": None,
+    "ratio": None,
+    "unit": unit,
+    "runs": runs,
+    "roofline_share": roofline_share,
+    **facts,
+  }
   if peer_runs:
     setting = best_setting(peer_runs, unit)
     row["peer"] = statistics.median(peer_runs[setting])
@@ -76,11 +94,16 @@ def compare(new: dict[str, Any], old: dict[str, Any]) -> list[Row]:
   """Rows that both hold, with how many times better the new one is."""
   before = {row["name"]: row for row in old["rows"]}
   return [
-      {"name": row["name"], "old": before[row["name"]]["ours"], "new": row["ours"],
-       "ratio": speedup(row["ours"], before[row["name"]]["ours"], row["unit"]),
-       "unit": row["unit"]}
-      for row in new["rows"] if row["name"] in before
-  ]  # fmt: skip
+    {
+      "name": row["name"],
+      "old": before[row["name"]]["ours"],
+      "new": row["ours"],
+      "ratio": speedup(row["ours"], before[row["name"]]["ours"], row["unit"]),
+      "unit": row["unit"],
+    }
+    for row in new["rows"]
+    if row["name"] in before
+  ]
 
 
 def figure(x: float | None) -> str:
@@ -103,41 +126,70 @@ def times(x: float | None) -> str:
 def lines(cells: list[tuple[str, ...]]) -> str:
   """Columns of equal width."""
   width = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-  return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, width, strict=True)).rstrip()
-                   for row in cells)  # fmt: skip
+  return "\n".join(
+    "  ".join(c.ljust(w) for c, w in zip(row, width, strict=True)).rstrip() for row in cells
+  )
 
 
 def table(result: dict[str, Any]) -> str:
   """The rows for people."""
-  head = ("row", "ours", "peer", "ratio", "stock", "ratio", "unit", "roofline", "MFU", "padding",
-          "wait", "compiled", "in s", "peak MB", "others")  # fmt: skip
+  head = (
+    "row",
+    "ours",
+    "peer",
+    "ratio",
+    "stock",
+    "ratio",
+    "unit",
+    "roofline",
+    "MFU",
+    "padding",
+    "wait",
+    "compiled",
+    "in s",
+    "peak MB",
+    "others",
+  )
   cells: list[tuple[str, ...]] = [head]
   for r in result["rows"]:
     memory = r.get("peak_memory")
-    cells.append((
-        r["name"], figure(r["ours"]), figure(r["peer"]), times(r["ratio"]),
-        figure(r.get("stock")), times(r.get("stock_ratio")), r["unit"],
-        share(r["roofline_share"]), share(r.get("mfu")), share(r.get("padding_share")),
-        share(r.get("wait_share")), str(r["compiles"]), figure(r.get("compile_seconds")),
-        NONE if memory is None else f"{memory / 2**20:,.0f}", figure(r.get("others")),
-    ))  # fmt: skip
+    cells.append(
+      (
+        r["name"],
+        figure(r["ours"]),
+        figure(r["peer"]),
+        times(r["ratio"]),
+        figure(r.get("stock")),
+        times(r.get("stock_ratio")),
+        r["unit"],
+        share(r["roofline_share"]),
+        share(r.get("mfu")),
+        share(r.get("padding_share")),
+        share(r.get("wait_share")),
+        str(r["compiles"]),
+        figure(r.get("compile_seconds")),
+        NONE if memory is None else f"{memory / 2**20:,.0f}",
+        figure(r.get("others")),
+      )
+    )
   keep = [i for i in range(len(head)) if any(row[i] != NONE for row in cells[1:])]
   return lines([tuple(row[i] for i in keep) for row in cells])
 
 
 def comparison(rows: list[Row]) -> str:
   cells = [("row", "old", "new", "ratio", "unit")]
-  cells += [(r["name"], figure(r["old"]), figure(r["new"]), times(r["ratio"]), r["unit"])
-            for r in rows]  # fmt: skip
+  cells += [
+    (r["name"], figure(r["old"]), figure(r["new"]), times(r["ratio"]), r["unit"]) for r in rows
+  ]
   return lines(cells)
 
 
 def machine_line(machine: dict[str, Any]) -> str:
   rate = f"{machine['matmul_f32'] / 1e9:,.0f} f32 and {machine['matmul_bf16'] / 1e9:,.0f} bf16"
   return (
-      f"{machine['device']}, {machine['cores']} cores, jax {machine['jax']} on "
-      f"{machine['backend']}; matmul {rate} GFLOP/s, {machine['bandwidth'] / 1e9:,.0f} GB/s; "
-      f"load before {machine['load_before']}"
+    f"{machine['device']}, {machine['cores']} cores, jax {machine['jax']} on "
+    f"{machine['backend']}; matmul {rate} GFLOP/s, {machine['bandwidth'] / 1e9:,.0f} GB/s; "
+    f"load before {machine['load_before']}"
   )
 
 
@@ -153,7 +205,10 @@ def agreement(ours: Row, theirs: Row, *, tolerance: float = 0.02) -> Row:
   same_tokens = ours["tokens"] == theirs["tokens"]
   same_targets = not theirs["targets"] or ours["targets"] == theirs["targets"]
   return {
-      "steps": n, "apart": apart, "tolerance": tolerance, "tokens": [ours["tokens"],
-      theirs["tokens"]], "targets": [ours["targets"], theirs["targets"]],
-      "agree": len(a) == len(b) and apart <= tolerance and same_tokens and same_targets,
-  }  # fmt: skip
+    "steps": n,
+    "apart": apart,
+    "tolerance": tolerance,
+    "tokens": [ours["tokens"], theirs["tokens"]],
+    "targets": [ours["targets"], theirs["targets"]],
+    "agree": len(a) == len(b) and apart <= tolerance and same_tokens and same_targets,
+  }

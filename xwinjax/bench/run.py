@@ -45,16 +45,21 @@ class Settings:
 
 def open_model(work: Work, settings: Settings) -> Opened:
   config = common.ModelConfig(
-      path=str(work.model), dtype=settings.dtype, remat=settings.remat,
-      scan_layers=settings.scan_layers, attention=settings.attention,
-  )  # fmt: skip
+    path=str(work.model),
+    dtype=settings.dtype,
+    remat=settings.remat,
+    scan_layers=settings.scan_layers,
+    attention=settings.attention,
+  )
   if not work.shape:
     model = common.open_model(config, None, reward=False)
     return Opened(model.config, model.params, model.tokenizer)
   sizes = shape_config(work.shape).replace(
-      **common.compute_dtype(settings.dtype), remat=settings.remat,
-      scan_layers=settings.scan_layers, attention=settings.attention,
-  )  # fmt: skip
+    **common.compute_dtype(settings.dtype),
+    remat=settings.remat,
+    scan_layers=settings.scan_layers,
+    attention=settings.attention,
+  )
   params = training.llama.init(sizes, training.jax.random.key(0))
   return Opened(sizes, params, others.open_tokenizer(work.model))
 
@@ -75,15 +80,19 @@ def expand(names: list[str], samples: int) -> list[str]:
   for name in names:
     for one in ROWS if name == "all" else (name,):
       found += {"train_dpo": ["train_dpo_cached"], "sample": [f"sample_{samples}", "sample_1"]}.get(
-          one, [one]
+        one, [one]
       )
   return list(dict.fromkeys(found))
 
 
 def measure(
-    names: list[str], work: Work, settings: Settings, machine: dict[str, Any],
-    peer: Peer | None = None, say: Say = common.say,
-) -> list[results.Row]:  # fmt: skip
+  names: list[str],
+  work: Work,
+  settings: Settings,
+  machine: dict[str, Any],
+  peer: Peer | None = None,
+  say: Say = common.say,
+) -> list[results.Row]:
   """The rows of the result."""
   opened, rows = open_model(work, settings), []
   for name in expand(names, settings.samples):
@@ -106,7 +115,7 @@ def unit_of(name: str) -> str:
 
 
 def _peer_round(
-    peer: Peer, row: str, settings: Settings, round: int, theirs: dict, stock: dict, say: Say
+  peer: Peer, row: str, settings: Settings, round: int, theirs: dict, stock: dict, say: Say
 ) -> None:
   """The peer's settings of a row; after the first round, those within 15 % of its best."""
   runs = theirs.setdefault(row, {})
@@ -142,8 +151,14 @@ def _rows(name, ready, made: list[Sample], machine, theirs, stock) -> list[resul
 
   def one(row: str, values: list[float], share: float | None) -> results.Row:
     known = row if row in results.UNITS else "sample_64"
-    made_row = results.make_row(known, values, facts, roofline_share=share,
-                                peer_runs=theirs.get(row), stock_runs=stock.get(row))  # fmt: skip
+    made_row = results.make_row(
+      known,
+      values,
+      facts,
+      roofline_share=share,
+      peer_runs=theirs.get(row),
+      stock_runs=stock.get(row),
+    )
     return {**made_row, "name": row}
 
   rows = [one(name, values, share)]
@@ -160,7 +175,7 @@ def rate_of(config: LlamaConfig, machine: dict[str, Any]) -> float:
 
 
 def shares(
-    flops: float, seconds: float, config: LlamaConfig, machine: dict[str, Any]
+  flops: float, seconds: float, config: LlamaConfig, machine: dict[str, Any]
 ) -> tuple[float, float | None]:
   """(share of the measured matmul rate, MFU where the vendor's peak is known)."""
   peak = machine["peak_bf16"]
@@ -170,7 +185,7 @@ def shares(
 
 
 def curves(
-    work: Work, settings: Settings, peer: Peer, steps: int, say: Say = common.say
+  work: Work, settings: Settings, peer: Peer, steps: int, say: Say = common.say
 ) -> dict[str, Any]:
   """Loss curves of both over the same rows in the same order, in f32, and whether they agree."""
   opened, found = open_model(work, settings), {}
@@ -181,9 +196,11 @@ def curves(
     theirs = peer.curve(stage, len(ours["losses"]), training.CURVE * training.RATES[name])
     same = results.agreement(ours, theirs)
     found[name] = {"ours": ours, "peer": theirs, **same}
-    say(f"{name}: losses of {same['steps']} steps are {same['apart']:.2%} apart at most, "
-        f"tokens {same['tokens']}, supervised {same['targets']}: "
-        f"{'agree' if same['agree'] else 'DO NOT AGREE'}")  # fmt: skip
+    say(
+      f"{name}: losses of {same['steps']} steps are {same['apart']:.2%} apart at most, "
+      f"tokens {same['tokens']}, supervised {same['targets']}: "
+      f"{'agree' if same['agree'] else 'DO NOT AGREE'}"
+    )
   return found
 
 

@@ -63,8 +63,11 @@ def spread(plan: Plan, count: int) -> Plan:
 
 
 def objective_of(name: str, config: LlamaConfig) -> objectives.Objective:
-  return {"train_sft": objectives.sft, "train_reward": objectives.reward,
-          "train_dpo_cached": objectives.dpo}[name](config)  # fmt: skip
+  return {
+    "train_sft": objectives.sft,
+    "train_reward": objectives.reward,
+    "train_dpo_cached": objectives.dpo,
+  }[name](config)
 
 
 def items_of(name: str, opened: Opened, work: Work) -> Items:
@@ -77,9 +80,14 @@ class Training:
   """One training row, made ready once and timed as often as asked."""
 
   def __init__(
-      self, name: str, opened: Opened, work: Work, batch: BatchConfig, steps: int,
-      items: Items | None = None,
-  ):  # fmt: skip
+    self,
+    name: str,
+    opened: Opened,
+    work: Work,
+    batch: BatchConfig,
+    steps: int,
+    items: Items | None = None,
+  ):
     self.name, self.config = name, opened.config
     self.items = items_of(name, opened, work) if items is None else items
     self.reference_s = 0.0  # seconds a pair
@@ -101,9 +109,7 @@ class Training:
 
   def _reference(self, opened: Opened, batch: BatchConfig) -> None:
     """Log-probs under the reference, as its stage computes them, and the seconds of a pair."""
-    run = lambda: reference.pair_logps(  # noqa: E731
-        opened.config, opened.params, self.items, batch, None
-    )
+    run = lambda: reference.pair_logps(opened.config, opened.params, self.items, batch, None)
     run()
     start = time.perf_counter()
     logps = run()
@@ -135,12 +141,17 @@ class Training:
     count = len(self.chosen)
     targets = int(self.items.targets[self.chosen].sum())
     facts = {
-        "others": company.others, "compiles_while_timed": new.requests, "tokens": self.tokens(),
-        "supervised_tokens": targets, "steps": len(self.plan.batches), "items": count,
-        "wait_share": round(waited / seconds, 4), "padding_share": round(self.padding(), 4),
-        "flops": 3 * works.flops(
-            self.config, self.items, self.chosen, head=self.name != "train_reward"),
-    }  # fmt: skip
+      "others": company.others,
+      "compiles_while_timed": new.requests,
+      "tokens": self.tokens(),
+      "supervised_tokens": targets,
+      "steps": len(self.plan.batches),
+      "items": count,
+      "wait_share": round(waited / seconds, 4),
+      "padding_share": round(self.padding(), 4),
+      "flops": 3
+      * works.flops(self.config, self.items, self.chosen, head=self.name != "train_reward"),
+    }
     value = (targets if self.name == "train_sft" else count) / seconds
     return Sample(value, seconds, facts)
 
@@ -156,9 +167,11 @@ class Training:
 
   def facts(self) -> dict[str, Any]:
     return {
-        "compiles": self.compiled.new, "compile_seconds": round(self.compiled.seconds, 2),
-        "peak_memory": peak_memory(), "shapes": sorted({b.length for b in self.plan.batches}),
-    }  # fmt: skip
+      "compiles": self.compiled.new,
+      "compile_seconds": round(self.compiled.seconds, 2),
+      "peak_memory": peak_memory(),
+      "shapes": sorted({b.length for b in self.plan.batches}),
+    }
 
 
 def in_order(items: Items, batch: int, steps: int) -> Plan:
@@ -195,7 +208,10 @@ def _made_of(items: Items, chosen: Sequence[int]) -> dict[str, int]:
   """Tokens as separate sequences have them, and supervised ones."""
   shared = 0
   if items.branched:
-    shared = sum(int((items.branches[items.offsets[i] : items.offsets[i + 1]] == 0).sum())
-                 for i in chosen)  # fmt: skip
-  return {"tokens": int(items.lengths[chosen].sum()) + shared,
-          "targets": int(items.targets[chosen].sum())}  # fmt: skip
+    shared = sum(
+      int((items.branches[items.offsets[i] : items.offsets[i + 1]] == 0).sum()) for i in chosen
+    )
+  return {
+    "tokens": int(items.lengths[chosen].sum()) + shared,
+    "targets": int(items.targets[chosen].sum()),
+  }

@@ -30,13 +30,36 @@ from xwinjax.testing.world import World
 
 Row = dict[str, str]
 SHAPES = {  # name: sizes of a random model
-    "tiny": {"dim": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "head_dim": 8,
-             "ffn_dim": 64, "max_length": 512},
-    "1b": {"dim": 2048, "num_layers": 16, "num_heads": 32, "num_kv_heads": 8, "head_dim": 64,
-           "ffn_dim": 8192, "max_length": 4096, "vocab_size": 32000},
-    "7b": {"dim": 4096, "num_layers": 32, "num_heads": 32, "num_kv_heads": 32, "head_dim": 128,
-           "ffn_dim": 11008, "max_length": 4096, "vocab_size": 32000},
-}  # fmt: skip
+  "tiny": {
+    "dim": 32,
+    "num_layers": 2,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "head_dim": 8,
+    "ffn_dim": 64,
+    "max_length": 512,
+  },
+  "1b": {
+    "dim": 2048,
+    "num_layers": 16,
+    "num_heads": 32,
+    "num_kv_heads": 8,
+    "head_dim": 64,
+    "ffn_dim": 8192,
+    "max_length": 4096,
+    "vocab_size": 32000,
+  },
+  "7b": {
+    "dim": 4096,
+    "num_layers": 32,
+    "num_heads": 32,
+    "num_kv_heads": 32,
+    "head_dim": 128,
+    "ffn_dim": 11008,
+    "max_length": 4096,
+    "vocab_size": 32000,
+  },
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +114,7 @@ def _pair_rows(path: Path, tokenizer: Tokenizer, max_length: int) -> list[Row]:
 
 
 def prepare(
-    folder: Path, model: Path, sft: Path, pairs: Path, *, max_length: int, rows: tuple[int, int]
+  folder: Path, model: Path, sft: Path, pairs: Path, *, max_length: int, rows: tuple[int, int]
 ) -> Work:
   """Writes at most `rows` = (conversations, pairs) that fit, drawn at random, into `folder`."""
   tokenizer = Tokenizer.load(model)
@@ -111,23 +134,33 @@ def sandbox(folder: Path, *, rows: tuple[int, int], max_length: int, shape: str 
   world, rng = World(0, 16), random.Random(0)
   tasks = [world.task(rng) for _ in range(max(rows))]
   chats = [{"prompt": m.prompt, "completion": world.answer(m, rng, 1.0)} for m in tasks[: rows[0]]]
-  pairs = [{"prompt": m.prompt, "chosen": world.answer(m, rng, 1.0),
-            "rejected": world.answer(m, rng, 0.2)} for m in tasks[: rows[1]]]  # fmt: skip
+  pairs = [
+    {"prompt": m.prompt, "chosen": world.answer(m, rng, 1.0), "rejected": world.answer(m, rng, 0.2)}
+    for m in tasks[: rows[1]]
+  ]
   for name, made in (("chats", chats), ("choices", pairs)):
-    plain = [{**r, "prompt": [{"role": m.role, "content": m.content} for m in r["prompt"]]}
-             for r in made]  # fmt: skip
+    plain = [
+      {**r, "prompt": [{"role": m.role, "content": m.content} for m in r["prompt"]]} for r in made
+    ]
     jsonl.write_rows(folder / f"{name}.jsonl", plain)
   config = shape_config(shape, tokenizer.vocab_size)
   small = config if shape == "tiny" else shape_config("tiny", tokenizer.vocab_size)
   huggingface.save(
-      folder / "model", small, llama.init(small, jax.random.key(0)),
-      tokenizer_from=folder / "tokenizer", bos_id=tokenizer.bos_id,
-      eos_ids=Renderer(get_template("vicuna"), tokenizer).stop_ids(),
-  )  # fmt: skip
+    folder / "model",
+    small,
+    llama.init(small, jax.random.key(0)),
+    tokenizer_from=folder / "tokenizer",
+    bos_id=tokenizer.bos_id,
+    eos_ids=Renderer(get_template("vicuna"), tokenizer).stop_ids(),
+  )
   work = prepare(
-      folder, folder / "model", folder / "chats.jsonl", folder / "choices.jsonl",
-      max_length=max_length, rows=rows,
-  )  # fmt: skip
+    folder,
+    folder / "model",
+    folder / "chats.jsonl",
+    folder / "choices.jsonl",
+    max_length=max_length,
+    rows=rows,
+  )
   return dataclasses.replace(work, shape="" if shape == "tiny" else shape)
 
 

@@ -15,18 +15,46 @@ from xwinjax.model.config import LlamaConfig, RopeScaling
 
 # Fields that do not change what the forward pass computes.
 _IGNORED = {
-    "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "id2label",
-    "initializer_range", "label2id", "max_length", "model_type", "name_or_path", "num_labels",
-    "output_attentions", "output_hidden_states", "pad_token_id", "problem_type", "return_dict",
-    "tokenizer_class", "torch_dtype", "torchscript", "transformers_version", "unk_token_id",
-    "use_cache",
-}  # fmt: skip
+  "architectures",
+  "attention_dropout",
+  "bos_token_id",
+  "dtype",
+  "eos_token_id",
+  "id2label",
+  "initializer_range",
+  "label2id",
+  "max_length",
+  "model_type",
+  "name_or_path",
+  "num_labels",
+  "output_attentions",
+  "output_hidden_states",
+  "pad_token_id",
+  "problem_type",
+  "return_dict",
+  "tokenizer_class",
+  "torch_dtype",
+  "torchscript",
+  "transformers_version",
+  "unk_token_id",
+  "use_cache",
+}
 
 _READ = {
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps",
-    "tie_word_embeddings", "rope_theta", "rope_scaling", "rope_parameters",
-}  # fmt: skip
+  "vocab_size",
+  "hidden_size",
+  "intermediate_size",
+  "num_hidden_layers",
+  "num_attention_heads",
+  "num_key_value_heads",
+  "head_dim",
+  "max_position_embeddings",
+  "rms_norm_eps",
+  "tie_word_embeddings",
+  "rope_theta",
+  "rope_scaling",
+  "rope_parameters",
+}
 
 # Fields that may be present only with the value that this package computes.
 _ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1}
@@ -65,10 +93,10 @@ def _rope(fields: dict, path: Path) -> tuple[float, RopeScaling | None]:
   if kind != "llama3":
     raise UserError(f"{path}: rope_scaling of type {kind!r} is not supported; only 'llama3' is")
   return theta, RopeScaling(
-      factor=_number(rope, path, "factor", kind=float),
-      low_freq_factor=_number(rope, path, "low_freq_factor", kind=float),
-      high_freq_factor=_number(rope, path, "high_freq_factor", kind=float),
-      original_max_length=_number(rope, path, "original_max_position_embeddings"),
+    factor=_number(rope, path, "factor", kind=float),
+    low_freq_factor=_number(rope, path, "low_freq_factor", kind=float),
+    high_freq_factor=_number(rope, path, "high_freq_factor", kind=float),
+    original_max_length=_number(rope, path, "original_max_position_embeddings"),
   )
 
 
@@ -89,17 +117,15 @@ def read_config(folder: str | Path) -> LlamaConfig:
   path = Path(folder) / "config.json"
   fields = read_fields(folder)
   if fields.get("model_type") != "llama":
-    raise UserError(
-        f"{path}: model_type is {fields.get('model_type')!r}; only 'llama' can be read"
-    )
+    raise UserError(f"{path}: model_type is {fields.get('model_type')!r}; only 'llama' can be read")
   for name, value in fields.items():
     if name in _ONLY:
       if value not in (None, _ONLY[name]):
         raise UserError(f"{path}: {name} = {value!r} is not supported; only {_ONLY[name]!r} is")
     elif name not in _READ | _IGNORED and not name.startswith("_") and value:
       raise UserError(
-          f"{path}: {name} = {value!r} is not supported by this reader; "
-          "remove the field if it does not change what the model computes"
+        f"{path}: {name} = {value!r} is not supported by this reader; "
+        "remove the field if it does not change what the model computes"
       )
   theta, scaling = _rope(fields, path)
   dim, heads = _number(fields, path, "hidden_size"), _number(fields, path, "num_attention_heads")
@@ -107,18 +133,18 @@ def read_config(folder: str | Path) -> LlamaConfig:
     raise UserError(f"{path}: hidden_size {dim} is not a multiple of num_attention_heads {heads}")
   try:
     return LlamaConfig(
-        vocab_size=_number(fields, path, "vocab_size"),
-        dim=dim,
-        num_layers=_number(fields, path, "num_hidden_layers"),
-        num_heads=heads,
-        num_kv_heads=_number(fields, path, "num_key_value_heads", heads),
-        head_dim=_number(fields, path, "head_dim", dim // heads),
-        ffn_dim=_number(fields, path, "intermediate_size"),
-        max_length=_number(fields, path, "max_position_embeddings", 2048),
-        rope_theta=theta,
-        rope_scaling=scaling,
-        norm_eps=_number(fields, path, "rms_norm_eps", 1e-6, float),
-        tied=bool(fields.get("tie_word_embeddings", False)),
+      vocab_size=_number(fields, path, "vocab_size"),
+      dim=dim,
+      num_layers=_number(fields, path, "num_hidden_layers"),
+      num_heads=heads,
+      num_kv_heads=_number(fields, path, "num_key_value_heads", heads),
+      head_dim=_number(fields, path, "head_dim", dim // heads),
+      ffn_dim=_number(fields, path, "intermediate_size"),
+      max_length=_number(fields, path, "max_position_embeddings", 2048),
+      rope_theta=theta,
+      rope_scaling=scaling,
+      norm_eps=_number(fields, path, "rms_norm_eps", 1e-6, float),
+      tied=bool(fields.get("tie_word_embeddings", False)),
     )
   except UserError:
     raise
@@ -127,42 +153,44 @@ def read_config(folder: str | Path) -> LlamaConfig:
 
 
 def config_fields(
-    config: LlamaConfig, *, reward_head: bool, bos_id: int | None, eos_id: int | None, dtype: str
+  config: LlamaConfig, *, reward_head: bool, bos_id: int | None, eos_id: int | None, dtype: str
 ) -> dict[str, Any]:
   """What `config.json` says of a model of ours, in the spelling most checkpoints use."""
   scaling = config.rope_scaling
   head = "LlamaForSequenceClassification" if reward_head else "LlamaForCausalLM"
   fields: dict[str, Any] = {
-      "architectures": [head],
-      "model_type": "llama",
-      "vocab_size": config.vocab_size,
-      "hidden_size": config.dim,
-      "intermediate_size": config.ffn_dim,
-      "num_hidden_layers": config.num_layers,
-      "num_attention_heads": config.num_heads,
-      "num_key_value_heads": config.num_kv_heads,
-      "head_dim": config.head_dim,
-      "max_position_embeddings": config.max_length,
-      "rms_norm_eps": config.norm_eps,
-      "rope_theta": config.rope_theta,
-      "rope_scaling": scaling and {
-          "rope_type": "llama3",
-          "factor": scaling.factor,
-          "low_freq_factor": scaling.low_freq_factor,
-          "high_freq_factor": scaling.high_freq_factor,
-          "original_max_position_embeddings": scaling.original_max_length,
-      },
-      "tie_word_embeddings": config.tied and not reward_head,
-      "hidden_act": "silu",
-      "attention_bias": False,
-      "mlp_bias": False,
-      "bos_token_id": bos_id,
-      "eos_token_id": eos_id,
-      "torch_dtype": dtype,
+    "architectures": [head],
+    "model_type": "llama",
+    "vocab_size": config.vocab_size,
+    "hidden_size": config.dim,
+    "intermediate_size": config.ffn_dim,
+    "num_hidden_layers": config.num_layers,
+    "num_attention_heads": config.num_heads,
+    "num_key_value_heads": config.num_kv_heads,
+    "head_dim": config.head_dim,
+    "max_position_embeddings": config.max_length,
+    "rms_norm_eps": config.norm_eps,
+    "rope_theta": config.rope_theta,
+    "rope_scaling": scaling
+    and {
+      "rope_type": "llama3",
+      "factor": scaling.factor,
+      "low_freq_factor": scaling.low_freq_factor,
+      "high_freq_factor": scaling.high_freq_factor,
+      "original_max_position_embeddings": scaling.original_max_length,
+    },
+    "tie_word_embeddings": config.tied and not reward_head,
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "bos_token_id": bos_id,
+    "eos_token_id": eos_id,
+    "torch_dtype": dtype,
   }
   if reward_head:
     # transformers reads the score at the last token that is not padding; without a pad id it
     # refuses batches, so name one that never ends a text.
-    fields.update(num_labels=1, pad_token_id=bos_id, id2label={"0": "reward"},
-                  label2id={"reward": 0})
+    fields.update(
+      num_labels=1, pad_token_id=bos_id, id2label={"0": "reward"}, label2id={"reward": 0}
+    )
   return fields

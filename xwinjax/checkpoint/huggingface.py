@@ -26,21 +26,24 @@ from xwinjax.core.types import Params
 from xwinjax.model.config import LlamaConfig
 
 TOKENIZER_FILES = (
-    "tokenizer.model", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json",
-    "xwinjax.json",
-)  # fmt: skip
+  "tokenizer.model",
+  "tokenizer_config.json",
+  "added_tokens.json",
+  "special_tokens_map.json",
+  "xwinjax.json",
+)
 
 # our layer parameter -> their name; all are [in…, out…] here and [out, in] there
 _LAYER_NAMES = {
-    ("attention", "q"): "self_attn.q_proj",
-    ("attention", "k"): "self_attn.k_proj",
-    ("attention", "v"): "self_attn.v_proj",
-    ("attention", "o"): "self_attn.o_proj",
-    ("attention_norm", "scale"): "input_layernorm",
-    ("mlp", "gate"): "mlp.gate_proj",
-    ("mlp", "up"): "mlp.up_proj",
-    ("mlp", "down"): "mlp.down_proj",
-    ("mlp_norm", "scale"): "post_attention_layernorm",
+  ("attention", "q"): "self_attn.q_proj",
+  ("attention", "k"): "self_attn.k_proj",
+  ("attention", "v"): "self_attn.v_proj",
+  ("attention", "o"): "self_attn.o_proj",
+  ("attention_norm", "scale"): "input_layernorm",
+  ("mlp", "gate"): "mlp.gate_proj",
+  ("mlp", "up"): "mlp.up_proj",
+  ("mlp", "down"): "mlp.down_proj",
+  ("mlp_norm", "scale"): "post_attention_layernorm",
 }
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 _NAMES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -50,17 +53,17 @@ def _shapes(config: LlamaConfig, reward_head: bool) -> dict[tuple[str, ...], tup
   """The shape of every parameter, layers without their leading axis L."""
   c = config
   shapes: dict[tuple[str, ...], tuple[int, ...]] = {
-      ("embed", "embedding"): (c.vocab_size, c.dim),
-      ("norm", "scale"): (c.dim,),
-      ("layers", "attention", "q"): (c.dim, c.num_heads, c.head_dim),
-      ("layers", "attention", "k"): (c.dim, c.num_kv_heads, c.head_dim),
-      ("layers", "attention", "v"): (c.dim, c.num_kv_heads, c.head_dim),
-      ("layers", "attention", "o"): (c.num_heads, c.head_dim, c.dim),
-      ("layers", "attention_norm", "scale"): (c.dim,),
-      ("layers", "mlp", "gate"): (c.dim, c.ffn_dim),
-      ("layers", "mlp", "up"): (c.dim, c.ffn_dim),
-      ("layers", "mlp", "down"): (c.ffn_dim, c.dim),
-      ("layers", "mlp_norm", "scale"): (c.dim,),
+    ("embed", "embedding"): (c.vocab_size, c.dim),
+    ("norm", "scale"): (c.dim,),
+    ("layers", "attention", "q"): (c.dim, c.num_heads, c.head_dim),
+    ("layers", "attention", "k"): (c.dim, c.num_kv_heads, c.head_dim),
+    ("layers", "attention", "v"): (c.dim, c.num_kv_heads, c.head_dim),
+    ("layers", "attention", "o"): (c.num_heads, c.head_dim, c.dim),
+    ("layers", "attention_norm", "scale"): (c.dim,),
+    ("layers", "mlp", "gate"): (c.dim, c.ffn_dim),
+    ("layers", "mlp", "up"): (c.dim, c.ffn_dim),
+    ("layers", "mlp", "down"): (c.ffn_dim, c.dim),
+    ("layers", "mlp_norm", "scale"): (c.dim,),
   }
   if reward_head:
     shapes["reward", "kernel"] = (c.dim,)
@@ -73,10 +76,10 @@ def _their_name(path: tuple[str, ...], layer: int | None = None) -> str:
   if path[0] == "layers":
     return f"model.layers.{layer}.{_LAYER_NAMES[path[1], path[2]]}.weight"
   return {
-      "embed": "model.embed_tokens.weight",
-      "norm": "model.norm.weight",
-      "head": "lm_head.weight",
-      "reward": "score.weight",
+    "embed": "model.embed_tokens.weight",
+    "norm": "model.norm.weight",
+    "head": "lm_head.weight",
+    "reward": "score.weight",
   }[path[0]]
 
 
@@ -159,14 +162,14 @@ def _check_names(weights: _Weights, shapes: dict, config: LlamaConfig) -> None:
     if names:
       more = f" and {len(names) - 3} more" if len(names) > 3 else ""
       raise UserError(
-          f"{weights.folder}: {problem} {', '.join(names[:3])}{more}; "
-          f"config.json says {config.num_layers} layers, "
-          f"tie_word_embeddings {str(config.tied).lower()}"
+        f"{weights.folder}: {problem} {', '.join(names[:3])}{more}; "
+        f"config.json says {config.num_layers} layers, "
+        f"tie_word_embeddings {str(config.tied).lower()}"
       )
   for name, shape in expected.items():
     if found[name] != shape:
       raise UserError(
-          f"{weights.folder}: {name} has shape {found[name]}; config.json implies {shape}"
+        f"{weights.folder}: {name} has shape {found[name]}; config.json implies {shape}"
       )
 
 
@@ -174,12 +177,12 @@ def is_reward_model(folder: str | Path) -> bool:
   """Whether the folder's config.json names a sequence classifier (a reward head)."""
   architectures = hf_config.read_fields(folder).get("architectures")
   return "LlamaForSequenceClassification" in (
-      architectures if isinstance(architectures, list) else []
+    architectures if isinstance(architectures, list) else []
   )
 
 
 def load(
-    folder: str | Path, sharding: Callable[[tuple[str, ...]], Any] | None = None
+  folder: str | Path, sharding: Callable[[tuple[str, ...]], Any] | None = None
 ) -> tuple[LlamaConfig, Params]:
   """Reads a Llama, language model or reward model, into f32 parameters.
 
@@ -204,10 +207,12 @@ def load(
       if not stacked:
         return _to_ours(path, weights.read(_their_name(path)), shape)[index]
       layers = range(config.num_layers)[index[0]]
-      return np.stack([
+      return np.stack(
+        [
           _to_ours(path, weights.read(_their_name(path, i)), shape)[tuple(index[1:])]
           for i in layers
-      ])
+        ]
+      )
 
     whole = (config.num_layers, *shape) if stacked else shape
     node = params
@@ -221,15 +226,15 @@ def load(
 
 
 def save(
-    folder: str | Path,
-    config: LlamaConfig,
-    params: Params,
-    *,
-    tokenizer_from: str | Path | None = None,
-    bos_id: int | None = 1,
-    eos_ids: tuple[int, ...] = (2,),
-    dtype: str = "float32",
-    max_shard_bytes: int = 5 * 10**9,
+  folder: str | Path,
+  config: LlamaConfig,
+  params: Params,
+  *,
+  tokenizer_from: str | Path | None = None,
+  bos_id: int | None = 1,
+  eos_ids: tuple[int, ...] = (2,),
+  dtype: str = "float32",
+  max_shard_bytes: int = 5 * 10**9,
 ) -> Path:
   """Writes a folder that `transformers` loads: weights, config, generation config, tokenizer.
 
@@ -261,13 +266,11 @@ def save(
 
   eos: Any = eos_ids[0] if len(eos_ids) == 1 else list(eos_ids)
   fields = hf_config.config_fields(
-      config, reward_head=reward_head, bos_id=bos_id, eos_id=eos, dtype=dtype
+    config, reward_head=reward_head, bos_id=bos_id, eos_id=eos, dtype=dtype
   )
   _write_json(folder / "config.json", fields)
   if not reward_head:
-    _write_json(
-        folder / "generation_config.json", {"bos_token_id": bos_id, "eos_token_id": eos}
-    )
+    _write_json(folder / "generation_config.json", {"bos_token_id": bos_id, "eos_token_id": eos})
   for name in TOKENIZER_FILES if tokenizer_from else ():
     source = Path(tokenizer_from or "") / name
     if source.exists() and source.resolve() != (folder / name).resolve():
@@ -298,6 +301,6 @@ def _write_shards(folder: Path, tensors: dict[str, np.ndarray], max_bytes: int) 
     weight_map.update(dict.fromkeys(shard, name))
   total = sum(t.nbytes for t in tensors.values())
   _write_json(
-      folder / "model.safetensors.index.json",
-      {"metadata": {"total_size": total}, "weight_map": weight_map},
+    folder / "model.safetensors.index.json",
+    {"metadata": {"total_size": total}, "weight_map": weight_map},
   )

@@ -36,9 +36,9 @@ class Store:
 
   def __init__(self, folder: str | Path, identity: dict[str, Any], keep: int = 2):
     """Args:
-      folder: of checkpoints alone; <step>/ by Orbax and <step>.json, the manifest.
-      identity: what makes a run this run (config, data, model); JSON. Resuming another is refused.
-      keep: how many of the newest steps stay.
+    folder: of checkpoints alone; <step>/ by Orbax and <step>.json, the manifest.
+    identity: what makes a run this run (config, data, model); JSON. Resuming another is refused.
+    keep: how many of the newest steps stay.
     """
     self.folder, self.keep = Path(folder).absolute(), keep
     self.identity = json.loads(json.dumps(identity))  # as the manifest will hold it
@@ -82,9 +82,10 @@ class Store:
     if jax.process_index() == 0:
       root = self._step_path(step)
       files = {
-          str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
-          for p in sorted(root.rglob("*")) if p.is_file()
-      }  # fmt: skip
+        str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+      }
       manifest = {"step": step, "identity": self.identity, "leaves": leaves, "files": files}
       jsonl.write_json(self._manifest_path(step), manifest)
       for old in self.steps()[: -self.keep]:
@@ -116,10 +117,10 @@ class Store:
       found = manifest["leaves"].get(name)
       if found != expected.get(name):
         raise UserError(
-            f"{self._step_path(step)}: {name} is {found}; this run expects {expected.get(name)}"
+          f"{self._step_path(step)}: {name} is {found}; this run expects {expected.get(name)}"
         )
     target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
     )
     return step, self._checkpointer.restore(self._step_path(step), target)
 
@@ -137,13 +138,12 @@ class Store:
     assert metadata is not None
     stored = {"params": metadata.tree["params"]}
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), stored
-    )
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), stored)
     arguments = ocp.args.PyTreeRestore(
-        item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-        partial_restore=True,
-    )  # fmt: skip
+      item=target,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+      partial_restore=True,
+    )
     with ocp.PyTreeCheckpointer() as reader:
       return step, reader.restore(self._step_path(step), args=arguments)["params"]
 
@@ -163,13 +163,13 @@ class Store:
     if found == self.identity:
       return
     differs = [
-        f"{name} was {found.get(name)!r} and is {self.identity.get(name)!r}"
-        for name in sorted(found.keys() | self.identity.keys())
-        if found.get(name) != self.identity.get(name)
+      f"{name} was {found.get(name)!r} and is {self.identity.get(name)!r}"
+      for name in sorted(found.keys() | self.identity.keys())
+      if found.get(name) != self.identity.get(name)
     ]
     raise UserError(
-        f"{self.folder}: belongs to another run: {'; '.join(differs[:3])}. "
-        "Restore the settings, or use a new folder"
+      f"{self.folder}: belongs to another run: {'; '.join(differs[:3])}. "
+      "Restore the settings, or use a new folder"
     )
 
   def _check_files(self, step: int, files: dict[str, dict], older: list[int]) -> None:
@@ -184,7 +184,8 @@ class Store:
       else:
         continue
       advice = (
-          f"delete {self._manifest_path(step).name} to continue from step {older[-1]}"
-          if older else "no older step is left; delete the folder to start again"
-      )  # fmt: skip
+        f"delete {self._manifest_path(step).name} to continue from step {older[-1]}"
+        if older
+        else "no older step is left; delete the folder to start again"
+      )
       raise UserError(f"{path}: {problem}; {advice}")

@@ -44,7 +44,7 @@ def add_rows(source: Path, target: Path, used: int, size: int) -> None:
   config = hf_config.read_config(source)
   if not used < size or size < config.vocab_size:
     raise UserError(
-        f"{source}: has {config.vocab_size} embedding rows, {used} of them used; cannot have {size}"
+      f"{source}: has {config.vocab_size} embedding rows, {used} of them used; cannot have {size}"
     )
   target.mkdir(parents=True, exist_ok=True)
   files = sorted(source.glob("*.safetensors"))

@@ -13,9 +13,11 @@ class Parser(argparse.ArgumentParser):
 
   def __init__(self, module: str, doc: str | None):
     super().__init__(
-        prog=f"python -m {module}", description=(doc or "").strip(), allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+      prog=f"python -m {module}",
+      description=(doc or "").strip(),
+      allow_abbrev=False,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
   def error(self, message: str) -> NoReturn:
     raise UserError(f"{message}; --help shows what is expected")

@@ -17,5 +17,5 @@ def needs(extra: str) -> Iterator[None]:
     if (e.name or "xwinjax").split(".")[0] == "xwinjax":
       raise
     raise UserError(
-        f"{e.name} is missing; pip install 'xwinjax[{extra}]' gives it, then the same command again"
+      f"{e.name} is missing; pip install 'xwinjax[{extra}]' gives it, then the same command again"
     ) from None

@@ -30,9 +30,14 @@ def keep_freed_memory() -> None:
 
 # Dense bfloat16 peaks in FLOP/s a chip, from the vendors' data sheets.
 PEAKS = {
-    "A100": 312e12, "H100": 989e12, "H200": 989e12,
-    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5p": 459e12, "TPU v6 lite": 918e12,
-}  # fmt: skip
+  "A100": 312e12,
+  "H100": 989e12,
+  "H200": 989e12,
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5p": 459e12,
+  "TPU v6 lite": 918e12,
+}
 
 
 def peak_flops(device_kind: str) -> float | None:

@@ -24,8 +24,15 @@ class Progress:
     self.began = self.started = self.printed = time.perf_counter()
     self.bar = None
     if sys.stderr.isatty():
-      self.bar = tqdm(total=total, initial=done, desc=title, unit=unit, dynamic_ncols=True,
-                      leave=True, smoothing=0.1)  # fmt: skip
+      self.bar = tqdm(
+        total=total,
+        initial=done,
+        desc=title,
+        unit=unit,
+        dynamic_ncols=True,
+        leave=True,
+        smoothing=0.1,
+      )
 
   def __enter__(self) -> Progress:
     if self.bar is None:

@@ -26,9 +26,9 @@ def prompt_number(prompt_id: str) -> int:
 def sample_keys(seed: int, prompt_numbers: np.ndarray, sample_indices: np.ndarray) -> jax.Array:
   """Keys [n] of candidates, each from (seed, prompt, index of the sample) and nothing else."""
   return _sample_keys(
-      jax.random.key(seed),
-      jnp.asarray(prompt_numbers, jnp.uint32),
-      jnp.asarray(sample_indices, jnp.uint32),
+    jax.random.key(seed),
+    jnp.asarray(prompt_numbers, jnp.uint32),
+    jnp.asarray(sample_indices, jnp.uint32),
   )
 
 

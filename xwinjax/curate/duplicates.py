@@ -40,7 +40,7 @@ class Seen:
     self.threshold, self.seed = threshold, seed
     # A lower threshold for the index: it misses fewer, and what it proposes is checked.
     self._index: Any = datasketch.MinHashLSH(
-        threshold=max(threshold - 0.15, 0.05), num_perm=self.PERMUTATIONS
+      threshold=max(threshold - 0.15, 0.05), num_perm=self.PERMUTATIONS
     )
     self._sets: dict[str, frozenset[str]] = {}
 

@@ -57,9 +57,13 @@ def plain(text: str) -> str:
   with needs("curate"):
     from markdownify import markdownify
   kept = markdownify(
-      text, convert=["p", "br", "pre", "code", "ul", "ol", "li"], escape_asterisks=False,
-      escape_underscores=False, escape_misc=False, bullets="-",
-  )  # fmt: skip
+    text,
+    convert=["p", "br", "pre", "code", "ul", "ol", "li"],
+    escape_asterisks=False,
+    escape_underscores=False,
+    escape_misc=False,
+    bullets="-",
+  )
   return re.sub(r"\n{3,}", "\n\n", kept).strip()
 
 
@@ -90,8 +94,9 @@ def _question(row: Row, rng: random.Random) -> tuple[Messages, float | None]:
     row = {**row, **question}
   elif isinstance(question, str):
     row = {**row, "body": row.get("body") or question}
-  asked = [plain(t) for t in (row.get("title"), row.get("body"))
-           if isinstance(t, str) and t.strip()]  # fmt: skip
+  asked = [
+    plain(t) for t in (row.get("title"), row.get("body")) if isinstance(t, str) and t.strip()
+  ]
   found: list[tuple[float, int, str]] = []
   for i, a in enumerate(row["answers"]):
     if not isinstance(a, dict):
@@ -127,7 +132,7 @@ def _domain(row: Row, field: str) -> str:
 
 
 def read(
-    spec: str, format: str, score_field: str, domain_field: str, seed: int, counts: Counts
+  spec: str, format: str, score_field: str, domain_field: str, seed: int, counts: Counts
 ) -> Iterator[Entry]:
   """The entries of NAME=FILE or FILE; the name is the file's without its ending.
 

@@ -19,12 +19,12 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _QUOTED = re.compile(r"[\"“][^\"”\n]*[\"”]")
 _FIRST = re.compile(r"\b(?:I|I['’](?:m|ve|d|ll)|my|mine|myself)\b")
 _ELSEWHERE = re.compile(
-    r"\b(?:as (?:I |was |already )?(?:mentioned|said|noted|pointed out|stated|explained) "
-    r"(?:above|before|below|earlier|previously|in|by)|as mentioned|(?:the )?(?:other|previous|above"
-    r"|accepted|top) (?:answers?|repl(?:y|ies)|comments?|posts?)|stack ?(?:exchange|overflow)"
-    r"|see (?:above|below)|(?:in|from) the comments|(?:your|the|this|original) (?:question|post)"
-    r"|the OP|downvot\w+|upvot\w+)\b|^\s*(?:edit|update) ?\d*:|@[A-Za-z]\w+",
-    re.IGNORECASE | re.MULTILINE,
+  r"\b(?:as (?:I |was |already )?(?:mentioned|said|noted|pointed out|stated|explained) "
+  r"(?:above|before|below|earlier|previously|in|by)|as mentioned|(?:the )?(?:other|previous|above"
+  r"|accepted|top) (?:answers?|repl(?:y|ies)|comments?|posts?)|stack ?(?:exchange|overflow)"
+  r"|see (?:above|below)|(?:in|from) the comments|(?:your|the|this|original) (?:question|post)"
+  r"|the OP|downvot\w+|upvot\w+)\b|^\s*(?:edit|update) ?\d*:|@[A-Za-z]\w+",
+  re.IGNORECASE | re.MULTILINE,
 )
 _LINK = re.compile(r"https?://|www\.|\[[^\]]*\]\([^)]*\)|!\[")
 
@@ -105,6 +105,7 @@ class Heldout:
   def holds(self, entry: Entry) -> bool:
     words = rouge.words(f"{entry.prompt}\n{entry.answer}")
     return any(
-        tuple(words[i : i + size]) in grams
-        for size, grams in self.by_length.items() for i in range(len(words) - size + 1)
-    )  # fmt: skip
+      tuple(words[i : i + size]) in grams
+      for size, grams in self.by_length.items()
+      for i in range(len(words) - size + 1)
+    )

@@ -37,7 +37,7 @@ def shares(sizes: dict[Group, int], count: int, temperature: float) -> dict[Grou
 
 
 def choose(
-    entries: Sequence[Entry], count: int, temperature: float, best_first: bool, seed: int
+  entries: Sequence[Entry], count: int, temperature: float, best_first: bool, seed: int
 ) -> list[Entry]:
   """`count` entries, spread over sources and domains; of a group those with the highest scores,
   or any where scores are equal, unknown, or not to be looked at."""

@@ -28,8 +28,14 @@ class BatchConfig:
   microbatches: int = 1  # a step's rows are processed in this many parts
 
   def __post_init__(self):
-    for name, least in (("batch_size", 1), ("buckets", 1), ("multiple", 1), ("microbatches", 1),
-                        ("batch_tokens", 0), ("packing", 0)):  # fmt: skip
+    for name, least in (
+      ("batch_size", 1),
+      ("buckets", 1),
+      ("multiple", 1),
+      ("microbatches", 1),
+      ("batch_tokens", 0),
+      ("packing", 0),
+    ):
       if getattr(self, name) < least:
         raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
 
@@ -111,7 +117,7 @@ def _pack(order: Sequence[int], lengths: np.ndarray, room: int) -> list[tuple[in
 
 
 def _epoch(
-    lengths: np.ndarray, config: BatchConfig, heights: dict[int, int], seed: int, epoch: int
+  lengths: np.ndarray, config: BatchConfig, heights: dict[int, int], seed: int, epoch: int
 ) -> list[PlannedBatch]:
   rng = np.random.default_rng([seed, epoch])
   order = rng.permutation(len(lengths))
@@ -138,7 +144,7 @@ def _epoch(
 
 
 def make_plan(
-    items: Items, config: BatchConfig, *, seed: int, epochs: float = 1, shards: int = 1
+  items: Items, config: BatchConfig, *, seed: int, epochs: float = 1, shards: int = 1
 ) -> Plan:
   """Plans every batch of a run.
 
@@ -171,8 +177,8 @@ def make_plan(
       height = max(config.batch_tokens // length // groups, 1) * groups
     elif height % groups:
       raise UserError(
-          f"batch_size {height} does not divide into {config.microbatches} micro-batches on "
-          f"{shards} data shards; use a multiple of {groups}"
+        f"batch_size {height} does not divide into {config.microbatches} micro-batches on "
+        f"{shards} data shards; use a multiple of {groups}"
       )
     heights[length] = height
   batches: list[PlannedBatch] = []
@@ -197,14 +203,15 @@ def _say(items: Items) -> str:
 def _group_targets(items: Items, batch: PlannedBatch, heights: dict[int, int], groups: int):
   per_group = heights[batch.length] // groups
   return [
-      int(sum(items.targets[i] for row in batch.rows[g * per_group : (g + 1) * per_group]
-              for i in row))
-      for g in range(groups)
-  ]  # fmt: skip
+    int(
+      sum(items.targets[i] for row in batch.rows[g * per_group : (g + 1) * per_group] for i in row)
+    )
+    for g in range(groups)
+  ]
 
 
 def build_batch(
-    items: Items, plan: Plan, index: int, *, process: int = 0, processes: int = 1
+  items: Items, plan: Plan, index: int, *, process: int = 0, processes: int = 1
 ) -> dict[str, np.ndarray]:
   """The arrays of batch `index`, or of one process's share of its rows.
 
@@ -220,9 +227,11 @@ def build_batch(
   mine = range(process * height // processes, (process + 1) * height // processes)
   B, E = len(mine), plan.examples
   arrays = {
-      "tokens": np.zeros((B, T), np.int32), "mask": np.zeros((B, T), np.uint8),
-      "positions": np.zeros((B, T), np.int32), "segments": np.zeros((B, T), np.int32),
-  }  # fmt: skip
+    "tokens": np.zeros((B, T), np.int32),
+    "mask": np.zeros((B, T), np.uint8),
+    "positions": np.zeros((B, T), np.int32),
+    "segments": np.zeros((B, T), np.int32),
+  }
   if items.branched:
     arrays["pair_weight"] = np.zeros((B, E), np.float32)
     for name, values in items.fields.items():

@@ -37,15 +37,21 @@ from xwinjax.data.records import (
   Message,
   Messages,
   Pair,
-)  # fmt: skip
+)
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
 _SHAREGPT_ROLES = {
-    "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
-    "assistant": "assistant", "bing": "assistant", "bard": "assistant",
-}  # fmt: skip
+  "system": "system",
+  "human": "user",
+  "user": "user",
+  "gpt": "assistant",
+  "chatgpt": "assistant",
+  "assistant": "assistant",
+  "bing": "assistant",
+  "bard": "assistant",
+}
 _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -125,7 +131,7 @@ def _sharegpt(row: Row) -> Messages:
     role = _SHAREGPT_ROLES.get(_text(turn, "from"))
     if role is None:
       raise ValueError(
-          f"conversations[{i}]: from {turn['from']!r} is not one of {', '.join(_SHAREGPT_ROLES)}"
+        f"conversations[{i}]: from {turn['from']!r} is not one of {', '.join(_SHAREGPT_ROLES)}"
       )
     messages.append(Message(role, _text(turn, "value")))
   return tuple(messages)
@@ -146,9 +152,9 @@ def _prompt_completion(row: Row) -> Messages:
   if completion is None:
     return prompt
   return prompt + (
-      (Message("assistant", completion),)
-      if isinstance(completion, str)
-      else _messages(completion, "completion")
+    (Message("assistant", completion),)
+    if isinstance(completion, str)
+    else _messages(completion, "completion")
   )
 
 
@@ -156,7 +162,7 @@ def _hh_transcript(text: str, key: str) -> Messages:
   pieces = _HH_TURN.split(text)
   if len(pieces) < 5 or pieces[0].strip():
     raise ValueError(
-        f"field {key!r}: expected a transcript of '\\n\\nHuman:' and '\\n\\nAssistant:' turns"
+      f"field {key!r}: expected a transcript of '\\n\\nHuman:' and '\\n\\nAssistant:' turns"
     )
   roles = {"Human": "user", "Assistant": "assistant"}
   turns = zip(pieces[1::2], pieces[2::2], strict=True)
@@ -164,16 +170,16 @@ def _hh_transcript(text: str, key: str) -> Messages:
 
 
 _CONVERSATIONS: dict[str, Callable[[Row], Messages]] = {
-    "messages": lambda row: _messages(row.get("messages"), "messages"),
-    "alpaca": _alpaca,
-    "alpaca_eval": _alpaca,
-    "sharegpt": _sharegpt,
-    "lima": lambda row: _alternating(_list(row, "conversations")),
-    "prompt": _prompt_completion,
-    "self_instruct": _self_instruct,
-    "mt_bench": lambda row: _alternating(_list(row, "turns")[:1]),
-    "candidates": lambda row: _messages(row.get("prompt"), "prompt"),
-    "pairs": lambda row: _messages(row.get("prompt"), "prompt"),
+  "messages": lambda row: _messages(row.get("messages"), "messages"),
+  "alpaca": _alpaca,
+  "alpaca_eval": _alpaca,
+  "sharegpt": _sharegpt,
+  "lima": lambda row: _alternating(_list(row, "conversations")),
+  "prompt": _prompt_completion,
+  "self_instruct": _self_instruct,
+  "mt_bench": lambda row: _alternating(_list(row, "turns")[:1]),
+  "candidates": lambda row: _messages(row.get("prompt"), "prompt"),
+  "pairs": lambda row: _messages(row.get("prompt"), "prompt"),
 }
 FORMATS = (*_CONVERSATIONS, "alpaca_pairs", "hh")
 
@@ -203,8 +209,8 @@ def detect(row: Row) -> str:
   if "prompt" in keys:
     return "prompt"
   raise ValueError(
-      f"unknown format (keys: {', '.join(sorted(keys)) or 'none'}); "
-      f"name one with format={'|'.join(FORMATS)}"
+    f"unknown format (keys: {', '.join(sorted(keys)) or 'none'}); "
+    f"name one with format={'|'.join(FORMATS)}"
   )
 
 
@@ -244,7 +250,7 @@ def _meta(row: Row) -> dict[str, Any]:
 
 
 def _read(
-    path: str | Path, format: str, counts: Counts, parse: Callable[[str, Row, Path, int], T]
+  path: str | Path, format: str, counts: Counts, parse: Callable[[str, Row, Path, int], T]
 ) -> Iterator[T]:
   if format != "auto" and format not in FORMATS:
     raise UserError(f"format {format!r} is not one of auto, {', '.join(FORMATS)}")
@@ -277,7 +283,7 @@ def parse_conversation(row: Row, format: str = "messages") -> Messages:
 
 
 def read_examples(
-    path: str | Path, format: str = "auto", counts: Counts | None = None
+  path: str | Path, format: str = "auto", counts: Counts | None = None
 ) -> Iterator[Example]:
   """Conversations to train on: each ends with an answer.
 
@@ -305,7 +311,7 @@ def read_examples(
 
 
 def read_prompts(
-    path: str | Path, format: str = "auto", counts: Counts | None = None
+  path: str | Path, format: str = "auto", counts: Counts | None = None
 ) -> Iterator[Example]:
   """Conversations to answer: each ends with a question (a final answer, if any, is left out)."""
   counts = Counts() if counts is None else counts
@@ -355,7 +361,7 @@ def _parse_pair(name: str, row: Row, counts: Counts) -> Pair:
 
 
 def read_pairs(
-    path: str | Path, format: str = "auto", counts: Counts | None = None
+  path: str | Path, format: str = "auto", counts: Counts | None = None
 ) -> Iterator[Pair]:
   """Preference pairs. Empty answers, equal answers and differing prompts are dropped."""
   counts = Counts() if counts is None else counts
@@ -369,7 +375,7 @@ def read_pairs(
     if pair.prompt[-1].role != "user":
       raise Drop("no question")
     return Pair(
-        _row_id(row, path, line), pair.prompt, pair.chosen, pair.rejected, pair.margin, pair.meta
+      _row_id(row, path, line), pair.prompt, pair.chosen, pair.rejected, pair.margin, pair.meta
     )
 
   return _read(path, format, counts, parse)
@@ -388,8 +394,13 @@ def read_candidates(path: str | Path, counts: Counts | None = None) -> Iterator[
       if not isinstance(scores, dict):
         raise ValueError(f"candidates[{i}]: field 'scores': expected numbers by name")
       scores = {k: _number(scores, k) for k in scores}
-      made = Candidate(_text(c, "text"), _number(c, "logp"), int(_number(c, "tokens")),
-                       str(c.get("finish", "stop")), scores)  # fmt: skip
+      made = Candidate(
+        _text(c, "text"),
+        _number(c, "logp"),
+        int(_number(c, "tokens")),
+        str(c.get("finish", "stop")),
+        scores,
+      )
       candidates.append(made)
     prompt = _messages(row.get("prompt"), "prompt")
     return CandidateSet(_row_id(row, path, line), prompt, tuple(candidates), _meta(row))

@@ -94,9 +94,7 @@ class Builder:
   def _add(self, id: str, *arrays: Sequence[int] | np.ndarray) -> None:
     self.ids.append(id)
     self.lengths.append(len(arrays[0]))
-    self.rows.append(
-        tuple(np.asarray(a, t) for a, t in zip(arrays, ARRAYS.values(), strict=True))
-    )
+    self.rows.append(tuple(np.asarray(a, t) for a, t in zip(arrays, ARRAYS.values(), strict=True)))
     if len(self.rows) == CHUNK:
       self._merge()
 
@@ -153,13 +151,13 @@ def joined(parts: Iterable[Items], builder: Builder | None = None) -> Items:
 
 
 def tokenize_examples(
-    examples: Iterable[Example],
-    renderer: Renderer,
-    max_length: int,
-    *,
-    too_long: str = "turns",
-    loss_on: str = "all",
-    builder: Builder | None = None,
+  examples: Iterable[Example],
+  renderer: Renderer,
+  max_length: int,
+  *,
+  too_long: str = "turns",
+  loss_on: str = "all",
+  builder: Builder | None = None,
 ) -> Items:
   """Conversations as sequences with every answer supervised.
 
@@ -215,7 +213,7 @@ def _last_run(mask: list[int]) -> list[int]:
 
 
 def fit_prompt(
-    messages: Messages, renderer: Renderer, room: int, counts: Counts
+  messages: Messages, renderer: Renderer, room: int, counts: Counts
 ) -> list[int] | None:
   """A prompt's ids in at most `room` tokens: the oldest exchanges are left out until it fits.
 
@@ -236,7 +234,7 @@ def fit_prompt(
 
 
 def tokenize_pairs(
-    pairs: Iterable[Pair], renderer: Renderer, max_length: int, *, builder: Builder | None = None
+  pairs: Iterable[Pair], renderer: Renderer, max_length: int, *, builder: Builder | None = None
 ) -> Items:
   """Pairs as a shared prompt with two branches, chosen first.
 
@@ -264,10 +262,10 @@ def tokenize_pairs(
 
 
 def tokenize_answers(
-    prompts: Iterable[tuple[str, Messages, Sequence[str] | Sequence[list[int]]]],
-    renderer: Renderer,
-    max_length: int,
-    branches: int,
+  prompts: Iterable[tuple[str, Messages, Sequence[str] | Sequence[list[int]]]],
+  renderer: Renderer,
+  max_length: int,
+  branches: int,
 ) -> Items:
   """Prompts with many answers each, `branches` of them a row; for scoring, never for training.
 
@@ -283,8 +281,8 @@ def tokenize_answers(
     prompt = fit_prompt(messages, renderer, max_length - 1, counts)
     if prompt is None:
       raise UserError(
-          f"prompt {id}: longer than {max_length - 1} tokens with nothing left to leave out; "
-          "raise max_length"
+        f"prompt {id}: longer than {max_length - 1} tokens with nothing left to leave out; "
+        "raise max_length"
       )
     encoded = [renderer.encode_answer(a) if isinstance(a, str) else a for a in answers]
     for i, answer in enumerate(encoded):

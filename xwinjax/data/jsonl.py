@@ -38,7 +38,7 @@ def _finite(digits: str) -> float:
 
 
 _DECODER = json.JSONDecoder(
-    parse_constant=_no_constants, parse_float=_finite, object_pairs_hook=_no_duplicates
+  parse_constant=_no_constants, parse_float=_finite, object_pairs_hook=_no_duplicates
 )
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -189,7 +189,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
     import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
   except ImportError:
     raise UserError(
-        f"{path}: reading Parquet needs pyarrow; pip install 'xwinjax[parquet]'"
+      f"{path}: reading Parquet needs pyarrow; pip install 'xwinjax[parquet]'"
     ) from None
   number = 0
   try:

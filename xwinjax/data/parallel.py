@@ -24,9 +24,11 @@ SHARE = 1024  # records a process is given at once
 
 
 def tokenize(
-    function: Callable[..., Items], records: Iterable[Example] | Iterable[Pair],
-    builder: Builder | None = None, processes: int = 0,
-) -> Items:  # fmt: skip
+  function: Callable[..., Items],
+  records: Iterable[Example] | Iterable[Pair],
+  builder: Builder | None = None,
+  processes: int = 0,
+) -> Items:
   """`function(records, builder=builder)`, shared out to processes where there is much to do.
 
   The items are the same, in the same order, whatever the number of processes. Of the records,
@@ -52,8 +54,8 @@ def tokenize(
     return items.joined(_shared_out(function, every, processes), builder)
   except BrokenProcessPool:
     raise UserError(
-        "a process that tokenizes was killed, most likely for want of memory; on fewer cores "
-        "(taskset -c 0) fewer are started"
+      "a process that tokenizes was killed, most likely for want of memory; on fewer cores "
+      "(taskset -c 0) fewer are started"
     ) from None
 
 

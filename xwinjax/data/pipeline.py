@@ -12,12 +12,17 @@ from xwinjax.data.items import Items
 
 
 def batches(
-    items: Items, plan: Plan, *, start: int = 0, process: int = 0, processes: int = 1,
-    read_ahead: int = 4,
-) -> Iterator[dict[str, np.ndarray]]:  # fmt: skip
+  items: Items,
+  plan: Plan,
+  *,
+  start: int = 0,
+  process: int = 0,
+  processes: int = 1,
+  read_ahead: int = 4,
+) -> Iterator[dict[str, np.ndarray]]:
   """The run's batches from step `start` on; resuming needs no other state than the step."""
   dataset = grain.MapDataset.range(start, len(plan.batches)).map(
-      lambda step: build_batch(items, plan, int(step), process=process, processes=processes)
+    lambda step: build_batch(items, plan, int(step), process=process, processes=processes)
   )
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=read_ahead)
   return iter(dataset.to_iter_dataset(options))

@@ -76,26 +76,29 @@ def example_json(example: Example) -> dict[str, Any]:
 
 
 def pair_json(pair: Pair) -> dict[str, Any]:
-  answer = lambda text: [{"role": "assistant", "content": text}]  # noqa: E731
+  answer = lambda text: [{"role": "assistant", "content": text}]
   return {
-      "id": pair.id,
-      "prompt": messages_json(pair.prompt),
-      "chosen": answer(pair.chosen),
-      "rejected": answer(pair.rejected),
-      "margin": pair.margin,
-      **_meta(pair),
+    "id": pair.id,
+    "prompt": messages_json(pair.prompt),
+    "chosen": answer(pair.chosen),
+    "rejected": answer(pair.rejected),
+    "margin": pair.margin,
+    **_meta(pair),
   }
 
 
 def candidates_json(row: CandidateSet) -> dict[str, Any]:
   candidates = [
-      {"text": c.text, "logp": round(c.logp, 4), "tokens": c.tokens, "finish": c.finish,
-       **({"scores": {k: round(v, 5) for k, v in c.scores.items()}} if c.scores else {})}
-      for c in row.candidates
-  ]  # fmt: skip
-  return {
-      "id": row.id, "prompt": messages_json(row.prompt), "candidates": candidates, **_meta(row)
-  }  # fmt: skip
+    {
+      "text": c.text,
+      "logp": round(c.logp, 4),
+      "tokens": c.tokens,
+      "finish": c.finish,
+      **({"scores": {k: round(v, 5) for k, v in c.scores.items()}} if c.scores else {}),
+    }
+    for c in row.candidates
+  ]
+  return {"id": row.id, "prompt": messages_json(row.prompt), "candidates": candidates, **_meta(row)}
 
 
 def _meta(record) -> dict[str, Any]:

@@ -74,9 +74,12 @@ class Pool:
     found: list[float] = []
     for start in range(0, len(texts) if self._texts else 0, 64):
       rows = self._process.cdist(
-          [self._encode(t) for t in texts[start : start + 64]], self._texts,
-          scorer=self._similarity, score_cutoff=at_least or None, dtype=np.float32,
-      )  # fmt: skip
+        [self._encode(t) for t in texts[start : start + 64]],
+        self._texts,
+        scorer=self._similarity,
+        score_cutoff=at_least or None,
+        dtype=np.float32,
+      )
       found += rows.max(1).tolist()
     return found or [0.0] * len(texts)
 

@@ -66,52 +66,52 @@ def _llama3_turn(role: str, *rest: Part) -> tuple[Part, ...]:
 # The structures are the published ones. Preambles are our own words: a model trained on another
 # wants it given as `system`.
 TEMPLATES = {
-    t.name: t
-    for t in (
-        Template(  # Vicuna's, which Xwin-LM uses
-            "vicuna", system=("{} ",), user=("USER: {} ",), assistant=("ASSISTANT:",), end=(EOS,)
-        ),
-        Template(  # Touvron et al. 2023, Llama 2, and its reference code
-            "llama2",
-            system=("<<SYS>>\n{}\n<</SYS>>\n\n",),
-            system_in_user=True,
-            user=("[INST] {} [/INST]",),
-            assistant=(),
-            end=(" ", EOS),
-            turn_start=(BOS,),
-        ),
-        Template(  # Grattafiori et al. 2024, Llama 3
-            "llama3",
-            system=_llama3_turn("system", "\n\n{}", Special("<|eot_id|>")),
-            user=_llama3_turn("user", "\n\n{}", Special("<|eot_id|>")),
-            assistant=_llama3_turn("assistant", "\n\n"),
-            end=(Special("<|eot_id|>"),),
-        ),
-        Template(  # Taori et al. 2023, Alpaca
-            "alpaca",
-            system=("{}\n\n",),
-            default_system="Here is a task. Write an answer that carries it out.",
-            user=("### Instruction:\n{}\n\n",),
-            assistant=("### Response:\n",),
-            end=(EOS,),
-            after=("\n\n",),
-        ),
-        Template(
-            "chatml",
-            system=(Special("<|im_start|>"), "system\n{}", Special("<|im_end|>"), "\n"),
-            user=(Special("<|im_start|>"), "user\n{}", Special("<|im_end|>"), "\n"),
-            assistant=(Special("<|im_start|>"), "assistant\n"),
-            end=(Special("<|im_end|>"),),
-            after=("\n",),
-        ),
-        Template(  # Zhou et al. 2023, LIMA, section 3: an end-of-turn token after every utterance
-            "lima",
-            system=("{}", Special("<|eot|>")),
-            user=("{}", Special("<|eot|>")),
-            assistant=(),
-            end=(Special("<|eot|>"),),
-        ),
-    )
+  t.name: t
+  for t in (
+    Template(  # Vicuna's, which Xwin-LM uses
+      "vicuna", system=("{} ",), user=("USER: {} ",), assistant=("ASSISTANT:",), end=(EOS,)
+    ),
+    Template(  # Touvron et al. 2023, Llama 2, and its reference code
+      "llama2",
+      system=("<<SYS>>\n{}\n<</SYS>>\n\n",),
+      system_in_user=True,
+      user=("[INST] {} [/INST]",),
+      assistant=(),
+      end=(" ", EOS),
+      turn_start=(BOS,),
+    ),
+    Template(  # Grattafiori et al. 2024, Llama 3
+      "llama3",
+      system=_llama3_turn("system", "\n\n{}", Special("<|eot_id|>")),
+      user=_llama3_turn("user", "\n\n{}", Special("<|eot_id|>")),
+      assistant=_llama3_turn("assistant", "\n\n"),
+      end=(Special("<|eot_id|>"),),
+    ),
+    Template(  # Taori et al. 2023, Alpaca
+      "alpaca",
+      system=("{}\n\n",),
+      default_system="Here is a task. Write an answer that carries it out.",
+      user=("### Instruction:\n{}\n\n",),
+      assistant=("### Response:\n",),
+      end=(EOS,),
+      after=("\n\n",),
+    ),
+    Template(
+      "chatml",
+      system=(Special("<|im_start|>"), "system\n{}", Special("<|im_end|>"), "\n"),
+      user=(Special("<|im_start|>"), "user\n{}", Special("<|im_end|>"), "\n"),
+      assistant=(Special("<|im_start|>"), "assistant\n"),
+      end=(Special("<|im_end|>"),),
+      after=("\n",),
+    ),
+    Template(  # Zhou et al. 2023, LIMA, section 3: an end-of-turn token after every utterance
+      "lima",
+      system=("{}", Special("<|eot|>")),
+      user=("{}", Special("<|eot|>")),
+      assistant=(),
+      end=(Special("<|eot|>"),),
+    ),
+  )
 }
 
 
@@ -124,7 +124,7 @@ def get_template(name: str) -> Template:
     return TEMPLATES[name]
   if not name.endswith(".json"):
     raise UserError(
-        f"template {name!r} is not one of {', '.join(TEMPLATES)}, nor the path of a .json file"
+      f"template {name!r} is not one of {', '.join(TEMPLATES)}, nor the path of a .json file"
     )
   try:
     return _from_json(json.loads(Path(name).read_text(encoding="utf-8")), Path(name).stem)
@@ -163,10 +163,10 @@ def _from_json(fields: Any, name: str) -> Template:
 
 def template_json(template: Template) -> dict:
   """The fields of a template as `get_template` reads them from a file."""
-  plain = lambda part: part if isinstance(part, str) else {"special": part.name}  # noqa: E731
+  plain = lambda part: part if isinstance(part, str) else {"special": part.name}
   return {
-      name: [plain(p) for p in value] if isinstance(value, tuple) else value
-      for name, value in vars(template).items()
+    name: [plain(p) for p in value] if isinstance(value, tuple) else value
+    for name, value in vars(template).items()
   }
 
 
@@ -216,7 +216,7 @@ class Renderer:
   def stop_ids(self) -> tuple[int, ...]:
     """The tokens at which an answer ends: the template's own, and EOS."""
     return tuple(
-        dict.fromkeys([self.tokenizer.special(self.template.stop().name), self.tokenizer.eos_id])
+      dict.fromkeys([self.tokenizer.special(self.template.stop().name), self.tokenizer.eos_id])
     )
 
   def _parts(self, messages: Messages, open_answer: bool) -> list[tuple[Part, bool]]:

@@ -23,7 +23,7 @@ _CODE = ("data",)  # the rooms whose code decides tokens
 
 
 def cached(
-    source: Path, settings: dict[str, Any], make: Callable[[Builder], Items], folder: Path
+  source: Path, settings: dict[str, Any], make: Callable[[Builder], Items], folder: Path
 ) -> Items:
   """What `make` makes, or what an earlier run with the same file and settings left on disk.
 

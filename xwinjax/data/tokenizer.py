@@ -56,9 +56,7 @@ class Tokenizer:
         added = json.loads((folder / "added_tokens.json").read_text(encoding="utf-8"))
       except ValueError as e:
         raise UserError(f"{folder / 'added_tokens.json'}: not valid JSON ({e})") from None
-      if not isinstance(added, dict) or not all(
-          type(i) is int and i >= 0 for i in added.values()
-      ):
+      if not isinstance(added, dict) or not all(type(i) is int and i >= 0 for i in added.values()):
         raise UserError(f"{folder / 'added_tokens.json'}: expected an object of name: id")
     return cls(folder / "tokenizer.model", added)
 
@@ -79,19 +77,30 @@ class Tokenizer:
       (folder / "added_tokens.json").write_text(json.dumps(self.added, indent=1) + "\n")
     piece = self._sp.id_to_piece
     fields: dict[str, Any] = {
-        "tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True,
-        "add_eos_token": False, "bos_token": piece(self.bos_id), "eos_token": piece(self.eos_id),
-        "unk_token": piece(self._sp.unk_id()), "clean_up_tokenization_spaces": False,
-    }  # fmt: skip
+      "tokenizer_class": "LlamaTokenizer",
+      "legacy": False,
+      "add_bos_token": True,
+      "add_eos_token": False,
+      "bos_token": piece(self.bos_id),
+      "eos_token": piece(self.eos_id),
+      "unk_token": piece(self._sp.unk_id()),
+      "clean_up_tokenization_spaces": False,
+    }
     if self.added:  # transformers takes them for special, never for text, from here
       known = {i: piece(i) for i in (self._sp.unk_id(), self.bos_id, self.eos_id)}
       known |= {i: name for name, i in self.added.items()}
       fields["additional_special_tokens"] = list(self.added)
       fields["added_tokens_decoder"] = {
-          str(i): {"content": name, "special": True, "normalized": False, "lstrip": False,
-                   "rstrip": False, "single_word": False}
-          for i, name in sorted(known.items())
-      }  # fmt: skip
+        str(i): {
+          "content": name,
+          "special": True,
+          "normalized": False,
+          "lstrip": False,
+          "rstrip": False,
+          "single_word": False,
+        }
+        for i, name in sorted(known.items())
+      }
     (folder / "tokenizer_config.json").write_text(json.dumps(fields, indent=1) + "\n")
 
   @property
@@ -125,8 +134,8 @@ class Tokenizer:
       return i
     found = "only as a piece that plain text produces" if i != self._sp.unk_id() else "not at all"
     raise UserError(
-        f"{self.path}: the template needs the special token {name!r}; this tokenizer has it "
-        f"{found}. Add it to added_tokens.json beside an embedding row, or use another template"
+      f"{self.path}: the template needs the special token {name!r}; this tokenizer has it "
+      f"{found}. Add it to added_tokens.json beside an embedding row, or use another template"
     )
 
   def encode(self, text: str) -> list[int]:
@@ -150,7 +159,7 @@ class Tokenizer:
 
 
 def train_tokenizer(
-    texts: Iterable[str], model: str | Path, vocab_size: int, control: Sequence[str] = ()
+  texts: Iterable[str], model: str | Path, vocab_size: int, control: Sequence[str] = ()
 ) -> Tokenizer:
   """Trains a BPE model the way Llama's is made: byte fallback, digits apart, no normalisation.
 
@@ -163,10 +172,22 @@ def train_tokenizer(
   model.parent.mkdir(parents=True, exist_ok=True)
   with model.open("wb") as out:
     spm.SentencePieceTrainer.train(  # pyright: ignore[reportAttributeAccessIssue]
-        sentence_iterator=iter(texts), model_writer=out, model_type="bpe", vocab_size=vocab_size,
-        byte_fallback=True, split_digits=True, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, character_coverage=1.0, num_threads=1,
-        control_symbols=list(control), unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
-        minloglevel=2, hard_vocab_limit=False,
-    )  # fmt: skip
+      sentence_iterator=iter(texts),
+      model_writer=out,
+      model_type="bpe",
+      vocab_size=vocab_size,
+      byte_fallback=True,
+      split_digits=True,
+      normalization_rule_name="identity",
+      remove_extra_whitespaces=False,
+      character_coverage=1.0,
+      num_threads=1,
+      control_symbols=list(control),
+      unk_id=0,
+      bos_id=1,
+      eos_id=2,
+      pad_id=-1,
+      minloglevel=2,
+      hard_vocab_limit=False,
+    )
   return Tokenizer(model)

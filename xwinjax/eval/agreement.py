@@ -60,15 +60,20 @@ def mean(values: Mapping[str, Sequence[float]], seed: int, *, share: bool = True
 
 
 def _interval(
-    statistic: Callable, data: tuple[np.ndarray, ...], seed: int, vectorized: bool = True
+  statistic: Callable, data: tuple[np.ndarray, ...], seed: int, vectorized: bool = True
 ) -> list[float] | None:
   """SciPy's percentile interval; resamples in which the statistic is undefined are left out."""
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", stats.DegenerateDataWarning)
     drawn = stats.bootstrap(
-        data, statistic, paired=True, vectorized=vectorized, n_resamples=RESAMPLES,
-        method="percentile", rng=np.random.default_rng(seed),
-    ).bootstrap_distribution  # fmt: skip
+      data,
+      statistic,
+      paired=True,
+      vectorized=vectorized,
+      n_resamples=RESAMPLES,
+      method="percentile",
+      rng=np.random.default_rng(seed),
+    ).bootstrap_distribution
   drawn = drawn[np.isfinite(drawn)]
   return np.quantile(drawn, (0.025, 0.975)).tolist() if len(drawn) else None
 
@@ -108,9 +113,10 @@ def krippendorff_alpha(counts_NC: np.ndarray, level: str = "nominal") -> float |
   with np.errstate(all="ignore"), warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)
     alpha = _libraries()[1].alpha(
-        value_counts=counts_NC, value_domain=list(range(counts_NC.shape[1])),
-        level_of_measurement=level,
-    )  # fmt: skip
+      value_counts=counts_NC,
+      value_domain=list(range(counts_NC.shape[1])),
+      level_of_measurement=level,
+    )
   return _finite(alpha)
 
 
@@ -119,7 +125,7 @@ def _finite(x: float) -> float | None:
 
 
 def coefficient(
-    f: Callable[[np.ndarray], float | None], counts_by_prompt: Mapping[str, Sequence], seed: int
+  f: Callable[[np.ndarray], float | None], counts_by_prompt: Mapping[str, Sequence], seed: int
 ) -> Row:
   """f of all items' label counts, with a 95 % interval over prompts."""
   tables = [np.array(rows, np.float64) for rows in counts_by_prompt.values() if len(rows)]
@@ -173,18 +179,18 @@ def overall(items: Items, seed: int) -> Row:
   raters = sizes.most_common(1)[0][0] if sizes else 0
   shared = _counts(items)
   return {
-      "tie_discounted": mean(points, seed),
-      "exact": mean(exact, seed),
-      "fleiss_kappa": {"raters": raters, **coefficient(fleiss_kappa, _counts(items, raters), seed)},
-      "krippendorff_alpha_nominal": coefficient(krippendorff_alpha, shared, seed),
-      "krippendorff_alpha_ordinal": coefficient(
-          lambda table: krippendorff_alpha(table, "ordinal"), shared, seed
-      ),
+    "tie_discounted": mean(points, seed),
+    "exact": mean(exact, seed),
+    "fleiss_kappa": {"raters": raters, **coefficient(fleiss_kappa, _counts(items, raters), seed)},
+    "krippendorff_alpha_nominal": coefficient(krippendorff_alpha, shared, seed),
+    "krippendorff_alpha_ordinal": coefficient(
+      lambda table: krippendorff_alpha(table, "ordinal"), shared, seed
+    ),
   }
 
 
 def between(
-    items: Items, judged: Items, key: Callable[[str], str], seed: int, kappa: bool = False
+  items: Items, judged: Items, key: Callable[[str], str], seed: int, kappa: bool = False
 ) -> list[Row]:
   """Agreement between every two annotators, or groups of them, and of judges with them.
 
@@ -225,12 +231,20 @@ def comparisons(votes: Sequence[Vote], system: str | None, seed: int) -> list[Ro
       pairs.setdefault((v.a, v.b), []).append(v)
   rows = []
   for (a, b), mine in pairs.items():
-    share = lambda worth, mine=mine: mean(_by_prompt(mine, worth), seed)  # noqa: E731
-    rows.append({
-        "a": a, "b": b, "votes": len(mine), "prompts": len({v.prompt for v in mine}),
-        "win": share({"A": 1}), "tie": share({"tie": 1}), "lose": share({"B": 1}),
-        "win_rate": share({"A": 1, "tie": 0.5}), "equal_or_better": share({"A": 1, "tie": 1}),
-    })  # fmt: skip
+    share = lambda worth, mine=mine: mean(_by_prompt(mine, worth), seed)
+    rows.append(
+      {
+        "a": a,
+        "b": b,
+        "votes": len(mine),
+        "prompts": len({v.prompt for v in mine}),
+        "win": share({"A": 1}),
+        "tie": share({"tie": 1}),
+        "lose": share({"B": 1}),
+        "win_rate": share({"A": 1, "tie": 0.5}),
+        "equal_or_better": share({"A": 1, "tie": 1}),
+      }
+    )
   return rows
 
 
@@ -249,8 +263,10 @@ def usefulness(votes: Iterable[Vote], seed: int) -> Row:
     for system, grade in v.usefulness.items():
       by_system[system][v.prompt].append(grade)
       given[v.prompt, v.turn, system][grade - 1] += 1
-  return {"systems": {s: mean(values, seed, share=False) for s, values in by_system.items()},
-          "krippendorff_alpha_interval": _alpha_of(given, "interval", seed)}  # fmt: skip
+  return {
+    "systems": {s: mean(values, seed, share=False) for s, values in by_system.items()},
+    "krippendorff_alpha_interval": _alpha_of(given, "interval", seed),
+  }
 
 
 def grades(votes: Iterable[Vote], seed: int) -> Row:
@@ -263,10 +279,12 @@ def grades(votes: Iterable[Vote], seed: int) -> Row:
       for n, grade in enumerate(turns):
         given[v.prompt, n, system][GRADES.index(grade)] += 1
   systems = {
-      system: {grade: mean({p: [float(g == grade) for g in said] for p, said in turns.items()},
-                           seed) for grade in GRADES}
-      for system, turns in by_system.items()
-  }  # fmt: skip
+    system: {
+      grade: mean({p: [float(g == grade) for g in said] for p, said in turns.items()}, seed)
+      for grade in GRADES
+    }
+    for system, turns in by_system.items()
+  }
   return {"systems": systems, "krippendorff_alpha_ordinal": _alpha_of(given, "ordinal", seed)}
 
 
@@ -284,8 +302,16 @@ def disagreements(items: Items) -> list[Row]:
   for (prompt, turn, a, b), said in items.items():
     points = [discounted(x, y) for x, y in itertools.combinations(said.values(), 2)]
     if points and min(points) < 1:
-      rows.append({"prompt": prompt, "turn": turn, "a": a, "b": b, "votes": said,
-                   "agreement": sum(points) / len(points)})  # fmt: skip
+      rows.append(
+        {
+          "prompt": prompt,
+          "turn": turn,
+          "a": a,
+          "b": b,
+          "votes": said,
+          "agreement": sum(points) / len(points),
+        }
+      )
   return sorted(rows, key=lambda row: (row["agreement"], -len(row["votes"])))
 
 
@@ -296,8 +322,12 @@ def people(ballot: Ballot) -> dict[str, Row]:
     mine = [v for v in ballot.votes if v.annotator == name]
     spent = [v.seconds for v in mine if v.seconds is not None]
     passed = ballot.checks.get(name, [])
-    rows[name] = {"votes": len(mine), "checks": len(passed), "passed": sum(passed),
-                  "median_seconds": float(np.median(spent)) if spent else None}  # fmt: skip
+    rows[name] = {
+      "votes": len(mine),
+      "checks": len(passed),
+      "passed": sum(passed),
+      "median_seconds": float(np.median(spent)) if spent else None,
+    }
   return rows
 
 
@@ -308,7 +338,7 @@ def careful(ballot: Ballot, least: float) -> list[Vote]:
 
 
 def summary(
-    ballot: Ballot, *, system: str | None = None, least_checks: float = 0.0, seed: int = 0
+  ballot: Ballot, *, system: str | None = None, least_checks: float = 0.0, seed: int = 0
 ) -> Row:
   """All figures, ready for JSON.
 
@@ -330,16 +360,20 @@ def summary(
     if v.shown and v.label in ("A", "B"):
       left[v.prompt].append(float((v.label == "A") == (v.shown == "a")))
   found = {
-      "votes": len(votes), "items": len({v.item for v in votes}),
-      "prompts": len({v.prompt for v in votes}), "counts": dict(ballot.counts),
-      "left_out_by_checks": len(ballot.votes) - len(votes), "people": people(ballot),
-      "comparisons": comparisons(votes, system, seed),
-      "chosen_first_shown": mean(left, seed) if left else None,
-      "agreement": overall(items, seed),
-      "groups": between(items, judged, lambda who: group_of(who), seed),
-      "pairs": between(items, judged, lambda who: who, seed, kappa=True),
-      "judges": sorted({v.annotator for v in ballot.judges}),
-      "usefulness": usefulness(votes, seed), "grades": grades(votes, seed),
-      "disagreements": disagreements(items),
-  }  # fmt: skip
+    "votes": len(votes),
+    "items": len({v.item for v in votes}),
+    "prompts": len({v.prompt for v in votes}),
+    "counts": dict(ballot.counts),
+    "left_out_by_checks": len(ballot.votes) - len(votes),
+    "people": people(ballot),
+    "comparisons": comparisons(votes, system, seed),
+    "chosen_first_shown": mean(left, seed) if left else None,
+    "agreement": overall(items, seed),
+    "groups": between(items, judged, lambda who: group_of(who), seed),
+    "pairs": between(items, judged, lambda who: who, seed, kappa=True),
+    "judges": sorted({v.annotator for v in ballot.judges}),
+    "usefulness": usefulness(votes, seed),
+    "grades": grades(votes, seed),
+    "disagreements": disagreements(items),
+  }
   return found

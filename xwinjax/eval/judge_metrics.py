@@ -47,8 +47,13 @@ def best_are_best(scores: Values, values: Values, top: float) -> tuple[int, int]
 
   The paper's "5-best". A mean over several judgements counts as top only when all gave it.
   """
-  found = [v == np.max(vs) for s, vs in zip(scores, values, strict=True) if np.ptp(vs) > 0
-           for x, v in zip(s, vs, strict=True) if x == top]  # fmt: skip
+  found = [
+    v == np.max(vs)
+    for s, vs in zip(scores, values, strict=True)
+    if np.ptp(vs) > 0
+    for x, v in zip(s, vs, strict=True)
+    if x == top
+  ]
   return int(sum(found)), len(found)
 
 
@@ -58,7 +63,7 @@ def correlation(kind: Any, scores: np.ndarray, values: np.ndarray) -> float:
 
 
 def summary(
-    scores: Values, values: Values, *, top: float = 5, seed: int = 0, integers: bool = True
+  scores: Values, values: Values, *, top: float = 5, seed: int = 0, integers: bool = True
 ) -> dict[str, Any]:
   """Every figure of a judge.
 
@@ -84,17 +89,21 @@ def summary(
   every = np.array([x for s in scores for x in s], float)
   given = every[np.isfinite(every)]
   figures: dict[str, Any] = {
-      "prompts": len(scores), "answers": len(every), "missing": int(len(every) - len(given)),
-      "pairs": int(pairs.sum()),
-      "pairwise_accuracy": _mean(flat),
-      "pairwise_accuracy_ci": _ratio_interval(right, pairs, seed),
-      "pairwise_undecided": _mean([x == 0.5 for x in flat]),
-      "five_best": best / tops if tops else None, "five_best_answers": tops,
-      "exact_match": _mean([exact_match(s, v) for s, v in complete]),
-      "spearman": _mean([correlation(stats.spearmanr, s, v) for s, v in varied]),
-      "kendall": _mean([correlation(stats.kendalltau, s, v) for s, v in varied]),
-      "mean_score": _mean(given), "mean_value": _mean([x for v in values for x in v]),
-  }  # fmt: skip
+    "prompts": len(scores),
+    "answers": len(every),
+    "missing": int(len(every) - len(given)),
+    "pairs": int(pairs.sum()),
+    "pairwise_accuracy": _mean(flat),
+    "pairwise_accuracy_ci": _ratio_interval(right, pairs, seed),
+    "pairwise_undecided": _mean([x == 0.5 for x in flat]),
+    "five_best": best / tops if tops else None,
+    "five_best_answers": tops,
+    "exact_match": _mean([exact_match(s, v) for s, v in complete]),
+    "spearman": _mean([correlation(stats.spearmanr, s, v) for s, v in varied]),
+    "kendall": _mean([correlation(stats.kendalltau, s, v) for s, v in varied]),
+    "mean_score": _mean(given),
+    "mean_value": _mean([x for v in values for x in v]),
+  }
   if integers and len(given):
     levels, counts = np.unique(np.floor(given + 0.5).astype(int), return_counts=True)
     figures["distribution"] = {str(k): int(n) for k, n in zip(levels, counts, strict=True)}
@@ -113,9 +122,13 @@ def _ratio_interval(right: np.ndarray, pairs: np.ndarray, seed: int) -> list[flo
   if len(pairs) < 2:
     return [share, share]
   result = stats.bootstrap(
-      (right, pairs), lambda r, n, axis: r.sum(axis) / n.sum(axis), paired=True, n_resamples=2000,
-      method="percentile", rng=np.random.default_rng(seed),
-  )  # fmt: skip
+    (right, pairs),
+    lambda r, n, axis: r.sum(axis) / n.sum(axis),
+    paired=True,
+    n_resamples=2000,
+    method="percentile",
+    rng=np.random.default_rng(seed),
+  )
   return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
 
 
@@ -130,11 +143,11 @@ def consistency(judged: Sequence[Sequence[float | None]]) -> dict[str, Any]:
   total = sum(len(js) for js in judged)
   pairs = [a == b for js in scores for a, b in itertools.combinations(js, 2)]
   return {
-      "judgements": total,
-      "unparsed": 1 - sum(map(len, scores)) / total if total else None,
-      "agreement": _mean(pairs),
-      "spread": _mean([float(np.std(js)) for js in scores if len(js) > 1]),
-      "scores": {str(k): n for k, n in sorted(_counted(x for js in scores for x in js).items())},
+    "judgements": total,
+    "unparsed": 1 - sum(map(len, scores)) / total if total else None,
+    "agreement": _mean(pairs),
+    "spread": _mean([float(np.std(js)) for js in scores if len(js) > 1]),
+    "scores": {str(k): n for k, n in sorted(_counted(x for js in scores for x in js).items())},
   }
 
 
@@ -145,8 +158,10 @@ def _counted(values) -> dict[float, int]:
 
 def inflation(self_scores: Values, gold_scores: Values, *, seed: int) -> dict[str, Any]:
   """The mean of self-score minus gold over answers that have both, with its interval by prompts."""
-  gaps = [np.asarray(s, float) - np.asarray(g, float)
-          for s, g in zip(self_scores, gold_scores, strict=True)]  # fmt: skip
+  gaps = [
+    np.asarray(s, float) - np.asarray(g, float)
+    for s, g in zip(self_scores, gold_scores, strict=True)
+  ]
   means = np.array([np.nanmean(g) for g in gaps if np.isfinite(g).any()])
   if not len(means):
     return {"mean": None, "ci": None}

@@ -12,7 +12,7 @@ from xwinjax.eval import statistics
 
 
 def summary(
-    scores: Sequence[Sequence[float]], metas: Sequence[dict[str, Any]], *, seed: int
+  scores: Sequence[Sequence[float]], metas: Sequence[dict[str, Any]], *, seed: int
 ) -> dict[str, Any]:
   """Accuracy with its interval, log loss and calibration of P(chosen) = σ(r_c - r_r).
 
@@ -23,12 +23,12 @@ def summary(
   right = (gaps > 0) + 0.5 * (gaps == 0)
   low, high = statistics.bootstrap(right, seed=seed)
   figures: dict[str, Any] = {
-      "heldout_pairs": len(gaps),
-      "heldout_accuracy": float(right.mean()),
-      "heldout_accuracy_ci": [low, high],
-      "heldout_log_loss": float(-log_expit(gaps).mean()),
-      "heldout_margin": float(gaps.mean()),
-      "calibration": calibration(gaps),
+    "heldout_pairs": len(gaps),
+    "heldout_accuracy": float(right.mean()),
+    "heldout_accuracy_ci": [low, high],
+    "heldout_log_loss": float(-log_expit(gaps).mean()),
+    "heldout_margin": float(gaps.mean()),
+    "calibration": calibration(gaps),
   }
   gold = np.array([np.subtract(*m["gold"]) for m in metas if "gold" in m])
   decided = gold != 0
@@ -50,6 +50,8 @@ def calibration(gaps: np.ndarray, bins: int = 8) -> dict[str, Any]:
   rows = [(float(said[p].mean()), float(seen[p].mean()), len(p)) for p in parts]
   ece = sum(abs(a - b) * n for a, b, n in rows) / max(len(gaps), 1)
   return {
-      "said": [round(a, 5) for a, _, _ in rows], "seen": [round(b, 5) for _, b, _ in rows],
-      "pairs": [n for *_, n in rows], "ece": round(float(ece), 5),
-  }  # fmt: skip
+    "said": [round(a, 5) for a, _, _ in rows],
+    "seen": [round(b, 5) for _, b, _ in rows],
+    "pairs": [n for *_, n in rows],
+    "ece": round(float(ece), 5),
+  }

@@ -11,7 +11,7 @@ Interval = tuple[float, float]
 
 
 def bootstrap(
-    values_P: np.ndarray, statistic: Callable = np.mean, *, seed: int, level: float = 0.95
+  values_P: np.ndarray, statistic: Callable = np.mean, *, seed: int, level: float = 0.95
 ) -> Interval:
   """A percentile bootstrap interval over prompts (first axis); (v, v) when there is but one."""
   values = np.asarray(values_P, np.float64)
@@ -19,9 +19,15 @@ def bootstrap(
     value = float(statistic(values, axis=0)) if len(values) else float("nan")
     return value, value
   result = stats.bootstrap(
-      (values,), statistic, n_resamples=2000, confidence_level=level, method="percentile",
-      vectorized=True, axis=0, rng=np.random.default_rng(seed),
-  )  # fmt: skip
+    (values,),
+    statistic,
+    n_resamples=2000,
+    confidence_level=level,
+    method="percentile",
+    vectorized=True,
+    axis=0,
+    rng=np.random.default_rng(seed),
+  )
   return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 

@@ -54,9 +54,12 @@ class Vote:
   def swapped(self) -> Vote:
     """The same vote, told with b first."""
     return dataclasses.replace(
-        self, a=self.b, b=self.a, label=_SWAPPED.get(self.label, ""),
-        shown={"a": "b", "b": "a"}.get(self.shown, ""),
-    )  # fmt: skip
+      self,
+      a=self.b,
+      b=self.a,
+      label=_SWAPPED.get(self.label, ""),
+      shown={"a": "b", "b": "a"}.get(self.shown, ""),
+    )
 
 
 @dataclasses.dataclass
@@ -93,10 +96,15 @@ def _xwinjax(row: Row, ballot: Ballot) -> list[Vote]:
   usefulness = {names[k]: _in(range(1, 7), v) for k, v in _get(row, "usefulness", dict, {}).items()}
   grades = {names[k]: [_in(GRADES, g) for g in v] for k, v in _get(row, "grades", dict, {}).items()}
   vote = Vote(
-      _get(row, "prompt", str), annotator, **names, label=label, usefulness=usefulness,
-      shown=_in(("", *NAMES), row.get("shown", "")), grades=grades,
-      seconds=_get(row, "seconds", (int, float, type(None))),
-  )  # fmt: skip
+    _get(row, "prompt", str),
+    annotator,
+    **names,
+    label=label,
+    usefulness=usefulness,
+    shown=_in(("", *NAMES), row.get("shown", "")),
+    grades=grades,
+    seconds=_get(row, "seconds", (int, float, type(None))),
+  )
   for judge, scores in _get(row, "scores", dict, {}).items():
     if len(scores) == 2:
       better = "A" if scores[0] > scores[1] else "B" if scores[0] < scores[1] else "tie"
@@ -115,13 +123,21 @@ def _mt_bench(row: Row, ballot: Ballot) -> list[Vote]:
   if isinstance(judge, list):  # ["gpt-4", "pair-v2"]
     judge = judge[0] if judge else None
   said = row["label"] if "label" in row else row.get("winner")
-  label = _label(said, {"A": "A", "B": "B", "tie": "tie", "model_a": "A", "model_b": "B",
-                        "tie (inconsistent)": "tie"})  # fmt: skip
+  label = _label(
+    said,
+    {"A": "A", "B": "B", "tie": "tie", "model_a": "A", "model_b": "B", "tie (inconsistent)": "tie"},
+  )
   prompt = row["prompt"] if "prompt" in row else str(row.get("question_id", ""))
-  return [Vote(
-      _get({"prompt": prompt}, "prompt", str), _get({"judge": judge}, "judge", str),
-      _get(row, "model_a", str), _get(row, "model_b", str), label, _get(row, "turn", int, 1),
-  )]  # fmt: skip
+  return [
+    Vote(
+      _get({"prompt": prompt}, "prompt", str),
+      _get({"judge": judge}, "judge", str),
+      _get(row, "model_a", str),
+      _get(row, "model_b", str),
+      label,
+      _get(row, "turn", int, 1),
+    )
+  ]
 
 
 def _pandalm(row: Row, ballot: Ballot) -> list[Vote]:
@@ -131,9 +147,10 @@ def _pandalm(row: Row, ballot: Ballot) -> list[Vote]:
     raise ValueError(f"field 'cmp_key': found {row['cmp_key']!r:.60}, expected two names and one _")
   text = f"{prompt}\n{extra}" if extra.strip() else prompt
   return [
-      Vote(text, name, *systems, label=_label(row[name], {0: "tie", 1: "A", 2: "B"}))
-      for name in row if _ANNOTATOR.fullmatch(name)
-  ]  # fmt: skip
+    Vote(text, name, *systems, label=_label(row[name], {0: "tie", 1: "A", 2: "B"}))
+    for name in row
+    if _ANNOTATOR.fullmatch(name)
+  ]
 
 
 def _alpaca_eval(row: Row, ballot: Ballot) -> list[Vote]:
@@ -145,15 +162,23 @@ def _alpaca_eval(row: Row, ballot: Ballot) -> list[Vote]:
   if not (number == 0 or 1 <= number <= 2):
     raise ValueError(f"field 'preference': found {number}, expected 1 to 2")
   label = "tie" if number in (0, 1.5) else "A" if number < 1.5 else "B"
-  return [Vote(
-      _get(row, "instruction", str), _get(row, "annotator", str), _get(row, "generator_1", str),
-      _get(row, "generator_2", str), label,
-  )]  # fmt: skip
+  return [
+    Vote(
+      _get(row, "instruction", str),
+      _get(row, "annotator", str),
+      _get(row, "generator_1", str),
+      _get(row, "generator_2", str),
+      label,
+    )
+  ]
 
 
 _READERS: dict[str, Callable[[Row, Ballot], list[Vote]]] = {
-    "pandalm": _pandalm, "mt_bench": _mt_bench, "alpaca_eval": _alpaca_eval, "xwinjax": _xwinjax,
-}  # fmt: skip
+  "pandalm": _pandalm,
+  "mt_bench": _mt_bench,
+  "alpaca_eval": _alpaca_eval,
+  "xwinjax": _xwinjax,
+}
 
 
 def detect(row: Row) -> str:
@@ -171,7 +196,7 @@ def detect(row: Row) -> str:
 
 
 def collect(
-    rows: Iterable[tuple[str, Row]], judges: Sequence[str] = (), ballot: Ballot | None = None
+  rows: Iterable[tuple[str, Row]], judges: Sequence[str] = (), ballot: Ballot | None = None
 ) -> Ballot:
   """Adds (where, row) to a ballot; votes of the annotators named `judges` are kept apart.
 
@@ -195,7 +220,7 @@ def collect(
 
 
 def _once(
-    votes: Iterable[Vote], order: dict[frozenset[str], str], counts: Counts, reason: str
+  votes: Iterable[Vote], order: dict[frozenset[str], str], counts: Counts, reason: str
 ) -> list[Vote]:
   found: dict[tuple, Vote] = {}
   for vote in votes:

@@ -8,7 +8,7 @@ from xwinjax.eval import statistics
 
 
 def head_to_head(
-    ours_PS: np.ndarray, theirs_PS: np.ndarray, *, seed: int, tie: float = 0.0
+  ours_PS: np.ndarray, theirs_PS: np.ndarray, *, seed: int, tie: float = 0.0
 ) -> dict:
   """Win, tie and lose shares of `ours` over all pairs of samples of a prompt.
 
@@ -25,10 +25,10 @@ def head_to_head(
   lose = (gap < -tie).mean((1, 2))
   rate = win + (1 - win - lose) / 2
   return {
-      "win": float(win.mean()),
-      "tie": float((1 - win - lose).mean()),
-      "lose": float(lose.mean()),
-      "win_rate": float(rate.mean()),
-      "ci": list(statistics.bootstrap(rate, seed=seed)),
-      "prompts": len(rate),
+    "win": float(win.mean()),
+    "tie": float((1 - win - lose).mean()),
+    "lose": float(lose.mean()),
+    "win_rate": float(rate.mean()),
+    "ci": list(statistics.bootstrap(rate, seed=seed)),
+    "prompts": len(rate),
   }

@@ -57,10 +57,19 @@ class Pairwise:
   """
 
   def __init__(
-      self, config: LlamaConfig, params: Params, renderer: Renderer, *, prompt: str = PROMPT,
-      both_positions: bool = False, sampling: SamplingParams | None = None, max_new: int = 256,
-      settings: SamplerConfig | None = None, seed: int = 0, on_rows: OnRows | None = None,
-  ):  # fmt: skip
+    self,
+    config: LlamaConfig,
+    params: Params,
+    renderer: Renderer,
+    *,
+    prompt: str = PROMPT,
+    both_positions: bool = False,
+    sampling: SamplingParams | None = None,
+    max_new: int = 256,
+    settings: SamplerConfig | None = None,
+    seed: int = 0,
+    on_rows: OnRows | None = None,
+  ):
     for place in PLACES:
       if prompt.count(f"{{{place}}}") != 1:
         raise UserError(f"the pairwise prompt must hold {{{place}}} once")
@@ -68,9 +77,14 @@ class Pairwise:
     self.both_positions, self.max_new, self.seed = both_positions, max_new, seed
     self.on_rows = on_rows
     self.sampler = Sampler(
-        config, params, sampling or SamplingParams(), stop_ids=renderer.stop_ids(),
-        decode_text=renderer.answer_text, settings=settings, seed=seed,
-    )  # fmt: skip
+      config,
+      params,
+      sampling or SamplingParams(),
+      stop_ids=renderer.stop_ids(),
+      decode_text=renderer.answer_text,
+      settings=settings,
+      seed=seed,
+    )
     self.counts = Counts()
 
   def orders(self, id: str, answers: int) -> list[Pair]:
@@ -82,7 +96,7 @@ class Pairwise:
     return [(a, b) if rng.random() < 0.5 else (b, a) for a, b in pairs]
 
   def compare(
-      self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+    self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
   ) -> list[dict[Pair, float | None]]:
     """For each prompt (first, second) -> 1, 0, -1 for the one shown first, or None."""
     found: list[dict[Pair, float | None]] = [{} for _ in prompts]
@@ -121,8 +135,11 @@ def settled(verdicts: dict[Pair, float | None]) -> dict[Pair, float]:
     if verdict is not None:
       seen.setdefault((min(a, b), max(a, b)), []).append(verdict if a < b else -verdict)
   both = {pair for pair in verdicts if pair[::-1] in verdicts}
-  return {pair: values[0] if len(set(values)) == 1 else 0.0 for pair, values in seen.items()
-          if pair not in both or len(values) == 2}  # fmt: skip
+  return {
+    pair: values[0] if len(set(values)) == 1 else 0.0
+    for pair, values in seen.items()
+    if pair not in both or len(values) == 2
+  }
 
 
 def win_shares(verdicts: dict[Pair, float | None], answers: int) -> list[float]:

@@ -22,21 +22,21 @@ TOO_LONG = "the judge's prompt does not fit the model"
 
 # **Score:** 4 · Score: 4/5 · Score: 4 out of 5 · Score: [4] · Total score: 4 points.
 _LINE = re.compile(
-    r"[*_#\s]*(?:(?:total|final|overall)\s+)?score[*_]*\s*[:=][*_\s]*"
-    r"(?P<open>[<\[(]?)(?P<score>[+-]?[0-9]+(?:\.[0-9]+)?)"
-    r"(?:\s*(?:/|out of)\s*(?P<most>[0-9]+))?(?P<close>[>\])]?)"
-    r"(?:\s*points?)?[*_]*\.?[*_\s]*",
-    re.IGNORECASE,
+  r"[*_#\s]*(?:(?:total|final|overall)\s+)?score[*_]*\s*[:=][*_\s]*"
+  r"(?P<open>[<\[(]?)(?P<score>[+-]?[0-9]+(?:\.[0-9]+)?)"
+  r"(?:\s*(?:/|out of)\s*(?P<most>[0-9]+))?(?P<close>[>\])]?)"
+  r"(?:\s*points?)?[*_]*\.?[*_\s]*",
+  re.IGNORECASE,
 )
 _QUOTED = re.compile(
-    r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`]*`|\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»"
-    r"|(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)‘[^’\n]*’(?!\w)|^[ \t]*>[^\n]*",
-    re.DOTALL | re.MULTILINE,
+  r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`]*`|\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»"
+  r"|(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)‘[^’\n]*’(?!\w)|^[ \t]*>[^\n]*",
+  re.DOTALL | re.MULTILINE,
 )
 _BETTER = re.compile(
-    r"[*_#\s]*better[*_]*\s*:[*_\s]*(?:answer\s+)?[\[<(]?(?P<which>A|B|tie|neither)[\]>)]?"
-    r"[*_]*\.?[*_\s]*",
-    re.IGNORECASE,
+  r"[*_#\s]*better[*_]*\s*:[*_\s]*(?:answer\s+)?[\[<(]?(?P<which>A|B|tie|neither)[\]>)]?"
+  r"[*_]*\.?[*_\s]*",
+  re.IGNORECASE,
 )
 _PAIRS = {"": "", "<": ">", "[": "]", "(": ")"}
 
@@ -75,7 +75,7 @@ def read_better(text: str, *, ended: bool = True) -> Reading:
 
 
 def read_score(
-    text: str, low: float = 0, high: float = 5, *, answer: str = "", ended: bool = True
+  text: str, low: float = 0, high: float = 5, *, answer: str = "", ended: bool = True
 ) -> Reading:
   """The score that a judge gave.
 

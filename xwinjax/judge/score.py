@@ -32,9 +32,15 @@ OnRows = Callable[[int, int], None]  # (answers scored, tokens read) since the l
 
 
 def reward_model(
-    config: LlamaConfig, params: Params, renderer: Renderer, *, batch: BatchConfig,
-    branches: int = 8, mesh=None, on_rows: OnRows | None = None,
-) -> Scorer:  # fmt: skip
+  config: LlamaConfig,
+  params: Params,
+  renderer: Renderer,
+  *,
+  batch: BatchConfig,
+  branches: int = 8,
+  mesh=None,
+  on_rows: OnRows | None = None,
+) -> Scorer:
   """Scores by a reward model: the head's value at each answer's last token.
 
   Answers to one prompt share it: `branches` of them lie in a row.
@@ -43,9 +49,15 @@ def reward_model(
 
 
 def sequence_logps(
-    config: LlamaConfig, params: Params, renderer: Renderer, *, batch: BatchConfig,
-    branches: int = 8, mesh=None, on_rows: OnRows | None = None,
-) -> Scorer:  # fmt: skip
+  config: LlamaConfig,
+  params: Params,
+  renderer: Renderer,
+  *,
+  batch: BatchConfig,
+  branches: int = 8,
+  mesh=None,
+  on_rows: OnRows | None = None,
+) -> Scorer:
   """The log-prob (nats) of each answer under a language model, its end token included."""
   return _branch_scorer(_logps, config, params, renderer, batch, branches, mesh, on_rows)
 
@@ -73,7 +85,7 @@ def _branch_scorer(values, config, params, renderer, batch, branches, mesh, on_r
     shards = 1 if mesh is None else data_shards(mesh)
     # A row is one prompt with its answers, and nothing is kept for a backward pass.
     plan = batching.make_plan(
-        made, dataclasses.replace(batch, packing=0, microbatches=1), seed=0, shards=shards
+      made, dataclasses.replace(batch, packing=0, microbatches=1), seed=0, shards=shards
     )
     waiting: list[tuple[dict[str, np.ndarray], jax.Array]] = []
     for i in range(len(plan.batches)):
@@ -82,8 +94,9 @@ def _branch_scorer(values, config, params, renderer, batch, branches, mesh, on_r
       if len(waiting) > 1:  # read while the next batch runs
         _store(scores, *waiting.pop(0), branches)
       if on_rows is not None:
-        answers = sum(int(made.branches[made.offsets[k + 1] - 1]) for row in plan.batches[i].rows
-                      for k in row)  # fmt: skip
+        answers = sum(
+          int(made.branches[made.offsets[k + 1] - 1]) for row in plan.batches[i].rows for k in row
+        )
         on_rows(answers, int((arrays["segments"] > 0).sum()))
     _store(scores, *waiting.pop(), branches)
     return [s.tolist() for s in scores]

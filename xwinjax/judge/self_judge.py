@@ -78,25 +78,39 @@ class Sampled:
   """
 
   def __init__(
-      self, config: LlamaConfig, params: Params, renderer: Renderer, prompt: JudgePrompt, *,
-      samples: int = 3, sampling: SamplingParams | None = None, max_new: int = 256,
-      settings: SamplerConfig | None = None, seed: int = 0, on_rows: OnRows | None = None,
-  ):  # fmt: skip
+    self,
+    config: LlamaConfig,
+    params: Params,
+    renderer: Renderer,
+    prompt: JudgePrompt,
+    *,
+    samples: int = 3,
+    sampling: SamplingParams | None = None,
+    max_new: int = 256,
+    settings: SamplerConfig | None = None,
+    seed: int = 0,
+    on_rows: OnRows | None = None,
+  ):
     if not 0 < max_new < config.max_length:
       raise UserError(
-          f"judgements of {max_new} tokens do not fit a model of {config.max_length}; lower max_new"
+        f"judgements of {max_new} tokens do not fit a model of {config.max_length}; lower max_new"
       )
     self.config, self.renderer, self.prompt = config, renderer, prompt
     self.samples, self.max_new, self.on_rows = samples, max_new, on_rows
     self.sampler = Sampler(
-        config, params, sampling or SamplingParams(), stop_ids=renderer.stop_ids(),
-        decode_text=renderer.answer_text, settings=settings, seed=seed,
-    )  # fmt: skip
+      config,
+      params,
+      sampling or SamplingParams(),
+      stop_ids=renderer.stop_ids(),
+      decode_text=renderer.answer_text,
+      settings=settings,
+      seed=seed,
+    )
     self.counts = Counts()
     self.prompt_tokens = Counts(read=0, computed=0)
 
   def judge(
-      self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+    self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
   ) -> list[list[Judgements]]:
     """The judgements of every candidate of every prompt."""
     found: list[list[Judgements]] = [[() for _ in texts] for texts in candidates]
@@ -145,8 +159,8 @@ def score_tokens(renderer: Renderer, prompt: JudgePrompt, opening: str) -> tuple
   last = [ids[shared:] for ids in written]
   if any(len(ids) != 1 for ids in last) or len({ids[0] for ids in last}) != len(last):
     raise UserError(
-        f"{prompt.name}: behind {opening!r} this tokenizer writes the scores {prompt.low} to "
-        f"{prompt.high} with several tokens; expected scores need one token each"
+      f"{prompt.name}: behind {opening!r} this tokenizer writes the scores {prompt.low} to "
+      f"{prompt.high} with several tokens; expected scores need one token each"
     )
   return written[0][:shared], [ids[0] for ids in last]
 
@@ -160,10 +174,18 @@ class Expected:
   """
 
   def __init__(
-      self, config: LlamaConfig, params: Params, renderer: Renderer, prompt: JudgePrompt, *,
-      opening: str = "Score: ", batch: BatchConfig | None = None, branches: int = 8, mesh=None,
-      on_rows: OnRows | None = None,
-  ):  # fmt: skip
+    self,
+    config: LlamaConfig,
+    params: Params,
+    renderer: Renderer,
+    prompt: JudgePrompt,
+    *,
+    opening: str = "Score: ",
+    batch: BatchConfig | None = None,
+    branches: int = 8,
+    mesh=None,
+    on_rows: OnRows | None = None,
+  ):
     if not 0 < branches < BRANCHES:
       raise UserError(f"branches {branches} must lie between 1 and {BRANCHES - 1}")
     self.config, self.params, self.renderer, self.prompt = config, params, renderer, prompt
@@ -184,8 +206,7 @@ class Expected:
           asked.append((c, ids + self.opening))
       for first in range(0, len(asked), self.branches):
         group = asked[first : first + self.branches]
-        shared = min(common_prefix([ids for _, ids in group]),
-                     *(len(ids) - 1 for _, ids in group))  # fmt: skip
+        shared = min(common_prefix([ids for _, ids in group]), *(len(ids) - 1 for _, ids in group))
         builder.tree(example.id, group[0][1][:shared], [ids[shared:] for _, ids in group])
         numbers = [c for c, _ in group]
         where.append([p, *numbers, *[-1] * (self.branches - len(numbers))])
@@ -195,7 +216,7 @@ class Expected:
     return builder.build(counts, branched=True, place=places)
 
   def distributions(
-      self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+    self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
   ) -> list[np.ndarray]:
     """For each prompt p(level) of its candidates, [n, levels + 1]: the rest of the mass is last.
 
@@ -209,10 +230,15 @@ class Expected:
     plan = batching.make_plan(made, self.batch, seed=0, shards=shards)
     for i in range(len(plan.batches)):
       arrays = batching.build_batch(made, plan, i)
-      values = np.asarray(_level_probabilities(
-          self.config, self.branches, self.params, tuple(self.levels),
+      values = np.asarray(
+        _level_probabilities(
+          self.config,
+          self.branches,
+          self.params,
+          tuple(self.levels),
           loop.put_batch(arrays, self.mesh),
-      ))  # fmt: skip
+        )
+      )
       for b in np.flatnonzero(arrays["pair_weight"][:, 0]):
         p, *numbers = arrays["place"][b, 0]
         for branch, c in enumerate(n for n in numbers if n >= 0):
@@ -228,14 +254,14 @@ class Expected:
   def __call__(self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]) -> Scores:
     levels = np.asarray(self.prompt.levels, np.float64)
     return [
-        (p[:, :-1] @ levels / p[:, :-1].sum(1)).tolist()
-        for p in self.distributions(prompts, candidates)
+      (p[:, :-1] @ levels / p[:, :-1].sum(1)).tolist()
+      for p in self.distributions(prompts, candidates)
     ]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 3))
 def _level_probabilities(
-    config: LlamaConfig, branches: int, params: Params, levels: tuple[int, ...], batch: Batch
+  config: LlamaConfig, branches: int, params: Params, levels: tuple[int, ...], batch: Batch
 ) -> jax.Array:
   """p(level) after each branch, [B, branches, levels] in f32; logits are computed there alone."""
   hidden_BTD = objectives.hidden_states(config, params, batch, None)

@@ -6,6 +6,12 @@ from xwinjax.losses.reward import bradley_terry
 from xwinjax.losses.sft import cross_entropy
 
 __all__ = [
-    "bradley_terry", "branch_sums", "cross_entropy", "dpo", "gains", "last_of_branch",
-    "target_weights", "token_logps",
-]  # fmt: skip
+  "bradley_terry",
+  "branch_sums",
+  "cross_entropy",
+  "dpo",
+  "gains",
+  "last_of_branch",
+  "target_weights",
+  "token_logps",
+]

@@ -37,13 +37,13 @@ def next_tokens(tokens_BT: jax.Array) -> jax.Array:
 
 
 def token_logps(
-    hidden_BTD: jax.Array,
-    kernel_DV: jax.Array,
-    tokens_BT: jax.Array,
-    mask_BT: jax.Array,
-    segments_BT: jax.Array | None = None,
-    gather_GM: jax.Array | None = None,
-    operands: str = "",
+  hidden_BTD: jax.Array,
+  kernel_DV: jax.Array,
+  tokens_BT: jax.Array,
+  mask_BT: jax.Array,
+  segments_BT: jax.Array | None = None,
+  gather_GM: jax.Array | None = None,
+  operands: str = "",
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """log p(token t+1 | tokens ≤ t) at each supervised place, and 0 elsewhere.
 
@@ -100,9 +100,11 @@ def _logits(operands, hidden_GMD, kernel_DV):
     G, M, D = hidden_GMD.shape
     return matmul(hidden_GMD.reshape(-1, D), kernel_DV, operands).reshape(G, M, -1)
   return jnp.einsum(
-      "gmd,dv->gmv", hidden_GMD, kernel_DV.astype(hidden_GMD.dtype),
-      preferred_element_type=jnp.float32,
-  )  # fmt: skip
+    "gmd,dv->gmv",
+    hidden_GMD,
+    kernel_DV.astype(hidden_GMD.dtype),
+    preferred_element_type=jnp.float32,
+  )
 
 
 def _logps_forward(operands, hidden_GMD, kernel_DV, targets_GM):
@@ -170,9 +172,7 @@ def _gradients(operands, kernel_DV, hidden_GMD, targets_GM, lse, d_logp, d_lse):
   if operands:
     return _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands)
   d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
-  d_kernel = jnp.einsum(
-      "gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32
-  )
+  d_kernel = jnp.einsum("gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32)
   # A tied embedding turns it: folded into the product, that is one XLA's CPU backend cannot run.
   return d_hidden, jax.lax.optimization_barrier(d_kernel)
 
@@ -200,7 +200,7 @@ def _belongs(segments_BT: jax.Array, examples: int, branches: int) -> jax.Array:
 
 
 def branch_sums(
-    values_BT: jax.Array, segments_BT: jax.Array, examples: int, branches: int
+  values_BT: jax.Array, segments_BT: jax.Array, examples: int, branches: int
 ) -> jax.Array:
   """Sums of per-token values over each branch, [B, E, R]; 0 where a branch is absent."""
   belongs = _belongs(segments_BT, examples, branches)
@@ -208,7 +208,7 @@ def branch_sums(
 
 
 def last_of_branch(
-    values_BT: jax.Array, segments_BT: jax.Array, examples: int, branches: int
+  values_BT: jax.Array, segments_BT: jax.Array, examples: int, branches: int
 ) -> jax.Array:
   """The value at each branch's last token, [B, E, R]; that of index 0 where one is absent."""
   belongs = _belongs(segments_BT, examples, branches)

@@ -9,26 +9,26 @@ VARIANTS = ("sigmoid", "ipo", "hinge")
 
 
 def gains(
-    policy_P2: jax.Array, reference_P2: jax.Array, lengths_P2: jax.Array | None = None
+  policy_P2: jax.Array, reference_P2: jax.Array, lengths_P2: jax.Array | None = None
 ) -> jax.Array:
   """log π(y|x) - log π_ref(y|x) of both answers [P, 2], in nats (per token given lengths)."""
   for name, array in (("policy_P2", policy_P2), ("reference_P2", reference_P2)):
     if array.shape[-1] != 2:
       raise ValueError(
-          f"{name} has shape {array.shape}; expected (P, 2) with column 0 the chosen answer"
+        f"{name} has shape {array.shape}; expected (P, 2) with column 0 the chosen answer"
       )
   gain_P2 = policy_P2.astype(jnp.float32) - reference_P2.astype(jnp.float32)
   return gain_P2 if lengths_P2 is None else gain_P2 / jnp.maximum(lengths_P2, 1)
 
 
 def dpo(
-    policy_P2: jax.Array,
-    reference_P2: jax.Array,
-    *,
-    beta: float,
-    variant: str = "sigmoid",
-    label_smoothing: float = 0.0,
-    lengths_P2: jax.Array | None = None,
+  policy_P2: jax.Array,
+  reference_P2: jax.Array,
+  *,
+  beta: float,
+  variant: str = "sigmoid",
+  label_smoothing: float = 0.0,
+  lengths_P2: jax.Array | None = None,
 ) -> jax.Array:
   """The loss of each pair [P]; column 0 of every array is the chosen answer.
 

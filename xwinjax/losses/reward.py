@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def bradley_terry(
-    rewards_P2: jax.Array, *, margin_P: jax.Array | float = 0.0, centring: float = 0.0
+  rewards_P2: jax.Array, *, margin_P: jax.Array | float = 0.0, centring: float = 0.0
 ) -> jax.Array:
   """-log σ(r_chosen - r_rejected - margin) + centring · (r_chosen + r_rejected)², a pair [P].
 
@@ -22,7 +22,7 @@ def bradley_terry(
   """
   if rewards_P2.shape[-1] != 2:
     raise ValueError(
-        f"rewards_P2 has shape {rewards_P2.shape}; expected (P, 2) with column 0 the chosen answer"
+      f"rewards_P2 has shape {rewards_P2.shape}; expected (P, 2) with column 0 the chosen answer"
     )
   rewards = rewards_P2.astype(jnp.float32)
   gap_P = rewards[..., 0] - rewards[..., 1]

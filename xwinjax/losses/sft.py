@@ -8,11 +8,11 @@ from xwinjax.core.types import Mean
 
 
 def cross_entropy(
-    logps_BT: jax.Array,
-    weights_BT: jax.Array,
-    lse_BT: jax.Array | None = None,
-    *,
-    z_loss: float = 0.0,
+  logps_BT: jax.Array,
+  weights_BT: jax.Array,
+  lse_BT: jax.Array | None = None,
+  *,
+  z_loss: float = 0.0,
 ) -> Mean:
   """-log p(target) + z_loss · logsumexp(logits)², in nats a supervised token.
 

@@ -32,9 +32,12 @@ def causal_mask(length: int, segments_BT: jax.Array | None) -> jax.Array:
 
 
 def attend(
-    q_BTHN: jax.Array, k_BTKN: jax.Array, v_BTKN: jax.Array, segments_BT: jax.Array | None,
-    implementation: str,
-) -> jax.Array:  # fmt: skip
+  q_BTHN: jax.Array,
+  k_BTKN: jax.Array,
+  v_BTKN: jax.Array,
+  segments_BT: jax.Array | None,
+  implementation: str,
+) -> jax.Array:
   """softmax(q·k / sqrt(N)) v with H/K query heads to each key/value head; [B, T, H, N].
 
   The softmax runs in f32 whatever the dtype of the operands.
@@ -43,9 +46,7 @@ def attend(
   K = k_BTKN.shape[2]
   if implementation == "cudnn":
     mask = causal_mask(T, segments_BT)[:, None]
-    return jax.nn.dot_product_attention(
-        q_BTHN, k_BTKN, v_BTKN, mask=mask, implementation="cudnn"
-    )
+    return jax.nn.dot_product_attention(q_BTHN, k_BTKN, v_BTKN, mask=mask, implementation="cudnn")
   # The queries of a key head beside each other, as rows R = T H/K of one matmul.
   q = (q_BTHN * N**-0.5).reshape(B, T, K, H // K, N).swapaxes(1, 2).reshape(B, K, -1, N)
   out = _attend(q, k_BTKN.swapaxes(1, 2), v_BTKN.swapaxes(1, 2), segments_BT)

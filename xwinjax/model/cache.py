@@ -45,7 +45,7 @@ def init_cache(config: LlamaConfig, P: int, S: int, T: int, W: int) -> Cache:
   K, N = config.num_kv_heads, config.head_dim
 
   def zeros(keys: tuple[int, ...], values: tuple[int, ...]) -> list[KV]:
-    make = lambda shape: jnp.zeros(shape, config.dtype)  # noqa: E731
+    make = lambda shape: jnp.zeros(shape, config.dtype)
     return [(make(keys), make(values)) for _ in range(config.num_layers)]
 
   return Cache(zeros((P, K, T, N), (P, K, T, N)), zeros((P, S, K, N, W), (P, S, K, W, N)))
@@ -55,8 +55,8 @@ def init_recent(cache: Cache, size: int) -> list[KV]:
   """Room for a block of `size` tokens."""
   P, S, K, _, N = cache.own[0][1].shape
   return [
-      (jnp.zeros((P, S, K, N, size), v.dtype), jnp.zeros((P, S, K, size, N), v.dtype))
-      for _, v in cache.own
+    (jnp.zeros((P, S, K, N, size), v.dtype), jnp.zeros((P, S, K, size, N), v.dtype))
+    for _, v in cache.own
   ]
 
 
@@ -73,9 +73,11 @@ def grow(cache: Cache, window: int) -> Cache:
 def decode_params(config: LlamaConfig, params: Params) -> Params:
   """Parameters as decoding reads them: layers apart, the head [D, V], in the compute dtype."""
   tree = {
-      "embed": params["embed"], "layers": llama.layer_params(config, params),
-      "norm": params["norm"], "head": {"kernel": llama.unembedding(params)},
-  }  # fmt: skip
+    "embed": params["embed"],
+    "layers": llama.layer_params(config, params),
+    "norm": params["norm"],
+    "head": {"kernel": llama.unembedding(params)},
+  }
   # Norms' scales are vectors, and stay f32.
   return jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, tree)
 
@@ -100,15 +102,15 @@ def prefill(config: LlamaConfig, params: Params, tokens_PT: jax.Array) -> list[K
 
 
 def decode_step(
-    config: LlamaConfig,
-    params: Params,
-    cache: Cache,
-    recent: list[KV],
-    tokens_PS: jax.Array,
-    positions_PS: jax.Array,
-    shared_P: jax.Array,
-    own_PS: jax.Array,
-    place: jax.Array,
+  config: LlamaConfig,
+  params: Params,
+  cache: Cache,
+  recent: list[KV],
+  tokens_PS: jax.Array,
+  positions_PS: jax.Array,
+  shared_P: jax.Array,
+  own_PS: jax.Array,
+  place: jax.Array,
 ) -> tuple[jax.Array, list[KV]]:
   """Feeds one token of every sample. Returns its hidden state [P, S, D] and the new `recent`.
 
@@ -129,14 +131,18 @@ def decode_step(
   see_own = jnp.arange(W) < own_PS[..., None]
   see_recent = jnp.arange(C) <= place
   visible = jnp.concatenate(
-      [jnp.broadcast_to(see_prompt[:, None], (P, S, T)), see_own,
-       jnp.broadcast_to(see_recent, (P, S, C))], axis=-1,
-  )[:, :, None, None]  # fmt: skip
+    [
+      jnp.broadcast_to(see_prompt[:, None], (P, S, T)),
+      see_own,
+      jnp.broadcast_to(see_recent, (P, S, C)),
+    ],
+    axis=-1,
+  )[:, :, None, None]
   x = llama.embed(config, params, tokens_PS)
   written: list[KV] = []
 
   for layer, (pk, pv), (ok, ov), (rk, rv) in zip(
-      params["layers"], cache.prompt, cache.own, recent, strict=True
+    params["layers"], cache.prompt, cache.own, recent, strict=True
   ):
 
     def attend(q, k, v, pk=pk, pv=pv, ok=ok, ov=ov, rk=rk, rv=rv):
@@ -145,15 +151,19 @@ def decode_step(
       written.append((rk, rv))
       q = (q * N**-0.5).reshape(P, S, config.num_kv_heads, groups, N)
       scores = jnp.concatenate(
-          [_scores("pskgn,pktn->pskgt", q, pk), _scores("pskgn,psknw->pskgw", q, ok),
-           _scores("pskgn,psknc->pskgc", q, rk)], axis=-1,
-      )  # fmt: skip
+        [
+          _scores("pskgn,pktn->pskgt", q, pk),
+          _scores("pskgn,psknw->pskgw", q, ok),
+          _scores("pskgn,psknc->pskgc", q, rk),
+        ],
+        axis=-1,
+      )
       scores = jnp.where(visible, scores, attention.MASKED)
       weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
       out = (
-          jnp.einsum("pskgt,pktn->pskgn", weights[..., :T], pv)
-          + jnp.einsum("pskgw,pskwn->pskgn", weights[..., T : T + W], ov)
-          + jnp.einsum("pskgc,pskcn->pskgn", weights[..., T + W :], rv)
+        jnp.einsum("pskgt,pktn->pskgn", weights[..., :T], pv)
+        + jnp.einsum("pskgw,pskwn->pskgn", weights[..., T : T + W], ov)
+        + jnp.einsum("pskgc,pskcn->pskgn", weights[..., T + W :], rv)
       )
       return out.reshape(P, S, config.num_heads, N), None
 
@@ -178,7 +188,7 @@ def store_block(cache: Cache, recent: list[KV], own_PS: jax.Array, wrote_PS: jax
     return jax.vmap(jax.vmap(each))(own, block, own_PS, wrote_PS)
 
   own = [
-      (put_all(2, ok, rk), put_all(1, ov, rv))
-      for (ok, ov), (rk, rv) in zip(cache.own, recent, strict=True)
+    (put_all(2, ok, rk), put_all(1, ov, rv))
+    for (ok, ov), (rk, rv) in zip(cache.own, recent, strict=True)
   ]
   return dataclasses.replace(cache, own=own)

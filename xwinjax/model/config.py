@@ -51,15 +51,15 @@ class LlamaConfig:
   def __post_init__(self):
     if self.num_heads % self.num_kv_heads:
       raise ValueError(
-          f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.num_kv_heads}"
+        f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.num_kv_heads}"
       )
     if self.head_dim % 2:
       raise ValueError(f"head_dim {self.head_dim} must be even for rotary embeddings")
     for name, allowed in (
-        ("dtype", ("float32", "bfloat16", "float16")),
-        ("operands", ("", "bfloat16")),
-        ("remat", ("none", "dots", "full")),
-        ("attention", ("xla", "cudnn")),
+      ("dtype", ("float32", "bfloat16", "float16")),
+      ("operands", ("", "bfloat16")),
+      ("remat", ("none", "dots", "full")),
+      ("attention", ("xla", "cudnn")),
     ):
       if getattr(self, name) not in allowed:
         raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")

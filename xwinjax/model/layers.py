@@ -107,7 +107,7 @@ class Block(nn.Module):
     """`dropout` is None or (rate, key). Returns the new x and what `attend` gave back."""
     c = self.config
     h, state = Attention(c, name="attention")(
-        RMSNorm(c.norm_eps, name="attention_norm")(x_BTD), rotations, attend
+      RMSNorm(c.norm_eps, name="attention_norm")(x_BTD), rotations, attend
     )
     if dropout is not None:
       rate, key = dropout

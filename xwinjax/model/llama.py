@@ -33,9 +33,9 @@ def init(config: LlamaConfig, key: jax.Array, *, reward_head: bool = False) -> P
     return Block(config).init(k, x, turn, lambda q, k, v: (q, None))["params"]
 
   params = {
-      "embed": {"embedding": normal(embed_key, (config.vocab_size, config.dim))},
-      "layers": jax.vmap(one_layer)(jax.random.split(layer_key, config.num_layers)),
-      "norm": {"scale": jnp.ones((config.dim,))},
+    "embed": {"embedding": normal(embed_key, (config.vocab_size, config.dim))},
+    "layers": jax.vmap(one_layer)(jax.random.split(layer_key, config.num_layers)),
+    "norm": {"scale": jnp.ones((config.dim,))},
   }
   if reward_head:
     params["reward"] = {"kernel": jnp.zeros((config.dim,))}
@@ -63,7 +63,7 @@ def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
 
 
 def run_block(
-    config: LlamaConfig, layer: Params, x: jax.Array, rotations, attend: Attend, dropout=None
+  config: LlamaConfig, layer: Params, x: jax.Array, rotations, attend: Attend, dropout=None
 ) -> tuple[jax.Array, Any]:
   return Block(config).apply({"params": layer}, x, rotations, attend, dropout)
 
@@ -74,13 +74,13 @@ def final_norm(config: LlamaConfig, params: Params, x: jax.Array) -> jax.Array:
 
 
 def apply(
-    config: LlamaConfig,
-    params: Params,
-    tokens_BT: jax.Array,
-    positions_BT: jax.Array | None = None,
-    segments_BT: jax.Array | None = None,
-    *,
-    dropout_key: jax.Array | None = None,
+  config: LlamaConfig,
+  params: Params,
+  tokens_BT: jax.Array,
+  positions_BT: jax.Array | None = None,
+  segments_BT: jax.Array | None = None,
+  *,
+  dropout_key: jax.Array | None = None,
 ) -> jax.Array:
   """The normed hidden states [B, T, D] from which a head predicts.
 

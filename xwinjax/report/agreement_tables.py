@@ -21,8 +21,12 @@ def _coefficient(figure: Row) -> str:
 
 
 def facts(s: Row) -> list[str]:
-  counted = {"vote": s["votes"], "item": s["items"], "prompt": s["prompts"],
-             "annotator": len(s["people"])}  # fmt: skip
+  counted = {
+    "vote": s["votes"],
+    "item": s["items"],
+    "prompt": s["prompts"],
+    "annotator": len(s["people"]),
+  }
   found = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counted.items()]
   if s["left_out_by_checks"]:
     found.append(f"{s['left_out_by_checks']} votes left out: too few attention checks passed")
@@ -31,11 +35,21 @@ def facts(s: Row) -> list[str]:
 
 def comparisons(s: Row) -> Table:
   head = ("systems", "wins", "ties", "loses", "equal or better", "win rate, ties half", "votes")
-  return Table(head, [
-      (f"{c['a']} vs {c['b']}", _share(c["win"]), _share(c["tie"]), _share(c["lose"]),
-       _share(c["equal_or_better"]), _share(c["win_rate"]), str(c["votes"]))
+  return Table(
+    head,
+    [
+      (
+        f"{c['a']} vs {c['b']}",
+        _share(c["win"]),
+        _share(c["tie"]),
+        _share(c["lose"]),
+        _share(c["equal_or_better"]),
+        _share(c["win_rate"]),
+        str(c["votes"]),
+      )
       for c in s["comparisons"]
-  ])  # fmt: skip
+    ],
+  )
 
 
 def agreement(s: Row) -> Table:
@@ -46,9 +60,9 @@ def agreement(s: Row) -> Table:
   shares = [("agreement, ties discounted", a["tie_discounted"]), ("exact agreement", a["exact"])]
   fleiss = a["fleiss_kappa"]
   others = [
-      (f"Fleiss' κ, items with {fleiss['raters']} votes", fleiss),
-      ("Krippendorff's α, nominal", a["krippendorff_alpha_nominal"]),
-      ("Krippendorff's α, ordinal", a["krippendorff_alpha_ordinal"]),
+    (f"Fleiss' κ, items with {fleiss['raters']} votes", fleiss),
+    ("Krippendorff's α, nominal", a["krippendorff_alpha_nominal"]),
+    ("Krippendorff's α, ordinal", a["krippendorff_alpha_ordinal"]),
   ]
   rows = [(name, _share(f), f"{f['n']} pairs of votes", str(f["prompts"])) for name, f in shares]
   rows += [(name, _coefficient(f), f"{f['items']} items", str(f["prompts"])) for name, f in others]
@@ -58,18 +72,30 @@ def agreement(s: Row) -> Table:
 def groups(s: Row) -> Table:
   """Agreement of groups of annotators, and of judges with them."""
   head = ("between", "agreement, ties discounted", "exact", "pairs of votes", "prompts")
-  return Table(head, [
+  return Table(
+    head,
+    [
       (" – ".join(g["between"]), _share(g), percent(g["exact"]), str(g["n"]), str(g["prompts"]))
       for g in s["groups"]
-  ])  # fmt: skip
+    ],
+  )
 
 
 def pairs(s: Row) -> Table:
   head = ("between", "agreement, ties discounted", "exact", "Cohen's κ", "items")
-  return Table(head, [
-      (" – ".join(p["between"]), _share(p), percent(p["exact"]), number(p["cohen_kappa"]),
-       str(p["n"])) for p in s["pairs"][:MOST_PAIRS]
-  ])  # fmt: skip
+  return Table(
+    head,
+    [
+      (
+        " – ".join(p["between"]),
+        _share(p),
+        percent(p["exact"]),
+        number(p["cohen_kappa"]),
+        str(p["n"]),
+      )
+      for p in s["pairs"][:MOST_PAIRS]
+    ],
+  )
 
 
 def people(s: Row) -> Table:
@@ -81,8 +107,7 @@ def people(s: Row) -> Table:
 
 
 def usefulness(s: Row) -> Table:
-  rows = [(name, _coefficient(f), str(f["n"]))
-          for name, f in s["usefulness"]["systems"].items()]  # fmt: skip
+  rows = [(name, _coefficient(f), str(f["n"])) for name, f in s["usefulness"]["systems"].items()]
   alpha = s["usefulness"]["krippendorff_alpha_interval"]
   if alpha["value"] is not None:
     rows.append(("Krippendorff's α, interval", _coefficient(alpha), str(alpha["items"])))
@@ -91,8 +116,10 @@ def usefulness(s: Row) -> Table:
 
 def grades(s: Row) -> Table:
   """Excellent, pass and fail by system, as LIMA tells its dialogues."""
-  rows = [(name, *(_share(g[k]) for k in ("excellent", "pass", "fail")), str(g["pass"]["n"]))
-          for name, g in s["grades"]["systems"].items()]  # fmt: skip
+  rows = [
+    (name, *(_share(g[k]) for k in ("excellent", "pass", "fail")), str(g["pass"]["n"]))
+    for name, g in s["grades"]["systems"].items()
+  ]
   alpha = s["grades"]["krippendorff_alpha_ordinal"]
   if alpha["value"] is not None:
     rows.append(("Krippendorff's α, ordinal", _coefficient(alpha), "", "", str(alpha["items"])))
@@ -114,8 +141,10 @@ def bars(s: Row) -> Iterator[str]:
     win, lose = (round(BAR * c[k]["value"]) for k in ("win", "lose"))
     bar = "█" * win + "▒" * (BAR - win - lose) + "░" * lose
     name = f"{c['a']} vs {c['b']}"
-    yield (f"{name:{width}}  {bar}  wins {c['win']['value']:.0%}, ties {c['tie']['value']:.0%}, "
-           f"loses {c['lose']['value']:.0%} of {c['votes']}")  # fmt: skip
+    yield (
+      f"{name:{width}}  {bar}  wins {c['win']['value']:.0%}, ties {c['tie']['value']:.0%}, "
+      f"loses {c['lose']['value']:.0%} of {c['votes']}"
+    )
 
 
 def plain(table: Table, most: int = 12) -> Iterator[str]:

@@ -25,10 +25,17 @@ def loss_curves(path: Path, found: dict[str, Any], device: str) -> None:
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, (name, both) in zip(panels, found.items(), strict=True):
       steps = range(1, both["steps"] + 1)
-      axes.plot(steps, both["peer"]["losses"][: both["steps"]], color=COLOURS["two"], lw=4,
-                alpha=0.45, label="peer")  # fmt: skip
-      axes.plot(steps, both["ours"]["losses"][: both["steps"]], color=COLOURS["one"], lw=1.4,
-                label="ours")  # fmt: skip
+      axes.plot(
+        steps,
+        both["peer"]["losses"][: both["steps"]],
+        color=COLOURS["two"],
+        lw=4,
+        alpha=0.45,
+        label="peer",
+      )
+      axes.plot(
+        steps, both["ours"]["losses"][: both["steps"]], color=COLOURS["one"], lw=1.4, label="ours"
+      )
       axes.set_title(f"{NAMES.get(name, name)}: {both['apart']:.1e} apart at most", fontsize=9)
       axes.set_xlabel("step")
       axes.set_ylabel("loss")

@@ -26,19 +26,43 @@ from xwinjax.report.tables import number, powers, seconds
 from xwinjax.report.workdir import NAMES, Row
 
 INK, GRID, PAPER = "#333333", "#dcdcdc", "#fefefe"
-COLOURS = {"base": "#767676", "sft": "#0072b2", "rs": "#d55e00", "dpo": "#009e73",
-           "one": "#0072b2", "two": "#d55e00"}  # fmt: skip
+COLOURS = {
+  "base": "#767676",
+  "sft": "#0072b2",
+  "rs": "#d55e00",
+  "dpo": "#009e73",
+  "one": "#0072b2",
+  "two": "#d55e00",
+}
 MARKERS = {"base": "o", "sft": "s", "rs": "^", "dpo": "D"}
 LINES = {"base": ":", "sft": "--", "rs": "-.", "dpo": "-"}
-_VARIABLES = {INK: "ink", GRID: "grid", PAPER: "page", **{c: name for name, c in COLOURS.items()
-                                         if name not in ("one", "two")}}  # fmt: skip
+_VARIABLES = {
+  INK: "ink",
+  GRID: "grid",
+  PAPER: "page",
+  **{c: name for name, c in COLOURS.items() if name not in ("one", "two")},
+}
 _STYLE: Any = {
-    "svg.fonttype": "none", "font.family": ["DejaVu Sans"], "font.size": 10, "text.color": INK,
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
-    "grid.linewidth": 0.7, "axes.axisbelow": True, "legend.frameon": False, "lines.markersize": 5,
-    "axes.linewidth": 0.8, "lines.linewidth": 1.8, "axes.formatter.useoffset": False,
-}  # fmt: skip
+  "svg.fonttype": "none",
+  "font.family": ["DejaVu Sans"],
+  "font.size": 10,
+  "text.color": INK,
+  "axes.edgecolor": INK,
+  "axes.labelcolor": INK,
+  "xtick.color": INK,
+  "ytick.color": INK,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.grid": True,
+  "grid.color": GRID,
+  "grid.linewidth": 0.7,
+  "axes.axisbelow": True,
+  "legend.frameon": False,
+  "lines.markersize": 5,
+  "axes.linewidth": 0.8,
+  "lines.linewidth": 1.8,
+  "axes.formatter.useoffset": False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +76,7 @@ class Chart:
 
 @contextlib.contextmanager
 def _drawing(
-    x: str, y: str, size: tuple[float, float] = (5.4, 3.5)
+  x: str, y: str, size: tuple[float, float] = (5.4, 3.5)
 ) -> Iterator[tuple[Figure, Axes]]:
   with matplotlib.rc_context(_STYLE):
     figure = Figure(figsize=size, layout="constrained")
@@ -76,17 +100,25 @@ def _chart(figure: Figure, title: str, note: str, said: str) -> Chart:
     svg = svg.replace(colour, f"var(--{name}, {colour})")
   box = re.search(r'viewBox="[^"]*"', svg)
   assert box is not None
-  head = (f'<svg {box[0]} xmlns="http://www.w3.org/2000/svg" '
-          f'xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
-          f'aria-label="{html.escape(title)}"><title>{html.escape(title)}</title>'
-          f"<desc>{html.escape(said)}</desc>")  # fmt: skip
+  head = (
+    f'<svg {box[0]} xmlns="http://www.w3.org/2000/svg" '
+    f'xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
+    f'aria-label="{html.escape(title)}"><title>{html.escape(title)}</title>'
+    f"<desc>{html.escape(said)}</desc>"
+  )
   return Chart(title, note, re.sub(r"^.*?<svg[^>]*>", lambda _: head, svg, flags=re.DOTALL))
 
 
 def _legend(axes: Axes) -> None:
   """Above the picture, where it covers nothing."""
-  axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, borderaxespad=0.1,
-              handlelength=2.4, columnspacing=1.2)  # fmt: skip
+  axes.legend(
+    loc="lower left",
+    bbox_to_anchor=(-0.02, 1.0),
+    ncols=4,
+    borderaxespad=0.1,
+    handlelength=2.4,
+    columnspacing=1.2,
+  )
 
 
 def _log2(axes: Axes, most: int) -> None:
@@ -103,10 +135,17 @@ def windows(values: np.ndarray, most: int = 80) -> list[np.ndarray]:
 
 
 def steps(
-    title: str, rows: Sequence[Row], series: Mapping[str, str], y: str, note: str,
-    *, level: tuple[float, str] | None = None, points: Mapping[int, float] | None = None,
-    limits: tuple[float, float] | None = None, log: bool = False,
-) -> Chart | None:  # fmt: skip
+  title: str,
+  rows: Sequence[Row],
+  series: Mapping[str, str],
+  y: str,
+  note: str,
+  *,
+  level: tuple[float, str] | None = None,
+  points: Mapping[int, float] | None = None,
+  limits: tuple[float, float] | None = None,
+  log: bool = False,
+) -> Chart | None:
   """Logged values against the step, as means of windows with each window's range.
 
   Args:
@@ -125,10 +164,17 @@ def steps(
       at, values = (windows(np.array(column, float)) for column in zip(*logged, strict=True))
       middle, mean = [a.mean() for a in at], [v.mean() for v in values]
       means += mean
-      axes.fill_between(middle, [v.min() for v in values], [v.max() for v in values],
-                        color=COLOURS[colour], alpha=0.2, linewidth=0)  # fmt: skip
-      axes.plot(middle, mean, color=COLOURS[colour], label=label,
-                linestyle="-" if colour == "one" else "--")  # fmt: skip
+      axes.fill_between(
+        middle,
+        [v.min() for v in values],
+        [v.max() for v in values],
+        color=COLOURS[colour],
+        alpha=0.2,
+        linewidth=0,
+      )
+      axes.plot(
+        middle, mean, color=COLOURS[colour], label=label, linestyle="-" if colour == "one" else "--"
+      )
       said.append(f"{label}: {number(mean[0], 3)} at first, {number(mean[-1], 3)} at last")
     if not said:
       return None
@@ -156,13 +202,21 @@ def best_of_k(title: str, curves: Mapping[str, Sequence[float]], y: str, note: s
   most = max(map(len, curves.values()))
   with _drawing("k candidates to pick from", y) as (figure, axes):
     for name, curve in curves.items():
-      axes.plot(range(1, len(curve) + 1), curve, LINES[name], color=COLOURS[name],
-                marker=MARKERS[name], markevery=[k - 1 for k in powers(len(curve))],
-                label=NAMES[name])  # fmt: skip
+      axes.plot(
+        range(1, len(curve) + 1),
+        curve,
+        LINES[name],
+        color=COLOURS[name],
+        marker=MARKERS[name],
+        markevery=[k - 1 for k in powers(len(curve))],
+        label=NAMES[name],
+      )
     _log2(axes, most)
     _legend(axes)
-    said = [f"{NAMES[n]}: {number(c[0])} at k = 1, {number(c[-1])} at k = {len(c)}"
-            for n, c in curves.items()]  # fmt: skip
+    said = [
+      f"{NAMES[n]}: {number(c[0])} at k = 1, {number(c[-1])} at k = {len(c)}"
+      for n, c in curves.items()
+    ]
     return _chart(figure, title, note, "; ".join(said))
 
 
@@ -185,7 +239,7 @@ def best_of_n_kl(n: np.ndarray) -> np.ndarray:
 
 
 def kl_score(
-    title: str, points: Mapping[str, Point], best_of_n: Sequence[float], y: str, note: str
+  title: str, points: Mapping[str, Point], best_of_n: Sequence[float], y: str, note: str
 ) -> Chart | None:
   """Where each model lies, beside what picking the best of n from the reference would give."""
   if not points:
@@ -199,11 +253,19 @@ def kl_score(
       kl, score = float(p.kl_P.mean()), float(p.score_P.mean())
       axes.plot(p.kl_P, p.score_P, ".", color=COLOURS[name], alpha=0.35, markersize=4)
       axes.errorbar(
-          kl, score, xerr=[[kl - p.kl_ci[0]], [p.kl_ci[1] - kl]],
-          yerr=[[score - p.score_ci[0]], [p.score_ci[1] - score]], color=COLOURS[name],
-          marker=MARKERS[name], markersize=8, markeredgecolor="white", markeredgewidth=0.6,
-          label=NAMES[name], capsize=2, linestyle="none",
-      )  # fmt: skip
+        kl,
+        score,
+        xerr=[[kl - p.kl_ci[0]], [p.kl_ci[1] - kl]],
+        yerr=[[score - p.score_ci[0]], [p.score_ci[1] - score]],
+        color=COLOURS[name],
+        marker=MARKERS[name],
+        markersize=8,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        label=NAMES[name],
+        capsize=2,
+        linestyle="none",
+      )
       said.append(f"{NAMES[name]}: KL {number(kl)}, score {number(score)}")
     _legend(axes)
     return _chart(figure, title, note, "; ".join(said))
@@ -218,8 +280,14 @@ def histogram(title: str, values: Mapping[str, np.ndarray], x: str, note: str) -
   with _drawing(x, "share of answers") as (figure, axes):
     for name, v in values.items():
       counts, _ = np.histogram(v.clip(edges[0], edges[-1]), edges)
-      axes.stairs(counts / v.size, edges, color=COLOURS[name], linestyle=LINES[name],
-                  linewidth=1.6, label=NAMES[name])  # fmt: skip
+      axes.stairs(
+        counts / v.size,
+        edges,
+        color=COLOURS[name],
+        linestyle=LINES[name],
+        linewidth=1.6,
+        label=NAMES[name],
+      )
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _legend(axes)
     said = [f"{NAMES[n]}: median {number(float(np.median(v)))}" for n, v in values.items()]
@@ -229,19 +297,29 @@ def histogram(title: str, values: Mapping[str, np.ndarray], x: str, note: str) -
 def calibration(title: str, rows: Row, note: str) -> Chart | None:
   """Said against seen shares, with Wilson's interval of each."""
   said, seen = np.array(rows["said"]), np.array(rows["seen"])
-  ci = np.array([statistics.share_interval(round(s * n), n)
-                 for s, n in zip(seen, rows["pairs"], strict=True)])  # fmt: skip
+  ci = np.array(
+    [statistics.share_interval(round(s * n), n) for s, n in zip(seen, rows["pairs"], strict=True)]
+  )
   with _drawing("P(preferred answer is the chosen one), said", "share seen") as (figure, axes):
     axes.plot([0.5, 1], [0.5, 1], color=INK, linewidth=0.9, linestyle=":", label="said = seen")
     # Rounding may leave the end of an interval of 0 or 1 on its wrong side.
-    axes.errorbar(said, seen, yerr=np.abs([seen - ci[:, 0], ci[:, 1] - seen]), fmt="o",
-                  color=COLOURS["one"], capsize=2, linewidth=1.2,
-                  label="pairs, in equal parts")  # fmt: skip
+    axes.errorbar(
+      said,
+      seen,
+      yerr=np.abs([seen - ci[:, 0], ci[:, 1] - seen]),
+      fmt="o",
+      color=COLOURS["one"],
+      capsize=2,
+      linewidth=1.2,
+      label="pairs, in equal parts",
+    )
     axes.set_xlim(0.48, 1.02)
     axes.set_ylim(min(0.45, float(ci.min()) - 0.02), 1.03)
     _legend(axes)
-    words = [f"said {number(a)}, seen {number(b)} of {n} pairs"
-             for a, b, n in zip(said, seen, rows["pairs"], strict=True)]  # fmt: skip
+    words = [
+      f"said {number(a)}, seen {number(b)} of {n} pairs"
+      for a, b, n in zip(said, seen, rows["pairs"], strict=True)
+    ]
     return _chart(figure, title, note, "; ".join(words))
 
 
@@ -276,9 +354,7 @@ def bars(title: str, values: Mapping[str, float], x: str, note: str, show=second
     return _chart(figure, title, note, "; ".join(f"{n}: {show(v)}" for n, v in values.items()))
 
 
-def ranks(
-    title: str, ranked_PS: np.ndarray, marked: Mapping[str, int], note: str
-) -> Chart | None:
+def ranks(title: str, ranked_PS: np.ndarray, marked: Mapping[str, int], note: str) -> Chart | None:
   """Scores by rank within a prompt: the mean and the middle 80 % of prompts; marked ranks.
 
   Args:
@@ -302,7 +378,7 @@ def ranks(
 
 
 def win_tie_lose(
-    title: str, shares: Mapping[str, tuple[float, float, float]], note: str
+  title: str, shares: Mapping[str, tuple[float, float, float]], note: str
 ) -> Chart | None:
   """A bar a comparison, parted into the shares won, tied and lost, as papers draw them."""
   if not shares:
@@ -310,18 +386,25 @@ def win_tie_lose(
   with _drawing("share of votes", "", (5.4, 1.0 + 0.45 * len(shares))) as (figure, axes):
     left = np.zeros(len(shares))
     for i, (name, colour) in enumerate(
-        {"wins": COLOURS["one"], "ties": COLOURS["base"], "loses": COLOURS["two"]}.items()
+      {"wins": COLOURS["one"], "ties": COLOURS["base"], "loses": COLOURS["two"]}.items()
     ):
       width = np.array([three[i] for three in shares.values()])
       places = axes.barh(list(shares), width, left=left, color=colour, height=0.7, label=name)
-      axes.bar_label(places, [f"{w:.0%}" if w >= 0.07 else "" for w in width],
-                     label_type="center", fontsize=9, color=PAPER)  # fmt: skip
+      axes.bar_label(
+        places,
+        [f"{w:.0%}" if w >= 0.07 else "" for w in width],
+        label_type="center",
+        fontsize=9,
+        color=PAPER,
+      )
       left += width
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
     axes.grid(visible=False)
     _legend(axes)
-    said = [f"{' '.join(name.split())}: wins {win:.0%}, ties {tie:.0%}, loses {lose:.0%}"
-            for name, (win, tie, lose) in shares.items()]  # fmt: skip
+    said = [
+      f"{' '.join(name.split())}: wins {win:.0%}, ties {tie:.0%}, loses {lose:.0%}"
+      for name, (win, tie, lose) in shares.items()
+    ]
     return _chart(figure, title, note, "; ".join(said))

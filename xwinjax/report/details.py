@@ -25,14 +25,14 @@ def reward_table(work: Workdir) -> Table:
   if "heldout_accuracy" not in f:
     return Table((), [])
   rows = [
-      ("accuracy on held-out pairs", percent(f["heldout_accuracy"], f["heldout_accuracy_ci"])),
-      ("pairs", str(f["heldout_pairs"])),
-      ("log loss (0.693 is a coin's)", number(f["heldout_log_loss"], 3)),
-      ("mean margin", number(f["heldout_margin"], 2)),
-      ("calibration error (ECE)", number(f["calibration"]["ece"], 3)),
-      ("accuracy against gold", percent(f.get("heldout_accuracy_gold"))),
-      ("labels that contradict gold", percent(f.get("heldout_label_noise"))),
-      ("pairs trained on", str(f.get("items", NONE))),
+    ("accuracy on held-out pairs", percent(f["heldout_accuracy"], f["heldout_accuracy_ci"])),
+    ("pairs", str(f["heldout_pairs"])),
+    ("log loss (0.693 is a coin's)", number(f["heldout_log_loss"], 3)),
+    ("mean margin", number(f["heldout_margin"], 2)),
+    ("calibration error (ECE)", number(f["calibration"]["ece"], 3)),
+    ("accuracy against gold", percent(f.get("heldout_accuracy_gold"))),
+    ("labels that contradict gold", percent(f.get("heldout_label_noise"))),
+    ("pairs trained on", str(f.get("items", NONE))),
   ]
   return Table(("figure", "value"), [row for row in rows if row[1] != NONE])
 
@@ -43,11 +43,14 @@ def judge_table(work: Workdir) -> Table:
   for name in work.models():
     samples, f = work.samples(name), work.figures(f"evaluate_{name}")
     if "rm" in samples.scores:
-      rows.append((
-          NAMES[name], number(f.get("rm_gold_correlation")),
+      rows.append(
+        (
+          NAMES[name],
+          number(f.get("rm_gold_correlation")),
           number(correlation(samples.scores["rm"], samples.tokens_PS)),
           number(f["rm_std"]),
-      ))  # fmt: skip
+        )
+      )
   head = ("model", "RM with gold", "RM with length", "RM spread within a prompt")
   return Table(head, rows).without_empty() if rows else Table((), [])
 
@@ -58,30 +61,34 @@ def selection_table(work: Workdir) -> Table:
   rows: list[tuple[str, Any]] = []
   if sample:
     rows += [
-        ("prompts", sample["prompts"]), ("candidates", sample["candidates"]),
-        ("repeats drawn again", sample["repeats"]),
-        ("mean tokens of a candidate", number(sample["mean_length"], 1)),
-        *((f"ended by: {how}", n) for how, n in sample["finish"].items()),
-    ]  # fmt: skip
+      ("prompts", sample["prompts"]),
+      ("candidates", sample["candidates"]),
+      ("repeats drawn again", sample["repeats"]),
+      ("mean tokens of a candidate", number(sample["mean_length"], 1)),
+      *((f"ended by: {how}", n) for how, n in sample["finish"].items()),
+    ]
   if score:
     last = max(score["best_of"], key=int)
     rows += [
-        ("mean score", number(score["mean"])), ("spread within a prompt", number(score["std"])),
-        (f"best of {last}", number(score["best_of"][last])),
-        (f"worst of {last}", number(score["worst_of"][last])),
-    ]  # fmt: skip
+      ("mean score", number(score["mean"])),
+      ("spread within a prompt", number(score["std"])),
+      (f"best of {last}", number(score["best_of"][last])),
+      (f"worst of {last}", number(score["worst_of"][last])),
+    ]
   if select:
     config = work.config("select")
     rows += [
-        ("ranked by", config["by"]), ("fine-tuned on rank", config["rank"]),
-        ("pairs: best against", ", ".join(config["rejected"])),
-        ("examples for RS", select["examples"]), ("pairs for DPO", select["pairs"]),
-        ("mean score of an example", number(select["example_score"])),
-        ("mean margin of a pair", number(select["pair_margin"])),
-        ("tokens, chosen", number(select["chosen_tokens"], 1)),
-        ("tokens, rejected", number(select["rejected_tokens"], 1)),
-        *select["counts"].items(),
-    ]  # fmt: skip
+      ("ranked by", config["by"]),
+      ("fine-tuned on rank", config["rank"]),
+      ("pairs: best against", ", ".join(config["rejected"])),
+      ("examples for RS", select["examples"]),
+      ("pairs for DPO", select["pairs"]),
+      ("mean score of an example", number(select["example_score"])),
+      ("mean margin of a pair", number(select["pair_margin"])),
+      ("tokens, chosen", number(select["chosen_tokens"], 1)),
+      ("tokens, rejected", number(select["rejected_tokens"], 1)),
+      *select["counts"].items(),
+    ]
   return Table(("figure", "value"), [(name, str(value)) for name, value in rows])
 
 
@@ -103,12 +110,15 @@ def timing_table(work: Workdir) -> Table:
     if name in ("world", "pretrain", "label") and not done and not work.begun(name):
       continue
     cached = done and done["figures"].get("cached")
-    rows.append((
-        name, status(work, name) + (", from the cache" if cached else ""),
+    rows.append(
+      (
+        name,
+        status(work, name) + (", from the cache" if cached else ""),
         seconds(done["seconds"]) if done else NONE,
         f"{done['seconds'] / total:.0%}" if done else NONE,
         done["finished"].replace("T", " ").replace("Z", " UTC") if done else NONE,
-    ))  # fmt: skip
+      )
+    )
   return Table(("stage", "state", "time", "share", "finished"), rows)
 
 
@@ -128,15 +138,18 @@ def speed(rows: Sequence[Row]) -> Speed | None:
   """From metrics.jsonl; None where no step has been logged."""
   if not rows:
     return None
-  total = lambda key, rows=rows: float(sum(r[key] for r in rows))  # noqa: E731
+  total = lambda key, rows=rows: float(sum(r[key] for r in rows))
   running = [r for r in rows if not r["first_of_shape"]]
   spent = max(total("seconds", running), 1e-9)
   places = sum(r["rows"] * r["length"] for r in rows)
   return Speed(
-      rows[-1]["step"], int(total("tokens")), total("tokens", running) / spent,
-      total("seconds") - total("seconds", running), total("wait_s", running) / spent,
-      1 - total("tokens") / max(places, 1),
-  )  # fmt: skip
+    rows[-1]["step"],
+    int(total("tokens")),
+    total("tokens", running) / spent,
+    total("seconds") - total("seconds", running),
+    total("wait_s", running) / spent,
+    1 - total("tokens") / max(places, 1),
+  )
 
 
 def speed_table(work: Workdir) -> Table:
@@ -147,15 +160,32 @@ def speed_table(work: Workdir) -> Table:
     f = work.figures(name)
     f = f.get("sampling", f)
     if s:
-      rows.append((
-          name, str(s.steps), short(s.tokens), short(s.tokens_per_second), seconds(s.compiling),
-          percent(s.waiting), percent(s.padding), percent(f.get("mfu")),
+      rows.append(
+        (
+          name,
+          str(s.steps),
+          short(s.tokens),
+          short(s.tokens_per_second),
+          seconds(s.compiling),
+          percent(s.waiting),
+          percent(s.padding),
+          percent(f.get("mfu")),
           str(f.get("skipped_updates", NONE)),
-      ))  # fmt: skip
+        )
+      )
     elif "tokens_per_second" in f:
       rows.append((name, NONE, short(f["tokens"]), short(f["tokens_per_second"]), *[NONE] * 5))
-  head = ("stage", "steps", "tokens", "tokens/s", "compiling", "waiting for data", "padding",
-          "MFU", "skipped updates")  # fmt: skip
+  head = (
+    "stage",
+    "steps",
+    "tokens",
+    "tokens/s",
+    "compiling",
+    "waiting for data",
+    "padding",
+    "MFU",
+    "skipped updates",
+  )
   return Table(head, rows).without_empty()
 
 

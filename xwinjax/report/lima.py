@@ -14,8 +14,18 @@ from xwinjax.eval import statistics
 from xwinjax.report.tables import NONE, Row, Table, lines, number, percent
 from xwinjax.report.workdir import Stages
 
-STAGES = ("world", "pretrain", "community", "tokens", "mix", "sft", "choose", "evaluate", "judge",
-          "dialogues")  # fmt: skip
+STAGES = (
+  "world",
+  "pretrain",
+  "community",
+  "tokens",
+  "mix",
+  "sft",
+  "choose",
+  "evaluate",
+  "judge",
+  "dialogues",
+)
 BY = {"gold": "gold", "rm": "RM", "self": "judge's"}
 
 
@@ -36,11 +46,17 @@ def epochs(run: Run) -> list[Row]:
   judged, made = run.figures("choose").get("steps", {}), []
   for e in run.figures("sft").get("epochs", []):
     nll, found = e.get("heldout_nll"), judged.get(str(e["step"]), {})
-    made.append({
-        "epoch": e["epoch"], "step": e["step"], "kept": e["kept"], "dev_nll": nll,
+    made.append(
+      {
+        "epoch": e["epoch"],
+        "step": e["step"],
+        "kept": e["kept"],
+        "dev_nll": nll,
         "dev_perplexity": round(math.exp(nll), 5) if nll is not None else None,
-        "dev_score": found.get("score"), "dev_length": found.get("mean_length"),
-    })  # fmt: skip
+        "dev_score": found.get("score"),
+        "dev_length": found.get("mean_length"),
+      }
+    )
   return made
 
 
@@ -62,10 +78,12 @@ def disagreement(rows: list[Row], chosen: int | None) -> Row | None:
     rank = float(found.statistic)
   at = next((r for r in both if r["epoch"] == chosen), None)
   return {
-      "lowest_perplexity_epoch": first["epoch"], "lowest_perplexity_kept": by_loss["epoch"],
-      "score_there": by_loss["dev_score"], "score_chosen": at and at["dev_score"],
-      "spearman": None if rank is None else round(rank, 4),
-  }  # fmt: skip
+    "lowest_perplexity_epoch": first["epoch"],
+    "lowest_perplexity_kept": by_loss["epoch"],
+    "score_there": by_loss["dev_score"],
+    "score_chosen": at and at["dev_score"],
+    "spearman": None if rank is None else round(rank, 4),
+  }
 
 
 def summary(run: Run) -> Row:
@@ -75,22 +93,31 @@ def summary(run: Run) -> Row:
   config = run.manifests["judge"]["config"] if "judge" in run.manifests else {}
   judge = config.get("name") or config.get("by", "")
   by_prompt = [
-      float(np.mean(scores)) for row in run.rows_if_any("judge/candidates.jsonl")
-      if (scores := [c["scores"][judge] for c in row["candidates"] if judge in c.get("scores", {})])
-  ]  # fmt: skip
+    float(np.mean(scores))
+    for row in run.rows_if_any("judge/candidates.jsonl")
+    if (scores := [c["scores"][judge] for c in row["candidates"] if judge in c.get("scores", {})])
+  ]
   found = run.figures("evaluate")
   last = next(reversed(run.manifests.values()))
   return {
-      "judge": judge, "score": float(np.mean(by_prompt)) if by_prompt else None,
-      "score_ci": list(statistics.bootstrap(np.array(by_prompt), seed=0)) if by_prompt else None,
-      "prompts": len(by_prompt), "samples": found.get("samples"),
-      "mean_length": found.get("mean_length"), "ended_share": found.get("ended_share"),
-      "hallucination": found.get("hallucination"),
-      "epoch": chosen, "epochs": rows, "perplexity_against_judge": disagreement(rows, chosen),
-      "examples": run.figures("sft").get("items"), "tokens": run.figures("tokens").get("added"),
-      "dialogues": grades(run), "device": last["device"], "seed": last["config"].get("seed"),
-      "seconds": round(sum(m["seconds"] for m in run.manifests.values()), 2),
-  }  # fmt: skip
+    "judge": judge,
+    "score": float(np.mean(by_prompt)) if by_prompt else None,
+    "score_ci": list(statistics.bootstrap(np.array(by_prompt), seed=0)) if by_prompt else None,
+    "prompts": len(by_prompt),
+    "samples": found.get("samples"),
+    "mean_length": found.get("mean_length"),
+    "ended_share": found.get("ended_share"),
+    "hallucination": found.get("hallucination"),
+    "epoch": chosen,
+    "epochs": rows,
+    "perplexity_against_judge": disagreement(rows, chosen),
+    "examples": run.figures("sft").get("items"),
+    "tokens": run.figures("tokens").get("added"),
+    "dialogues": grades(run),
+    "device": last["device"],
+    "seed": last["config"].get("seed"),
+    "seconds": round(sum(m["seconds"] for m in run.manifests.values()), 2),
+  }
 
 
 def grades(run: Run) -> Row | None:
@@ -99,26 +126,49 @@ def grades(run: Run) -> Row | None:
   if not counts:
     return None
   total = sum(counts.values())
-  share = lambda n: {  # noqa: E731
-      "turns": n, "share": n / total, "ci": list(statistics.share_interval(n, total))}
-  return {"dialogues": run.figures("dialogues")["dialogues"], "turns": total,
-          **{name: share(n) for name, n in counts.items()}}  # fmt: skip
+  share = lambda n: {
+    "turns": n,
+    "share": n / total,
+    "ci": list(statistics.share_interval(n, total)),
+  }
+  return {
+    "dialogues": run.figures("dialogues")["dialogues"],
+    "turns": total,
+    **{name: share(n) for name, n in counts.items()},
+  }
 
 
 def epoch_table(s: Row) -> Table:
   rows = [
-      (str(r["epoch"]), number(r["dev_perplexity"], 3), number(r["dev_score"], 3),
-       number(r["dev_length"], 1), "chosen" if r["epoch"] == s["epoch"] else "")
-      for r in s["epochs"]
-  ]  # fmt: skip
+    (
+      str(r["epoch"]),
+      number(r["dev_perplexity"], 3),
+      number(r["dev_score"], 3),
+      number(r["dev_length"], 1),
+      "chosen" if r["epoch"] == s["epoch"] else "",
+    )
+    for r in s["epochs"]
+  ]
   return Table(("epoch", "dev perplexity", f"dev quality ({s['judge']})", "tokens", ""), rows)
 
 
 def main_table(s: Row) -> Table:
-  head = (f"{BY.get(s['judge'], s['judge'])} score (95 %)", "examples", "epoch", "tokens",
-          "ended", "false claims")  # fmt: skip
-  row = (number(s["score"], ci=s["score_ci"]), str(s["examples"]), str(s["epoch"]),
-         number(s["mean_length"], 1), percent(s["ended_share"]), percent(s["hallucination"]))
+  head = (
+    f"{BY.get(s['judge'], s['judge'])} score (95 %)",
+    "examples",
+    "epoch",
+    "tokens",
+    "ended",
+    "false claims",
+  )
+  row = (
+    number(s["score"], ci=s["score_ci"]),
+    str(s["examples"]),
+    str(s["epoch"]),
+    number(s["mean_length"], 1),
+    percent(s["ended_share"]),
+    percent(s["hallucination"]),
+  )
   return Table(head, [row]).without_empty()
 
 
@@ -128,8 +178,10 @@ def grade_table(s: Row) -> Table:
   if not g:
     return Table((), [])
   names = ("excellent", "pass", "fail")
-  row = (str(g["turns"]), *(f"{g[n]['turns']}: {percent(g[n]['share'], g[n]['ci'])}"
-                            for n in names))  # fmt: skip
+  row = (
+    str(g["turns"]),
+    *(f"{g[n]['turns']}: {percent(g[n]['share'], g[n]['ci'])}" for n in names),
+  )
   return Table(("turns", *names), [row])
 
 
@@ -138,17 +190,23 @@ def sentences(s: Row) -> list[str]:
   d = s["perplexity_against_judge"]
   if not d:
     return []
-  said = [f"Dev perplexity is lowest after epoch {d['lowest_perplexity_epoch']}; of the epochs "
-          f"that were judged, after {d['lowest_perplexity_kept']}. The judge chose epoch "
-          f"{s['epoch']}."]  # fmt: skip
+  said = [
+    f"Dev perplexity is lowest after epoch {d['lowest_perplexity_epoch']}; of the epochs "
+    f"that were judged, after {d['lowest_perplexity_kept']}. The judge chose epoch "
+    f"{s['epoch']}."
+  ]
   if d["lowest_perplexity_kept"] == s["epoch"]:
     said.append("Perplexity would have chosen the same.")
   else:
-    said.append(f"By perplexity, dev quality would be {number(d['score_there'], 3)} in place of "
-                f"{number(d['score_chosen'], 3)}.")  # fmt: skip
+    said.append(
+      f"By perplexity, dev quality would be {number(d['score_there'], 3)} in place of "
+      f"{number(d['score_chosen'], 3)}."
+    )
   if d["spearman"] is not None:
-    said.append(f"Rank correlation of dev quality with −perplexity over these epochs: "
-                f"{number(d['spearman'])}.")  # fmt: skip
+    said.append(
+      f"Rank correlation of dev quality with −perplexity over these epochs: "
+      f"{number(d['spearman'])}."
+    )
   return said
 
 

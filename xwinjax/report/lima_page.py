@@ -24,8 +24,10 @@ def quality_and_perplexity(s: Row) -> Chart | None:
   judged = [(r["epoch"], r["dev_score"]) for r in s["epochs"] if r["dev_score"] is not None]
   if not loss:
     return None
-  said = [f"perplexity {number(loss[0][1], 3)} after epoch {loss[0][0]}, {number(loss[-1][1], 3)} "
-          f"after {loss[-1][0]}"]  # fmt: skip
+  said = [
+    f"perplexity {number(loss[0][1], 3)} after epoch {loss[0][0]}, {number(loss[-1][1], 3)} "
+    f"after {loss[-1][0]}"
+  ]
   with charts._drawing("epoch", "dev perplexity") as (figure, axes):
     axes.plot(*zip(*loss, strict=True), "s--", color=charts.COLOURS["one"], label="perplexity")
     if judged:
@@ -41,16 +43,20 @@ def quality_and_perplexity(s: Row) -> Chart | None:
     axes.set_xticks([e for e, _ in loss])
     charts._legend(axes)
     return charts._chart(
-        figure, "Perplexity and quality by epoch",
-        "Both on the dev prompts: perplexity of the answers there (lower is better), quality of "
-        "the model's own as judged.", "; ".join(said),
-    )  # fmt: skip
+      figure,
+      "Perplexity and quality by epoch",
+      "Both on the dev prompts: perplexity of the answers there (lower is better), quality of "
+      "the model's own as judged.",
+      "; ".join(said),
+    )
 
 
 def answers(run: lima.Run) -> list[Row]:
   rows = run.rows_if_any("judge/candidates.jsonl")
-  return [{"prompt": rows[i]["prompt"], "answer": rows[i]["candidates"][0]}
-          for i in spread_out(ANSWERS, len(rows))]  # fmt: skip
+  return [
+    {"prompt": rows[i]["prompt"], "answer": rows[i]["candidates"][0]}
+    for i in spread_out(ANSWERS, len(rows))
+  ]
 
 
 def held(run: lima.Run) -> list[list[Row]]:
@@ -58,10 +64,12 @@ def held(run: lima.Run) -> list[list[Row]]:
   rows, shown = run.rows_if_any("dialogues/dialogues.jsonl"), []
   for i in spread_out(DIALOGUES, len(rows)):
     grades = iter(rows[i].get("grades", ()))
-    shown.append([
+    shown.append(
+      [
         {**m, "grade": next(grades, "") if m["role"] == "assistant" else ""}
         for m in rows[i]["messages"]
-    ])  # fmt: skip
+      ]
+    )
   return shown
 
 
@@ -69,27 +77,46 @@ def content(run: lima.Run) -> dict[str, Any]:
   """All that the template shows."""
   s = lima.summary(run)
   metrics = run.rows_if_any("sft/metrics.jsonl")
-  pictures = [quality_and_perplexity(s), charts.steps(
-      "Training loss", metrics, {"loss": "loss"}, "nats a token",
-      "Means over windows of steps, with each window's range.")]  # fmt: skip
-  dump = lambda value: json.dumps(value, indent=1, ensure_ascii=False)  # noqa: E731
+  pictures = [
+    quality_and_perplexity(s),
+    charts.steps(
+      "Training loss",
+      metrics,
+      {"loss": "loss"},
+      "nats a token",
+      "Means over windows of steps, with each window's range.",
+    ),
+  ]
+  dump = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
   return {
-      "name": run.folder.resolve().name, "facts": lima.facts(run, s), "number": number,
-      "summary": lima.main_table(s), "sentences": lima.sentences(s), "json": dump(s),
-      "epochs": lima.epoch_table(s), "grades": lima.grade_table(s), "judge": s["judge"],
-      "pictures": [p for p in pictures if p], "answers": answers(run), "dialogues": held(run),
-      "timing": Table(("stage", "time"), [(name, seconds(m["seconds"]))
-                                          for name, m in run.manifests.items()]),
-      "configs": [(name, dump(m["config"])) for name, m in run.manifests.items()],
-      "manifests": [(name, m, details.files_table(name, m)) for name, m in run.manifests.items()],
-  }  # fmt: skip
+    "name": run.folder.resolve().name,
+    "facts": lima.facts(run, s),
+    "number": number,
+    "summary": lima.main_table(s),
+    "sentences": lima.sentences(s),
+    "json": dump(s),
+    "epochs": lima.epoch_table(s),
+    "grades": lima.grade_table(s),
+    "judge": s["judge"],
+    "pictures": [p for p in pictures if p],
+    "answers": answers(run),
+    "dialogues": held(run),
+    "timing": Table(
+      ("stage", "time"), [(name, seconds(m["seconds"])) for name, m in run.manifests.items()]
+    ),
+    "configs": [(name, dump(m["config"])) for name, m in run.manifests.items()],
+    "manifests": [(name, m, details.files_table(name, m)) for name, m in run.manifests.items()],
+  }
 
 
 def environment(*, escape: bool = True) -> jinja2.Environment:
   return jinja2.Environment(
-      loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=escape,
-      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-  )  # fmt: skip
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=escape,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
 
 
 def render(run: lima.Run, *, escape: bool = True) -> str:

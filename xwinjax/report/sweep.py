@@ -26,8 +26,11 @@ def interval(values: Sequence[float], level: float = 0.95) -> list[float] | None
 
 def over_seeds(by_seed: dict[str, float]) -> Row:
   values = list(by_seed.values())
-  return {"mean": float(np.mean(values)) if values else None, "ci": interval(values),
-          "seeds": by_seed}  # fmt: skip
+  return {
+    "mean": float(np.mean(values)) if values else None,
+    "ci": interval(values),
+    "seeds": by_seed,
+  }
 
 
 def difference(ours: dict[str, float], theirs: dict[str, float]) -> Row | None:
@@ -57,20 +60,37 @@ def summarise(ablation: Any, found: Row) -> Row:
   first = ablation.rows[0]
   rows = []
   for row in ablation.rows:
-    rows.append({
-        "row": row, "figures": {name: over_seeds(found[row][name]) for name in ablation.figures},
+    rows.append(
+      {
+        "row": row,
+        "figures": {name: over_seeds(found[row][name]) for name in ablation.figures},
         "against_first": difference(found[row][main], found[first][main]) if row != first else None,
-        "paper": ablation.paper.get(row), "at": (ablation.axis or ("", {}))[1].get(row),
-    })  # fmt: skip
+        "paper": ablation.paper.get(row),
+        "at": (ablation.axis or ("", {}))[1].get(row),
+      }
+    )
   claims = []
   for ours, relation, theirs in ablation.expects:
     if ours in found and theirs in found:
       d = difference(found[ours][main], found[theirs][main])
-      claims.append({"ours": ours, "relation": relation, "theirs": theirs, "difference": d,
-                     "verdict": verdict(d, relation)})  # fmt: skip
-  return {"name": ablation.name, "title": ablation.title, "main": main, "first": first,
-          "axis": ablation.axis[0] if ablation.axis else None, "rows": rows,
-          "claims": claims}  # fmt: skip
+      claims.append(
+        {
+          "ours": ours,
+          "relation": relation,
+          "theirs": theirs,
+          "difference": d,
+          "verdict": verdict(d, relation),
+        }
+      )
+  return {
+    "name": ablation.name,
+    "title": ablation.title,
+    "main": main,
+    "first": first,
+    "axis": ablation.axis[0] if ablation.axis else None,
+    "rows": rows,
+    "claims": claims,
+  }
 
 
 def table(a: Row) -> Table:
@@ -79,11 +99,15 @@ def table(a: Row) -> Table:
   for r in a["rows"]:
     figures = [number(f["mean"], 3, f["ci"]) for f in r["figures"].values()]
     d = r["against_first"]
-    rows.append((
-        r["row"], *figures, signed(d["mean"], d["ci"]) if d else NONE,
+    rows.append(
+      (
+        r["row"],
+        *figures,
+        signed(d["mean"], d["ci"]) if d else NONE,
         str(len(r["figures"][a["main"]]["seeds"])),
         NONE if r["paper"] is None else str(r["paper"]),
-    ))  # fmt: skip
+      )
+    )
   names = list(a["rows"][0]["figures"]) if a["rows"] else []
   head = (a["axis"] or "row", *names, f"{a['main']} − {a['first']}", "seeds", "paper")
   return Table(head, rows).without_empty()

@@ -29,18 +29,28 @@ def picture(a: Row, figure: str) -> Chart | None:
   with charts._drawing(str(a["axis"]) if numeric else "", figure) as (drawn, axes):
     for x, c in zip(at, cells, strict=True):
       values = list(c["seeds"].values())
-      axes.plot([x] * len(values), values, "o", color=charts.COLOURS["base"], alpha=0.6,
-                markersize=4)  # fmt: skip
-    axes.errorbar(at, mean, yerr=np.abs([mean - ends[:, 0], ends[:, 1] - mean]), capsize=3,
-                  fmt="o-" if numeric else "o", color=charts.COLOURS["one"])  # fmt: skip
+      axes.plot(
+        [x] * len(values), values, "o", color=charts.COLOURS["base"], alpha=0.6, markersize=4
+      )
+    axes.errorbar(
+      at,
+      mean,
+      yerr=np.abs([mean - ends[:, 0], ends[:, 1] - mean]),
+      capsize=3,
+      fmt="o-" if numeric else "o",
+      color=charts.COLOURS["one"],
+    )
     if numeric:
       axes.set_xscale("log", base=2)
       axes.set_xticks(at, [f"{x:g}" for x in at])
       axes.minorticks_off()
     else:
-      axes.set_xticks(at, [r["row"].replace("_", " ") for r in rows],
-                      rotation=0 if len(rows) < 5 else 40,
-                      ha="center" if len(rows) < 5 else "right")  # fmt: skip
+      axes.set_xticks(
+        at,
+        [r["row"].replace("_", " ") for r in rows],
+        rotation=0 if len(rows) < 5 else 40,
+        ha="center" if len(rows) < 5 else "right",
+      )
       axes.set_xlim(-0.5, len(rows) - 0.5)
     note = "Grey: single seeds. Blue: their mean"
     note += " with a 95 % t interval over seeds." if any(c["ci"] for c in cells) else "."
@@ -53,15 +63,26 @@ def content(s: Row) -> dict[str, Any]:
   for a in s["ablations"]:
     figures = list(a["rows"][0]["figures"]) if a["rows"] else []
     pictures = [p for p in (picture(a, f) for f in figures) if p]
-    parts.append({"name": a["name"], "title": a["title"], "table": sweep.table(a),
-                  "claims": [sweep.claim(c) for c in a["claims"]], "main": pictures[:1],
-                  "others": pictures[1:]})  # fmt: skip
+    parts.append(
+      {
+        "name": a["name"],
+        "title": a["title"],
+        "table": sweep.table(a),
+        "claims": [sweep.claim(c) for c in a["claims"]],
+        "main": pictures[:1],
+        "others": pictures[1:],
+      }
+    )
   return {
-      "ablations": parts, "failed": s["failed"],
-      "facts": [f"seeds {', '.join(map(str, s['seeds']))}", s["device"] or "",
-                f"{seconds(s['seconds'])} of runs"],
-      "json": json.dumps(s, indent=1, ensure_ascii=False),
-  }  # fmt: skip
+    "ablations": parts,
+    "failed": s["failed"],
+    "facts": [
+      f"seeds {', '.join(map(str, s['seeds']))}",
+      s["device"] or "",
+      f"{seconds(s['seconds'])} of runs",
+    ],
+    "json": json.dumps(s, indent=1, ensure_ascii=False),
+  }
 
 
 def render(s: Row, *, escape: bool = True) -> str:

@@ -22,7 +22,7 @@ class Table:
   def without_empty(self) -> Table:
     """Leaves out columns that say nothing in any row."""
     keep = [i for i in range(len(self.head)) if any(row[i] != NONE for row in self.rows)]
-    pick = lambda cells: tuple(cells[i] for i in keep)  # noqa: E731
+    pick = lambda cells: tuple(cells[i] for i in keep)
     return Table(pick(self.head), [pick(row) for row in self.rows])
 
 
@@ -31,7 +31,7 @@ def lines(table: Table) -> str:
   cells = [table.head, *table.rows]
   widths = [max(len(row[i]) for row in cells) for i in range(len(table.head))]
   return "\n".join(
-      "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
+    "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
   )
 
 
@@ -39,7 +39,7 @@ def number(x: float | None, digits: int = 2, ci: Sequence[float] | None = None) 
   """A figure with its interval: 3.89 [3.80, 3.98]. A true minus, and no minus before zero."""
   if x is None:
     return NONE
-  text = lambda v: f"{round(v, digits) + 0.0:.{digits}f}".replace("-", "−")  # noqa: E731
+  text = lambda v: f"{round(v, digits) + 0.0:.{digits}f}".replace("-", "−")
   return text(x) + (f" [{text(ci[0])}, {text(ci[1])}]" if ci else "")
 
 
@@ -53,7 +53,7 @@ def percent(x: float | None, ci: Sequence[float] | None = None) -> str:
 def signed(x: float, ci: Sequence[float] | None = None) -> str:
   """A gain with its interval: +1.18 [+1.08, +1.28]; three digits where two would say nothing."""
   digits = 2 if abs(x) >= 0.05 else 3
-  text = lambda v: f"{round(v, digits) + 0.0:+.{digits}f}".replace("-", "−")  # noqa: E731
+  text = lambda v: f"{round(v, digits) + 0.0:+.{digits}f}".replace("-", "−")
   return text(x) + (f" [{text(ci[0])}, {text(ci[1])}]" if ci else "")
 
 
@@ -72,14 +72,14 @@ def summary(work: Workdir) -> Row:
   for name in work.models():
     made = work.manifests.get({"base": "pretrain"}.get(name, name))
     rows.append(
-        summary_row(name, work.manifests[f"evaluate_{name}"], made["seconds"] if made else 0.0)
+      summary_row(name, work.manifests[f"evaluate_{name}"], made["seconds"] if made else 0.0)
     )
   last = next((work.manifests[name] for name in reversed(ORDER) if name in work.manifests), {})
   return {
-      "stages": rows,
-      "reward_model": work.figures("reward"),
-      "device": last.get("device"),
-      "seed": last.get("config", {}).get("seed"),
+    "stages": rows,
+    "reward_model": work.figures("reward"),
+    "device": last.get("device"),
+    "seed": last.get("config", {}).get("seed"),
   }
 
 
@@ -89,20 +89,20 @@ def summary_row(name: str, record: Row, seconds: float) -> Row:
   curve = f["gold_best_of_k" if "gold_mean" in f else "rm_best_of_k"]
   versus = f.get("versus_previous")
   return {
-      "stage": name,
-      "gold_mean": f.get("gold_mean"),
-      "gold_ci": f.get("gold_ci"),
-      "rm_mean": f["rm_mean"],
-      "rm_ci": f["rm_ci"],
-      "best_of": {str(k): curve[k - 1] for k in powers(len(curve))},
-      "win_rate_vs_previous": versus["win_rate"] if versus else None,
-      "win_rate_ci": versus["ci"] if versus else None,
-      "gain_vs_previous": versus["gain"] if versus else None,
-      "kl": f["kl"],
-      "mean_length": f["mean_length"],
-      "hallucination": f.get("hallucination"),
-      "ended_share": f["ended_share"],
-      "seconds": seconds,
+    "stage": name,
+    "gold_mean": f.get("gold_mean"),
+    "gold_ci": f.get("gold_ci"),
+    "rm_mean": f["rm_mean"],
+    "rm_ci": f["rm_ci"],
+    "best_of": {str(k): curve[k - 1] for k in powers(len(curve))},
+    "win_rate_vs_previous": versus["win_rate"] if versus else None,
+    "win_rate_ci": versus["ci"] if versus else None,
+    "gain_vs_previous": versus["gain"] if versus else None,
+    "kl": f["kl"],
+    "mean_length": f["mean_length"],
+    "hallucination": f.get("hallucination"),
+    "ended_share": f["ended_share"],
+    "seconds": seconds,
   }
 
 
@@ -120,19 +120,33 @@ def text(summary: Row) -> str:
   rows = []
   for row in summary["stages"]:
     best = list(row["best_of"].values())
-    rows.append((
-        row["stage"], number(row["gold_mean"], ci=row["gold_ci"]), number(row["rm_mean"]),
-        percent(row["win_rate_vs_previous"], row["win_rate_ci"]), number(row["kl"]),
-        number(row["mean_length"], 1), f"{number(best[0])} → {number(best[-1])}",
-    ))  # fmt: skip
+    rows.append(
+      (
+        row["stage"],
+        number(row["gold_mean"], ci=row["gold_ci"]),
+        number(row["rm_mean"]),
+        percent(row["win_rate_vs_previous"], row["win_rate_ci"]),
+        number(row["kl"]),
+        number(row["mean_length"], 1),
+        f"{number(best[0])} → {number(best[-1])}",
+      )
+    )
   k = list(summary["stages"][-1]["best_of"])[-1] if summary["stages"] else "n"
-  head = ("stage", "gold (95 %)", "RM score", "win rate vs previous", "KL to SFT", "length",
-          f"best of 1 → {k}")  # fmt: skip
+  head = (
+    "stage",
+    "gold (95 %)",
+    "RM score",
+    "win rate vs previous",
+    "KL to SFT",
+    "length",
+    f"best of 1 → {k}",
+  )
   table = Table(head, rows).without_empty()
   cells = [table.head, *table.rows]
   widths = [max(len(line[i]) for line in cells) for i in range(len(table.head))]
-  lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-           for line in cells]  # fmt: skip
+  lines = [
+    "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
+  ]
   said = reward_sentence(summary["reward_model"])
   return "\n".join([*lines, *(["", f"reward model: {said}"] if said else [])])
 
@@ -143,8 +157,10 @@ def reward_sentence(f: Row) -> str:
     return ""
   said = f"held-out accuracy {number(f['heldout_accuracy'], 3, f['heldout_accuracy_ci'])}"
   if "heldout_label_noise" in f:
-    said += (f" against labels of which {f['heldout_label_noise']:.1%} contradict gold; "
-             f"{number(f['heldout_accuracy_gold'], 3)} against gold")  # fmt: skip
+    said += (
+      f" against labels of which {f['heldout_label_noise']:.1%} contradict gold; "
+      f"{number(f['heldout_accuracy_gold'], 3)} against gold"
+    )
   return said
 
 
@@ -155,17 +171,34 @@ def summary_table(work: Workdir) -> Table:
     f, gain = work.figures(f"evaluate_{row['stage']}"), row["gain_vs_previous"]
     best = list(row["best_of"].values())
     last = list(row["best_of"])[-1]
-    rows.append((
-        NAMES[row["stage"]], number(row["gold_mean"], ci=row["gold_ci"]),
+    rows.append(
+      (
+        NAMES[row["stage"]],
+        number(row["gold_mean"], ci=row["gold_ci"]),
         number(row["rm_mean"], ci=row["rm_ci"]),
         percent(row["win_rate_vs_previous"], row["win_rate_ci"]),
-        signed(gain["mean"], gain["ci"]) if gain else NONE, number(row["kl"], ci=f.get("kl_ci")),
-        number(row["mean_length"], 1), f"{number(best[0])} → {number(best[-1])}",
-        percent(row["hallucination"]), percent(row["ended_share"]), percent(f["duplicate_share"]),
-    ))  # fmt: skip
-  head = ("model", "gold score", "RM score", "win rate vs previous", "gain vs previous",
-          "KL to SFT, nats", "tokens", f"best of 1\u00a0→\u00a0{last}", "false claims", "ended",
-          "repeats")  # fmt: skip
+        signed(gain["mean"], gain["ci"]) if gain else NONE,
+        number(row["kl"], ci=f.get("kl_ci")),
+        number(row["mean_length"], 1),
+        f"{number(best[0])} → {number(best[-1])}",
+        percent(row["hallucination"]),
+        percent(row["ended_share"]),
+        percent(f["duplicate_share"]),
+      )
+    )
+  head = (
+    "model",
+    "gold score",
+    "RM score",
+    "win rate vs previous",
+    "gain vs previous",
+    "KL to SFT, nats",
+    "tokens",
+    f"best of 1\u00a0→\u00a0{last}",
+    "false claims",
+    "ended",
+    "repeats",
+  )
   return Table(head, rows).without_empty()
 
 
@@ -211,8 +244,8 @@ def notes(work: Workdir) -> list[str]:
         misled.append(f"{NAMES[name]} {number(curve[-1])} at {last}, {number(curve[k])} at {k + 1}")
   if misled:
     said.append(
-        "The reward model's highest scores mislead: its pick of many answers is worth less gold "
-        f"than its pick of fewer ({'; '.join(misled)})."
+      "The reward model's highest scores mislead: its pick of many answers is worth less gold "
+      f"than its pick of fewer ({'; '.join(misled)})."
     )
   for name in TRAINED:
     skipped = work.figures(name).get("skipped_updates", 0)
@@ -223,8 +256,9 @@ def notes(work: Workdir) -> list[str]:
 
 def curves(work: Workdir, score: str) -> dict[str, list[float]]:
   """The best-of-k curves, gold or rm, of the models that have one."""
-  found = {name: work.figures(f"evaluate_{name}").get(f"{score}_best_of_k")
-           for name in work.models()}  # fmt: skip
+  found = {
+    name: work.figures(f"evaluate_{name}").get(f"{score}_best_of_k") for name in work.models()
+  }
   return {name: curve for name, curve in found.items() if curve}
 
 
@@ -233,7 +267,9 @@ def best_of_table(work: Workdir, score: str) -> Table:
   found = curves(work, score)
   ks = powers(max(map(len, found.values()), default=1))
   return Table(
-      ("best of", *map(str, ks)),
-      [(NAMES[name], *(number(c[k - 1]) if k <= len(c) else NONE for k in ks))
-       for name, c in found.items()],
-  )  # fmt: skip
+    ("best of", *map(str, ks)),
+    [
+      (NAMES[name], *(number(c[k - 1]) if k <= len(c) else NONE for k in ks))
+      for name, c in found.items()
+    ],
+  )

@@ -18,9 +18,22 @@ MODELS = ("base", "sft", "rs", "dpo")
 PREVIOUS = {"sft": "base", "rs": "sft", "dpo": "rs"}
 TRAINED = ("pretrain", "sft", "reward", "rs", "dpo")
 ORDER = (
-    "world", "pretrain", "sft", "label", "reward", "evaluate_base", "evaluate_sft", "sample",
-    "score", "select", "rs", "evaluate_rs", "reference", "dpo", "evaluate_dpo",
-)  # fmt: skip
+  "world",
+  "pretrain",
+  "sft",
+  "label",
+  "reward",
+  "evaluate_base",
+  "evaluate_sft",
+  "sample",
+  "score",
+  "select",
+  "rs",
+  "evaluate_rs",
+  "reference",
+  "dpo",
+  "evaluate_dpo",
+)
 NAMES = {"base": "Base", "sft": "SFT", "rs": "RS", "dpo": "DPO"}
 
 Row = dict[str, Any]
@@ -110,9 +123,11 @@ class Workdir(Stages):
       if "reference" in scores:
         kl.append(np.mean([c["logp"] - c["scores"]["reference"] for c in candidates]))
     return Samples(
-        rows, {name: np.array(scores[name]) for name in ("gold", "rm") if name in scores},
-        np.array(tokens), np.array(kl) if kl else None,
-    )  # fmt: skip
+      rows,
+      {name: np.array(scores[name]) for name in ("gold", "rm") if name in scores},
+      np.array(tokens),
+      np.array(kl) if kl else None,
+    )
 
   def rows(self, name: str, limit: int = 0) -> Iterator[Row]:
     """The objects of a stage's JSONL file, the first `limit` of them if that is given."""

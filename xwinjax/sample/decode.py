@@ -46,20 +46,20 @@ class Block:
 def start_prompts(config: LlamaConfig, params: Params, cache: kv.Cache, tokens_QT, slots_Q):
   """Computes Q prompts' keys and values and puts them into the prompt slots `slots_Q`."""
   fresh = kv.prefill(config, params, tokens_QT)
-  put = lambda old, new: old.at[slots_Q].set(new, mode="drop")  # noqa: E731
+  put = lambda old, new: old.at[slots_Q].set(new, mode="drop")
   return dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, fresh))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(5,))
 def decode_block(
-    config: LlamaConfig,
-    sampling: L.SamplingParams,
-    stop_ids: tuple[int, ...],
-    size: int,
-    params: Params,
-    cache: kv.Cache,
-    slots: Slots,
-    seen: tuple[jax.Array, jax.Array] | None,
+  config: LlamaConfig,
+  sampling: L.SamplingParams,
+  stop_ids: tuple[int, ...],
+  size: int,
+  params: Params,
+  cache: kv.Cache,
+  slots: Slots,
+  seen: tuple[jax.Array, jax.Array] | None,
 ) -> tuple[kv.Cache, Block, jax.Array | None]:
   """Decodes up to `size` tokens of every active slot; stops early when all have ended.
 
@@ -79,7 +79,7 @@ def decode_block(
     own = slots.own + i
     positions = slots.shared[:, None] + own
     hidden, recent = kv.decode_step(
-        config, params, cache, recent, token, positions, slots.shared, slots.own, i
+      config, params, cache, recent, token, positions, slots.shared, slots.own, i
     )
     scores = jnp.einsum("psd,dv->psv", hidden, kernel, preferred_element_type=jnp.float32)
     filtered = sampling.filter(scores, history)
@@ -92,9 +92,11 @@ def decode_block(
     token = jnp.where(jnp.isfinite(log_z), token, -1)
     logp = jnp.take_along_axis(scores, jnp.maximum(token, 0)[..., None], -1)[..., 0] - log_z
     block = Block(
-        block.tokens.at[i].set(token), block.logps.at[i].set(logp), block.count + active,
-        block.bad | jnp.any(active & (token < 0)),
-    )  # fmt: skip
+      block.tokens.at[i].set(token),
+      block.logps.at[i].set(logp),
+      block.count + active,
+      block.bad | jnp.any(active & (token < 0)),
+    )
     if history is not None:
       history = history | (jnp.arange(history.shape[-1]) == token[..., None])
     ended = functools.reduce(jnp.logical_or, [token == s for s in stop_ids], token < 0)
@@ -102,16 +104,18 @@ def decode_block(
     return i + 1, jnp.maximum(token, 0), active, recent, history, block
 
   empty = Block(
-      jnp.zeros((size, P, S), jnp.int32), jnp.zeros((size, P, S), jnp.float32),
-      jnp.zeros((P, S), jnp.int32), jnp.zeros((), bool),
-  )  # fmt: skip
+    jnp.zeros((size, P, S), jnp.int32),
+    jnp.zeros((size, P, S), jnp.float32),
+    jnp.zeros((P, S), jnp.int32),
+    jnp.zeros((), bool),
+  )
   first = (jnp.zeros((), jnp.int32), slots.token, slots.active, recent, history, empty)
   *_, recent, history, block = jax.lax.while_loop(
-      lambda carry: (carry[0] < size) & jnp.any(carry[2]), step, first
+    lambda carry: (carry[0] < size) & jnp.any(carry[2]), step, first
   )
   return kv.store_block(cache, recent, slots.own, slots.active), block, history
 
 
 def _uniforms(key_PS: jax.Array, number_PS: jax.Array) -> jax.Array:
-  one = lambda key, n: jax.random.uniform(jax.random.fold_in(key, n))  # noqa: E731
+  one = lambda key, n: jax.random.uniform(jax.random.fold_in(key, n))
   return jax.vmap(jax.vmap(one))(key_PS, number_PS)

@@ -28,11 +28,11 @@ class SamplingParams:
 
   def __post_init__(self):
     for name, good, wanted in (
-        ("temperature", self.temperature >= 0, ">= 0"),
-        ("top_k", self.top_k >= 0, ">= 0"),
-        ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
-        ("min_p", 0 <= self.min_p < 1, "in [0, 1)"),
-        ("repetition_penalty", self.repetition_penalty > 0, "> 0"),
+      ("temperature", self.temperature >= 0, ">= 0"),
+      ("top_k", self.top_k >= 0, ">= 0"),
+      ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
+      ("min_p", 0 <= self.min_p < 1, "in [0, 1)"),
+      ("repetition_penalty", self.repetition_penalty > 0, "> 0"),
     ):
       if not good:
         raise ValueError(f"{name} is {getattr(self, name)}; expected {wanted}")
@@ -80,7 +80,7 @@ def _float(order: jax.Array) -> jax.Array:
 
 
 def _least(
-    holds: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array, steps: int = 32
+  holds: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array, steps: int = 32
 ) -> jax.Array:
   """The least float t of each row for which `holds(t)`, which is monotone.
 

@@ -119,8 +119,8 @@ class Run:
 
   def __init__(self, setup: Setup, jobs: Sequence[Job], stream: int, streams: int):
     """Args:
-      jobs: all that there are; they decide the compiled shapes, which all streams have in common.
-        A stream takes every `streams`-th: which one works faster changes nothing.
+    jobs: all that there are; they decide the compiled shapes, which all streams have in common.
+      A stream takes every `streams`-th: which one works faster changes nothing.
     """
     self.setup, s = setup, setup.settings
     # Like lengths run together: short prompts first, each prompt slot wide enough for all.
@@ -213,7 +213,7 @@ class Run:
           self.seen = (self.seen[0].at[p].set(mark), self.seen[1])
       if group:
         self.cache = decode.start_prompts(
-            self.setup.config, self.setup.params, self.cache, tokens, np.asarray(group)
+          self.setup.config, self.setup.params, self.cache, tokens, np.asarray(group)
         )
 
   def _decode(self, active: np.ndarray) -> int:
@@ -224,18 +224,17 @@ class Run:
       self.cache = kv.grow(self.cache, self.window)
     # Copies, since jax may read an array in place, and on a mesh after the host has moved on.
     token, own, limit, keys, shared, fresh = (
-        x.copy() for x in (self.token, self.own, self.limit, self.keys, self.shared, self.fresh)
+      x.copy() for x in (self.token, self.own, self.limit, self.keys, self.shared, self.fresh)
     )
     key = jax.random.wrap_key_data(jnp.asarray(keys))
     slots = decode.Slots(token, own, limit, active, key, shared, fresh)
     self.cache, block, history = decode.decode_block(
-        setup.config, setup.sampling, setup.stop_ids, size, setup.params, self.cache,
-        slots, self.seen,
-    )  # fmt: skip
+      setup.config, setup.sampling, setup.stop_ids, size, setup.params, self.cache, slots, self.seen
+    )
     block = jax.device_get(block)
     if block.bad:
       raise FloatingPointError(
-          "the model's logits are not finite; its parameters hold NaN or overflow in this dtype"
+        "the model's logits are not finite; its parameters hold NaN or overflow in this dtype"
       )
     if self.seen is not None:
       self.seen = (self.seen[0], history)

@@ -29,34 +29,40 @@ class Sampler:
   """
 
   def __init__(
-      self,
-      config: LlamaConfig,
-      params: Params,
-      sampling: SamplingParams,
-      *,
-      stop_ids: tuple[int, ...],
-      decode_text: Callable[[Sequence[int]], str] | None = None,
-      stop_strings: tuple[str, ...] = (),
-      settings: SamplerConfig | None = None,
-      seed: int = 0,
+    self,
+    config: LlamaConfig,
+    params: Params,
+    sampling: SamplingParams,
+    *,
+    stop_ids: tuple[int, ...],
+    decode_text: Callable[[Sequence[int]], str] | None = None,
+    stop_strings: tuple[str, ...] = (),
+    settings: SamplerConfig | None = None,
+    seed: int = 0,
   ):
     """Args:
-      params: as `model.llama` holds them, on one device or sharded over a mesh.
-      stop_ids: an answer ends with the first of these, which is part of it.
-      decode_text: ids -> text; needed for `stop_strings`, which are looked for at block ends.
+    params: as `model.llama` holds them, on one device or sharded over a mesh.
+    stop_ids: an answer ends with the first of these, which is part of it.
+    decode_text: ids -> text; needed for `stop_strings`, which are looked for at block ends.
     """
     if stop_strings and decode_text is None:
       raise ValueError("stop_strings needs decode_text")
     # One token at a time, rounding operands costs more than the faster product saves.
     config = config.replace(operands="")
     self.setup = Setup(
-        config, _decode_params(config, params), sampling, settings or SamplerConfig(),
-        tuple(stop_ids), tuple(stop_strings), decode_text, seed,
-    )  # fmt: skip
+      config,
+      _decode_params(config, params),
+      sampling,
+      settings or SamplerConfig(),
+      tuple(stop_ids),
+      tuple(stop_strings),
+      decode_text,
+      seed,
+    )
     self.generated = 0  # tokens sampled so far, for rates
 
   def sample(
-      self, requests: Sequence[Request], on_tokens: OnTokens | None = None
+    self, requests: Sequence[Request], on_tokens: OnTokens | None = None
   ) -> list[tuple[list[Completion], int]]:
     """For each request its completions and the number of repeats met.
 
@@ -88,12 +94,12 @@ def _check(requests: Sequence[Request], max_length: int) -> None:
       raise ValueError(f"prompt {r.id} is empty; it needs at least a BOS token")
     if r.samples < 1 or r.max_new < 1:
       raise ValueError(
-          f"prompt {r.id} asks for {r.samples} samples of {r.max_new} tokens; both must be >= 1"
+        f"prompt {r.id} asks for {r.samples} samples of {r.max_new} tokens; both must be >= 1"
       )
     if len(r.prompt) >= max_length:
       raise ValueError(
-          f"prompt {r.id} has {len(r.prompt)} tokens; the model's max_length is "
-          f"{max_length}, which leaves none for an answer"
+        f"prompt {r.id} has {len(r.prompt)} tokens; the model's max_length is "
+        f"{max_length}, which leaves none for an answer"
       )
 
 

@@ -32,8 +32,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
     known = n
   if known != n or -1 in sizes:
     raise UserError(
-        f"mesh data={data} fsdp={fsdp} tensor={tensor} needs {known} devices (or a multiple, "
-        f"with -1); {n} found. Set config.mesh to sizes whose product is {n}"
+      f"mesh data={data} fsdp={fsdp} tensor={tensor} needs {known} devices (or a multiple, "
+      f"with -1); {n} found. Set config.mesh to sizes whose product is {n}"
     )
   return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
 
@@ -49,8 +49,8 @@ def check_fits(mesh: Mesh, config: LlamaConfig) -> None:
   for name in ("num_heads", "num_kv_heads", "ffn_dim", "vocab_size"):
     if getattr(config, name) % tensor:
       raise UserError(
-          f"mesh tensor={tensor} does not divide {name} {getattr(config, name)}; "
-          "choose a tensor size that divides it"
+        f"mesh tensor={tensor} does not divide {name} {getattr(config, name)}; "
+        "choose a tensor size that divides it"
       )
   if config.dim % fsdp:
     raise UserError(f"mesh fsdp={fsdp} does not divide dim {config.dim}; choose one that does")

@@ -11,19 +11,19 @@ from jax.sharding import PartitionSpec as P
 # Layers keep their leading axis L whole; every parameter is named, so that a new one has to be
 # thought about: there is no rule for "the rest".
 RULES: dict[tuple[str, ...], P] = {
-    ("embed", "embedding"): P("tensor", "fsdp"),  # V D
-    ("head", "kernel"): P("fsdp", "tensor"),  # D V
-    ("reward", "kernel"): P(None),  # D
-    ("norm", "scale"): P(None),  # D
-    ("layers", "attention", "q"): P(None, "fsdp", "tensor", None),  # L D H N
-    ("layers", "attention", "k"): P(None, "fsdp", "tensor", None),  # L D K N
-    ("layers", "attention", "v"): P(None, "fsdp", "tensor", None),  # L D K N
-    ("layers", "attention", "o"): P(None, "tensor", None, "fsdp"),  # L H N D
-    ("layers", "attention_norm", "scale"): P(None, None),  # L D
-    ("layers", "mlp", "gate"): P(None, "fsdp", "tensor"),  # L D F
-    ("layers", "mlp", "up"): P(None, "fsdp", "tensor"),  # L D F
-    ("layers", "mlp", "down"): P(None, "tensor", "fsdp"),  # L F D
-    ("layers", "mlp_norm", "scale"): P(None, None),  # L D
+  ("embed", "embedding"): P("tensor", "fsdp"),  # V D
+  ("head", "kernel"): P("fsdp", "tensor"),  # D V
+  ("reward", "kernel"): P(None),  # D
+  ("norm", "scale"): P(None),  # D
+  ("layers", "attention", "q"): P(None, "fsdp", "tensor", None),  # L D H N
+  ("layers", "attention", "k"): P(None, "fsdp", "tensor", None),  # L D K N
+  ("layers", "attention", "v"): P(None, "fsdp", "tensor", None),  # L D K N
+  ("layers", "attention", "o"): P(None, "tensor", None, "fsdp"),  # L H N D
+  ("layers", "attention_norm", "scale"): P(None, None),  # L D
+  ("layers", "mlp", "gate"): P(None, "fsdp", "tensor"),  # L D F
+  ("layers", "mlp", "up"): P(None, "fsdp", "tensor"),  # L D F
+  ("layers", "mlp", "down"): P(None, "tensor", "fsdp"),  # L F D
+  ("layers", "mlp_norm", "scale"): P(None, None),  # L D
 }
 
 ROWS = P(("data", "fsdp"))  # batches: their first axis

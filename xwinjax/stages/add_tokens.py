@@ -79,6 +79,5 @@ def run(config: AddTokensConfig, folder: Path, *, redo: bool = False) -> dict[st
   if config.multiple < 1:
     raise UserError(f"config.multiple is {config.multiple}; expected at least 1")
   return run_stage(
-      folder, "add_tokens", config, inputs, ("model",), lambda: add_tokens(config, folder),
-      redo=redo,
-  )  # fmt: skip
+    folder, "add_tokens", config, inputs, ("model",), lambda: add_tokens(config, folder), redo=redo
+  )

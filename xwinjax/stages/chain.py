@@ -80,37 +80,53 @@ class Chain:
 
   def _check_given(self) -> None:
     c = self.config
-    given.check_filled_in(c, {
-        "sft": ("data", "heldout"), "rs": ("data", "heldout"), "reward": ("data", "heldout"),
-        "sample": ("prompts",), "score": ("candidates",), "select": ("candidates",),
-        "dpo": ("data", "reference"), "evaluate": ("prompts", "reward", "reference", "previous"),
-    }, "chain")  # fmt: skip
+    given.check_filled_in(
+      c,
+      {
+        "sft": ("data", "heldout"),
+        "rs": ("data", "heldout"),
+        "reward": ("data", "heldout"),
+        "sample": ("prompts",),
+        "score": ("candidates",),
+        "select": ("candidates",),
+        "dpo": ("data", "reference"),
+        "evaluate": ("prompts", "reward", "reference", "previous"),
+      },
+      "chain",
+    )
     if c.sandbox.on:
       given.check_no_data(c.data)
       return
     common.input_file(c.model.path, "model.path")
-    given.check_files(c.data, {
+    given.check_files(
+      c.data,
+      {
         "sft": (formats.read_examples, c.sft.format),
         "heldout_sft": (formats.read_examples, c.sft.format),
         "pairs": (formats.read_pairs, c.reward.format),
         "heldout_pairs": (formats.read_pairs, c.reward.format),
         "prompts": (formats.read_prompts, c.sample.format),
         "heldout_prompts": (formats.read_prompts, c.evaluate.format),
-    }, ("sft", "pairs", "prompts", "heldout_prompts"))  # fmt: skip
+      },
+      ("sft", "pairs", "prompts", "heldout_prompts"),
+    )
 
   def _world(self) -> DataConfig:
     world, label = self.workdir / "world", self.workdir / "label"
-    return DataConfig(**{
+    return DataConfig(
+      **{
         f.name: str((label if "pairs" in f.name else world) / f"{f.name}.jsonl")
         for f in dataclasses.fields(DataConfig)
-    })  # fmt: skip
+      }
+    )
 
   def _fill(self, stage: Any, path: Path, **fields: Any) -> Any:
     """A stage's config with the chain's model settings, mesh and seed."""
     model = dataclasses.replace(
-        self.config.model, path=str(path), dropout=stage.model.dropout
-        if any(stage.model.dropout) else self.config.model.dropout,
-    )  # fmt: skip
+      self.config.model,
+      path=str(path),
+      dropout=stage.model.dropout if any(stage.model.dropout) else self.config.model.dropout,
+    )
     if any(f.name == "seed" for f in dataclasses.fields(stage)):
       fields["seed"] = self.config.seed
     return dataclasses.replace(stage, model=model, mesh=self.config.mesh, **fields)
@@ -129,17 +145,20 @@ class Chain:
       sandbox_stage.run_world(world, self._folder("world"), redo=redo)
       if not c.model.path:
         sandbox_stage.run_pretrain(
-            dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh, seed=c.seed),
-            self._folder("world"), self._folder("pretrain"), redo=redo,
-        )  # fmt: skip
+          dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh, seed=c.seed),
+          self._folder("world"),
+          self._folder("pretrain"),
+          redo=redo,
+        )
     self._sft("sft", self.base, data.sft)
     if c.sandbox.on:
       label = self._fill(c.sandbox.label, self._model("sft"), world=str(self._folder("world")))
       sandbox_stage.run_label(label, self._folder("label"), redo=redo)
     reward_stage.run(
-        self._fill(c.reward, self._model("sft"), data=data.pairs, heldout=data.heldout_pairs),
-        self._folder("reward"), redo=redo,
-    )  # fmt: skip
+      self._fill(c.reward, self._model("sft"), data=data.pairs, heldout=data.heldout_pairs),
+      self._folder("reward"),
+      redo=redo,
+    )
     self._evaluate("base", None)
     self._evaluate("sft", "base")
     self._multiwise()
@@ -153,55 +172,74 @@ class Chain:
   def _sft(self, name: str, start: Path, data: str) -> None:
     stage = getattr(self.config, name)
     sft_stage.run(
-        self._fill(stage, start, data=data, heldout=self.data.heldout_sft),
-        self._folder(name), name=name, redo=self.redo,
-    )  # fmt: skip
+      self._fill(stage, start, data=data, heldout=self.data.heldout_sft),
+      self._folder(name),
+      name=name,
+      redo=self.redo,
+    )
 
   def _multiwise(self) -> None:
     """64 candidates a prompt from the SFT model, their scores, and what is chosen of them."""
     c = self.config
     sample_stage.run(
-        self._fill(c.sample, self._model("sft"), prompts=self.data.prompts),
-        self._folder("sample"), redo=self.redo,
-    )  # fmt: skip
+      self._fill(c.sample, self._model("sft"), prompts=self.data.prompts),
+      self._folder("sample"),
+      redo=self.redo,
+    )
     score_stage.run(
-        self._fill(c.score, self._folder("reward") / "model",
-                   candidates=str(self._folder("sample") / "candidates.jsonl")),
-        self._folder("score"), redo=self.redo,
-    )  # fmt: skip
+      self._fill(
+        c.score,
+        self._folder("reward") / "model",
+        candidates=str(self._folder("sample") / "candidates.jsonl"),
+      ),
+      self._folder("score"),
+      redo=self.redo,
+    )
     select_stage.run(
-        dataclasses.replace(
-            c.select, candidates=str(self._folder("score") / "candidates.jsonl"), seed=c.seed
-        ),
-        self._folder("select"), redo=self.redo,
-    )  # fmt: skip
+      dataclasses.replace(
+        c.select, candidates=str(self._folder("score") / "candidates.jsonl"), seed=c.seed
+      ),
+      self._folder("select"),
+      redo=self.redo,
+    )
 
   def _dpo(self) -> None:
     c, pairs = self.config, str(self._folder("select") / "pairs.jsonl")
-    config = self._fill(c.dpo, self._model("rs"), data=pairs,
-                        reference=str(self._folder("reference") / "logps.jsonl"))  # fmt: skip
+    config = self._fill(
+      c.dpo, self._model("rs"), data=pairs, reference=str(self._folder("reference") / "logps.jsonl")
+    )
     reference.run(
-        reference.ReferenceConfig(
-            model=config.model, data=pairs, format=config.format, limit=config.limit,
-            max_length=config.max_length, batch=config.train.batch, mesh=config.mesh,
-        ),
-        self._folder("reference"), redo=self.redo,
-    )  # fmt: skip
+      reference.ReferenceConfig(
+        model=config.model,
+        data=pairs,
+        format=config.format,
+        limit=config.limit,
+        max_length=config.max_length,
+        batch=config.train.batch,
+        mesh=config.mesh,
+      ),
+      self._folder("reference"),
+      redo=self.redo,
+    )
     dpo_stage.run(config, self._folder("dpo"), redo=self.redo)
 
   def _evaluate(self, name: str, previous: str | None) -> None:
     config = self._fill(
-        self.config.evaluate, self._model(name), prompts=self.data.heldout_prompts,
-        reward=str(self._folder("reward") / "model"), reference=str(self._model("sft")),
-        previous=str(self._folder(f"evaluate_{previous}")) if previous else "", gold=self.gold,
-    )  # fmt: skip
+      self.config.evaluate,
+      self._model(name),
+      prompts=self.data.heldout_prompts,
+      reward=str(self._folder("reward") / "model"),
+      reference=str(self._model("sft")),
+      previous=str(self._folder(f"evaluate_{previous}")) if previous else "",
+      gold=self.gold,
+    )
     if name == "base" and not config.model.template:
       # The base model has no template of its own; it is asked in the one SFT will teach.
       template, system = common.template_of(self._model("sft"), self.config.model)
       model = dataclasses.replace(config.model, template=template, system=system)
       config = dataclasses.replace(config, model=model)
     evaluate_stage.run(
-        config, self._folder(f"evaluate_{name}"), name=f"evaluate_{name}", redo=self.redo
+      config, self._folder(f"evaluate_{name}"), name=f"evaluate_{name}", redo=self.redo
     )
 
   def summary(self) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def candidate_set(row: dict[str, Any]) -> CandidateSet:
   """A row as `sample_shards` makes it."""
   prompt = tuple(Message(**m) for m in row["prompt"])
   candidates = tuple(
-      Candidate(c["text"], c["logp"], c["tokens"], c["finish"], dict(c.get("scores", {})))
-      for c in row["candidates"]
+    Candidate(c["text"], c["logp"], c["tokens"], c["finish"], dict(c.get("scores", {})))
+    for c in row["candidates"]
   )
   return CandidateSet(row["id"], prompt, candidates, row.get("meta", {}))
 
@@ -54,22 +54,25 @@ def mean_score(config: ChooseConfig, path: Path, folder: Path) -> dict[str, Any]
   if kept.exists():
     return jsonl.decode(kept.read_text(encoding="utf-8"), str(kept))
   model = common.open_model(
-      dataclasses.replace(config.model, path=str(path), dropout=(0.0, 0.0)),
-      common.make_mesh(config.mesh), reward=False,
-  )  # fmt: skip
+    dataclasses.replace(config.model, path=str(path), dropout=(0.0, 0.0)),
+    common.make_mesh(config.mesh),
+    reward=False,
+  )
   prompts = read_prompts(config.prompts, "prompts")
   rows, sampling = sample_shards(
-      folder, f"step {int(path.name)}", prompts, model, config.generate, config.shard, config.seed
+    folder, f"step {int(path.name)}", prompts, model, config.generate, config.shard, config.seed
   )
   sets, _, _ = judge.judge_sets(
-      config.judge, [candidate_set(row) for row in rows], folder / "judge", "validation"
+    config.judge, [candidate_set(row) for row in rows], folder / "judge", "validation"
   )
   name = config.judge.score
   scores = [c.scores[name] for s in sets for c in s.candidates if name in c.scores]
   found = {
-      "score": round(float(np.mean(scores)), 5) if scores else None, "judged": len(scores),
-      "answers": sampling["candidates"], "mean_length": sampling["mean_length"],
-  }  # fmt: skip
+    "score": round(float(np.mean(scores)), 5) if scores else None,
+    "judged": len(scores),
+    "answers": sampling["candidates"],
+    "mean_length": sampling["mean_length"],
+  }
   jsonl.write_json(kept, found)
   return found
 
@@ -79,16 +82,16 @@ def run(config: ChooseConfig, folder: Path, *, redo: bool = False) -> dict[str, 
   trained = common.input_file(config.trained, "trained")
   judge.check(config.judge)
   inputs = {
-      "trained": common.input_file(str(trained / "manifest.json"), "trained"),
-      "prompts": common.input_file(config.prompts, "prompts"),
-      **{f"judge_{role}": path for role, path in judge.inputs_of(config.judge).items()},
+    "trained": common.input_file(str(trained / "manifest.json"), "trained"),
+    "prompts": common.input_file(config.prompts, "prompts"),
+    **{f"judge_{role}": path for role, path in judge.inputs_of(config.judge).items()},
   }
 
   def body() -> dict[str, Any]:
     steps = sorted((trained / "steps").glob("[0-9]*"))
     if not steps:
       raise UserError(
-          f"{trained / 'steps'}: holds no models; delete {trained} to train again and keep them"
+        f"{trained / 'steps'}: holds no models; delete {trained} to train again and keep them"
       )
     found: dict[str, dict[str, Any]] = {}
     best, score = steps[-1], -np.inf
@@ -102,8 +105,9 @@ def run(config: ChooseConfig, folder: Path, *, redo: bool = False) -> dict[str, 
         break
     shutil.copytree(best, folder / "model", dirs_exist_ok=True)
     return {
-        "step": int(best.name), "score": None if score == -np.inf else score,
-        "steps": {str(int(name)): f for name, f in found.items()},
-    }  # fmt: skip
+      "step": int(best.name),
+      "score": None if score == -np.inf else score,
+      "steps": {str(int(name)): f for name, f in found.items()},
+    }
 
   return run_stage(folder, "choose", config, inputs, ("model",), body, redo=redo)

@@ -59,7 +59,8 @@ class Command(Generic[T]):
     return 0
 
   def _help(self, spec: str, config: T) -> str:
-    return "\n".join((
+    return "\n".join(
+      (
         (self.doc or "").strip(),
         "",
         "Flags:",
@@ -72,16 +73,17 @@ class Command(Generic[T]):
         "",
         f"Fields of the config, with their values in {spec}:",
         configs.describe(config, hide=self.hide),
-    ))  # fmt: skip
+      )
+    )
 
 
 def stage(
-    doc: str | None,
-    default: str,
-    kind: type[T],
-    run: Callable[..., dict[str, Any]],
-    *outputs: str,
-    show: Callable[[dict[str, Any]], str] | None = None,
+  doc: str | None,
+  default: str,
+  kind: type[T],
+  run: Callable[..., dict[str, Any]],
+  *outputs: str,
+  show: Callable[[dict[str, Any]], str] | None = None,
 ) -> Command[T]:
   """The command of a single stage: locks its folder, runs it, prints figures and paths.
 
@@ -93,8 +95,11 @@ def stage(
     with manifest.lock(folder):
       figures = run(config, folder, redo=redo)
     print((show or figure_lines)(figures))
-    print("\n".join(f"wrote {folder / name}" for name in (*outputs, manifest.NAME)
-                    if (folder / name).exists()))  # fmt: skip
+    print(
+      "\n".join(
+        f"wrote {folder / name}" for name in (*outputs, manifest.NAME) if (folder / name).exists()
+      )
+    )
 
   return Command(doc, default, kind, main)
 
@@ -107,13 +112,13 @@ def _check_folder(folder: Path) -> None:
   others = [n for n in names if not n.startswith(".")]
   if others and not {"settings.json", manifest.NAME} & set(others):
     raise UserError(
-        f"--workdir={folder}: holds other files ({', '.join(others[:3])}); "
-        "give the stage a folder of its own"
+      f"--workdir={folder}: holds other files ({', '.join(others[:3])}); "
+      "give the stage a folder of its own"
     )
 
 
 def guarded(
-    body: Callable[[], int | None], interrupted: str = "interrupted; the same command continues"
+  body: Callable[[], int | None], interrupted: str = "interrupted; the same command continues"
 ) -> int:
   """Runs `body` and returns an exit status; what a user can mend is said in one line."""
   try:

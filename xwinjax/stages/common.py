@@ -102,13 +102,13 @@ def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
 
 
 def open_tokenizer(
-    folder: Path, config: ModelConfig, vocab_size: int
+  folder: Path, config: ModelConfig, vocab_size: int
 ) -> tuple[Tokenizer, Renderer]:
   tokenizer = Tokenizer.load(folder)
   if tokenizer.vocab_size > vocab_size:
     raise UserError(
-        f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model's embedding "
-        f"{vocab_size} rows; they do not belong together"
+      f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model's embedding "
+      f"{vocab_size} rows; they do not belong together"
     )
   name, system = template_of(folder, config)
   return tokenizer, Renderer(get_template(name), tokenizer, system)
@@ -133,14 +133,17 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
     from xwinjax.checkpoint.hf_config import read_config
 
     meshes.check_fits(mesh, read_config(folder))
-    sharding = lambda path: rules.param_sharding(mesh, path)  # noqa: E731
+    sharding = lambda path: rules.param_sharding(mesh, path)
   llama, params = huggingface.load(folder, sharding)
   tokenizer, renderer = open_tokenizer(folder, config, llama.vocab_size)
   try:
     llama = llama.replace(
-        **compute_dtype(config.dtype), dropout=config.dropout, scan_layers=config.scan_layers,
-        remat=config.remat, attention=config.attention,
-    )  # fmt: skip
+      **compute_dtype(config.dtype),
+      dropout=config.dropout,
+      scan_layers=config.scan_layers,
+      remat=config.remat,
+      attention=config.attention,
+    )
   except ValueError as e:
     raise UserError(f"config.model: {e}") from None
   return Model(llama, params, tokenizer, renderer, folder)
@@ -149,9 +152,13 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
 def save_model(folder: Path, model: Model, params: Params) -> Path:
   """Writes a trained model with the tokenizer and template it was trained with."""
   huggingface.save(
-      folder, model.config, params, tokenizer_from=model.folder, bos_id=model.tokenizer.bos_id,
-      eos_ids=model.renderer.stop_ids(),
-  )  # fmt: skip
+    folder,
+    model.config,
+    params,
+    tokenizer_from=model.folder,
+    bos_id=model.tokenizer.bos_id,
+    eos_ids=model.renderer.stop_ids(),
+  )
   write_notes(folder, model.renderer)
   return folder
 

@@ -71,7 +71,7 @@ def choose(variants: Mapping[str, T], name: str) -> T:
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-  """"; did you mean x?", or the names there are."""
+  """ "; did you mean x?", or the names there are."""
   known = sorted(known)
   close = difflib.get_close_matches(name, known, n=1)
   return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"

@@ -46,8 +46,10 @@ class CurateConfig:
 def check(config: CurateConfig) -> None:
   if not config.sources:
     raise UserError("config.sources is empty; it names the files to choose from")
-  names = [Path(s.rpartition("=")[2]).name.split(".")[0] if "=" not in s else s.rpartition("=")[0]
-           for s in config.sources]  # fmt: skip
+  names = [
+    Path(s.rpartition("=")[2]).name.split(".")[0] if "=" not in s else s.rpartition("=")[0]
+    for s in config.sources
+  ]
   twice = next((n for n in names if names.count(n) > 1), None)
   if twice:
     raise UserError(f"config.sources: two are called {twice!r}; write them NAME=FILE")
@@ -74,8 +76,10 @@ class Curator:
       return why, ""
     if self.heldout.holds(entry):
       return "holds a held-out text", ""
-    for seen, text, what in ((self.prompts, entry.prompt, "prompt"),
-                             (self.answers, entry.answer, "answer")):  # fmt: skip
+    for seen, text, what in (
+      (self.prompts, entry.prompt, "prompt"),
+      (self.answers, entry.answer, "answer"),
+    ):
       near = seen.nearest(entry.id, text) if seen is not None else None
       if near is not None:
         return f"near-duplicate {what}", near
@@ -84,8 +88,9 @@ class Curator:
 
 def read_heldout(config: CurateConfig) -> list[str]:
   """The last question of every held-out prompt."""
-  return [p.messages[-1].content for path in config.heldout
-          for p in formats.read_prompts(path, "auto")]  # fmt: skip
+  return [
+    p.messages[-1].content for path in config.heldout for p in formats.read_prompts(path, "auto")
+  ]
 
 
 def curate(config: CurateConfig) -> tuple[list[Entry], list[Entry], list[dict], dict[str, Counts]]:
@@ -94,8 +99,9 @@ def curate(config: CurateConfig) -> tuple[list[Entry], list[Entry], list[dict], 
   counts: dict[str, Counts] = {}
   for spec in config.sources:
     mine = Counts()
-    here = list(entries.read(spec, config.format, config.score_field, config.domain_field,
-                             config.seed, mine))  # fmt: skip
+    here = list(
+      entries.read(spec, config.format, config.score_field, config.domain_field, config.seed, mine)
+    )
     source = here[0].source if here else Path(spec.rpartition("=")[2]).name.split(".")[0]
     counts[source] = mine
     found += here
@@ -110,8 +116,9 @@ def curate(config: CurateConfig) -> tuple[list[Entry], list[Entry], list[dict], 
     else:
       kept.append(i)
   good = [found[i] for i in sorted(kept)]
-  drawn = sampling.choose(good, config.count + config.dev, config.temperature, config.best_first,
-                          config.seed)  # fmt: skip
+  drawn = sampling.choose(
+    good, config.count + config.dev, config.temperature, config.best_first, config.seed
+  )
   dev = min(config.dev, len(drawn) // 2)
   chosen, apart = drawn[dev:], drawn[:dev]
   for entries_, name in ((chosen, KEPT), (apart, DEV)):
@@ -132,21 +139,22 @@ def table(figures: dict[str, Any]) -> str:
   by_source = figures["by_source"]
   total = sum((Counter(c) for c in by_source.values()), Counter())
   first = ("read", KEPT, DEV, NOT_DRAWN)
-  names = [n for n in first if total[n]] + [
-      n for n, _ in total.most_common() if n not in first]  # fmt: skip
-  label = lambda n: n if n in first else f"dropped: {n}"  # noqa: E731
-  rows = [(label(n), *(str(c.get(n, 0)) for c in by_source.values()), str(total[n]))
-          for n in names]  # fmt: skip
+  names = [n for n in first if total[n]] + [n for n, _ in total.most_common() if n not in first]
+  label = lambda n: n if n in first else f"dropped: {n}"
+  rows = [(label(n), *(str(c.get(n, 0)) for c in by_source.values()), str(total[n])) for n in names]
   return lines(Table(("", *by_source, "all"), rows))
 
 
 def run(config: CurateConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   """Writes examples.jsonl, dev.jsonl and dropped.jsonl."""
   check(config)
-  inputs = {f"source{i}": common.input_file(s.rpartition("=")[2], "sources")
-            for i, s in enumerate(config.sources)}  # fmt: skip
-  inputs |= {f"heldout{i}": common.input_file(path, "heldout")
-             for i, path in enumerate(config.heldout)}  # fmt: skip
+  inputs = {
+    f"source{i}": common.input_file(s.rpartition("=")[2], "sources")
+    for i, s in enumerate(config.sources)
+  }
+  inputs |= {
+    f"heldout{i}": common.input_file(path, "heldout") for i, path in enumerate(config.heldout)
+  }
 
   def body() -> dict[str, Any]:
     chosen, dev, dropped, counts = curate(config)
@@ -158,13 +166,19 @@ def run(config: CurateConfig, folder: Path, *, redo: bool = False) -> dict[str, 
     jsonl.write_rows(folder / "dropped.jsonl", dropped)
     domains = Counter((e.source, e.domain) for e in chosen)
     return {
-        "examples": len(chosen), "dev": len(dev),
-        "by_source": {source: dict(c) for source, c in counts.items()},
-        "by_domain": {"/".join(filter(None, g)): n for g, n in sorted(domains.items())},
-        "mean_answer_characters": round(sum(len(e.answer) for e in chosen) / len(chosen), 1),
-    }  # fmt: skip
+      "examples": len(chosen),
+      "dev": len(dev),
+      "by_source": {source: dict(c) for source, c in counts.items()},
+      "by_domain": {"/".join(filter(None, g)): n for g, n in sorted(domains.items())},
+      "mean_answer_characters": round(sum(len(e.answer) for e in chosen) / len(chosen), 1),
+    }
 
   return run_stage(
-      folder, "curate", config, inputs, ("examples.jsonl", "dev.jsonl", "dropped.jsonl"), body,
-      redo=redo,
-  )  # fmt: skip
+    folder,
+    "curate",
+    config,
+    inputs,
+    ("examples.jsonl", "dev.jsonl", "dropped.jsonl"),
+    body,
+    redo=redo,
+  )

@@ -52,8 +52,10 @@ def read_turns(path: Path) -> list[Dialogue]:
   made = []
   for line, row in jsonl.read_rows(path):
     turns = row.get("turns")
-    if not isinstance(turns, list) or not turns or not all(
-        isinstance(t, str) and t.strip() for t in turns
+    if (
+      not isinstance(turns, list)
+      or not turns
+      or not all(isinstance(t, str) and t.strip() for t in turns)
     ):
       raise UserError(f'{path}:{line}: expected {{"turns": [question, question, …]}}')
     tasks = [Task.from_meta(meta) for meta in row.get("meta", {}).get("tasks", ())]
@@ -72,10 +74,14 @@ def hold(config: DialoguesConfig, model, held: list[Dialogue], folder: Path) -> 
     for d in asked:
       d.messages.append(Message("user", d.turns[turn]))
     rows, _ = sample_shards(
-        folder / f"turn{turn + 1}", f"turn {turn + 1}",
-        [Example(d.id, tuple(d.messages)) for d in asked], model, config.generate, config.shard,
-        config.seed,
-    )  # fmt: skip
+      folder / f"turn{turn + 1}",
+      f"turn {turn + 1}",
+      [Example(d.id, tuple(d.messages)) for d in asked],
+      model,
+      config.generate,
+      config.shard,
+      config.seed,
+    )
     replies = {row["id"]: row["candidates"][0]["text"] for row in rows}
     for d in asked:
       if d.id in replies:
@@ -90,8 +96,8 @@ def hold(config: DialoguesConfig, model, held: list[Dialogue], folder: Path) -> 
 def run(config: DialoguesConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   """Writes dialogues.jsonl: {"id", "messages", "grades"}."""
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "turns": common.input_file(config.turns, "turns"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "turns": common.input_file(config.turns, "turns"),
   }
   if config.gold:
     inputs["gold"] = common.input_file(config.gold, "gold")
@@ -105,16 +111,23 @@ def run(config: DialoguesConfig, folder: Path, *, redo: bool = False) -> dict[st
       for d in held:
         replies = [m.content for m in d.messages if m.role == "assistant"]
         d.grades = [dialogues.grade(world, t, r) for t, r in zip(d.tasks, replies, strict=False)]
-    jsonl.write_rows(folder / "dialogues.jsonl", [
-        {"id": d.id, "messages": messages_json(tuple(d.messages)),
-         **({"grades": d.grades} if d.grades else {})}
+    jsonl.write_rows(
+      folder / "dialogues.jsonl",
+      [
+        {
+          "id": d.id,
+          "messages": messages_json(tuple(d.messages)),
+          **({"grades": d.grades} if d.grades else {}),
+        }
         for d in held
-    ])  # fmt: skip
+      ],
+    )
     counts = Counter(g for d in held for g in d.grades)
     return {
-        "dialogues": len(held), "turns": sum(len(d.messages) // 2 for d in held),
-        "unanswered": unanswered,
-        **({"grades": {g: counts[g] for g in dialogues.GRADES}} if counts else {}),
-    }  # fmt: skip
+      "dialogues": len(held),
+      "turns": sum(len(d.messages) // 2 for d in held),
+      "unanswered": unanswered,
+      **({"grades": {g: counts[g] for g in dialogues.GRADES}} if counts else {}),
+    }
 
   return run_stage(folder, "dialogues", config, inputs, ("dialogues.jsonl",), body, redo=redo)

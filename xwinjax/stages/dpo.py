@@ -43,9 +43,12 @@ class DPOConfig:
 
 def objective_of(config: DPOConfig, model) -> objectives.Objective:
   dpo = objectives.dpo(
-      model, beta=config.beta, variant=config.variant, label_smoothing=config.label_smoothing,
-      length_normalised=config.length_normalised,
-  )  # fmt: skip
+    model,
+    beta=config.beta,
+    variant=config.variant,
+    label_smoothing=config.label_smoothing,
+    length_normalised=config.length_normalised,
+  )
   if not config.nll_weight:
     return dpo
   return objectives.weighted((1.0, dpo), (config.nll_weight, objectives.nll_on_chosen(model)))
@@ -64,24 +67,24 @@ def check_starts_at_log_2(model, config: DPOConfig):
     loss = float(jax.jit(first_loss)(params, batch))
     if abs(loss - math.log(2)) > (1e-3 if model.dtype == "float32" else 2e-2):
       raise UserError(
-          f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {config.reference} does not hold "
-          "this model's log-probs; run the reference stage again"
+        f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {config.reference} does not hold "
+        "this model's log-probs; run the reference stage again"
       )
 
   return check
 
 
 def run(
-    config: DPOConfig, folder: Path, *, redo: bool = False, keep: bool = False
+  config: DPOConfig, folder: Path, *, redo: bool = False, keep: bool = False
 ) -> dict[str, Any]:
   """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json.
 
   With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
   """
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "data": common.input_file(config.data, "data"),
-      "reference": common.input_file(config.reference, "reference"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "data": common.input_file(config.data, "data"),
+    "reference": common.input_file(config.reference, "reference"),
   }
   if config.variant not in VARIANTS:
     raise UserError(f"config.variant {config.variant!r} is not one of {', '.join(VARIANTS)}")
@@ -100,11 +103,18 @@ def run(
       common.save_model(folder / "steps" / f"{step:07d}", model, state.params)
 
     params, figures = train(
-        folder, "dpo", model, model.params, data.with_fields(reference=logps),
-        objective_of(config, model.config), config.train, seed=config.seed, mesh=mesh,
-        check_first=check_starts_at_log_2(model.config, config),
-        on_checkpoint=keep_model if keep else None,
-    )  # fmt: skip
+      folder,
+      "dpo",
+      model,
+      model.params,
+      data.with_fields(reference=logps),
+      objective_of(config, model.config),
+      config.train,
+      seed=config.seed,
+      mesh=mesh,
+      check_first=check_starts_at_log_2(model.config, config),
+      on_checkpoint=keep_model if keep else None,
+    )
     common.save_model(folder / "model", model, params)
     return figures
 

@@ -62,23 +62,29 @@ def add_model_scores(config: EvaluateConfig, prompts: Sequence[Example], rows: R
   """Scores `rm` by the reward model and log-probs `reference` by the reference, where named."""
   total = sum(len(row["candidates"]) for row in rows)
   for field, name, kind, wants_reward in (
-      ("reward", "rm", scoring.reward_model, True),
-      ("reference", "reference", scoring.sequence_logps, False),
+    ("reward", "rm", scoring.reward_model, True),
+    ("reference", "reference", scoring.sequence_logps, False),
   ):
     path = getattr(config, field)
     if not path:
       continue
     # Another model than the one evaluated: its own template, its own vocabulary.
     other = common.open_model(
-        dataclasses.replace(config.model, path=path, template="", dropout=(0.0, 0.0)), mesh,
-        reward=wants_reward,
-    )  # fmt: skip
+      dataclasses.replace(config.model, path=path, template="", dropout=(0.0, 0.0)),
+      mesh,
+      reward=wants_reward,
+    )
     answers = "text" if wants_reward else "ids"
     with Progress(f"score by {field}", total, "answers") as progress:
       scorer = kind(
-          other.config, other.params, other.renderer, batch=config.batch, branches=config.branches,
-          mesh=mesh, on_rows=lambda n, tokens, p=progress: p.advance(n, tokens=tokens),
-      )  # fmt: skip
+        other.config,
+        other.params,
+        other.renderer,
+        batch=config.batch,
+        branches=config.branches,
+        mesh=mesh,
+        on_rows=lambda n, tokens, p=progress: p.advance(n, tokens=tokens),
+      )
       scores = scorer(prompts, [[c[answers] for c in row["candidates"]] for row in rows])
     _add_scores(rows, name, scores)
 
@@ -89,12 +95,13 @@ def measures(config: EvaluateConfig, prompts: Sequence[Example], rows: Rows) -> 
   lengths = np.array([[c["tokens"] for c in row["candidates"]] for row in rows])
   texts = [[c["text"] for c in row["candidates"]] for row in rows]
   figures: dict[str, Any] = {
-      "prompts": len(rows), "samples": len(rows[0]["candidates"]),
-      "mean_length": float(lengths.mean()),
-      "length_ci": list(statistics.bootstrap(lengths.mean(1), seed=config.seed)),
-      "duplicate_share": heldout.duplicate_share(texts),
-      "ended_share": float(np.mean([c["finish"] != "length" for c in candidates])),
-  }  # fmt: skip
+    "prompts": len(rows),
+    "samples": len(rows[0]["candidates"]),
+    "mean_length": float(lengths.mean()),
+    "length_ci": list(statistics.bootstrap(lengths.mean(1), seed=config.seed)),
+    "duplicate_share": heldout.duplicate_share(texts),
+    "ended_share": float(np.mean([c["finish"] != "length" for c in candidates])),
+  }
   has = candidates[0].get("scores", {})
   by = _matrix(rows, "rm") if "rm" in has else None
   for name in ("gold", "rm"):
@@ -102,15 +109,13 @@ def measures(config: EvaluateConfig, prompts: Sequence[Example], rows: Rows) -> 
       scores = _matrix(rows, name)
       curve = heldout.best_of_k(scores, by)
       figures |= {
-          f"{name}_mean": float(scores.mean()),
-          f"{name}_ci": list(statistics.bootstrap(scores.mean(1), seed=config.seed)),
-          f"{name}_std": float(scores.std(1).mean()),
-          f"{name}_by_prompt": [round(float(x), 5) for x in scores.mean(1)],
-          f"{name}_best_of_k": [round(float(x), 5) for x in curve],
-          f"{name}_worst_of_k": [
-              round(float(x), 5) for x in heldout.worst_of_k(scores, by)
-          ],
-      }  # fmt: skip
+        f"{name}_mean": float(scores.mean()),
+        f"{name}_ci": list(statistics.bootstrap(scores.mean(1), seed=config.seed)),
+        f"{name}_std": float(scores.std(1).mean()),
+        f"{name}_by_prompt": [round(float(x), 5) for x in scores.mean(1)],
+        f"{name}_best_of_k": [round(float(x), 5) for x in curve],
+        f"{name}_worst_of_k": [round(float(x), 5) for x in heldout.worst_of_k(scores, by)],
+      }
   if "gold" in has and by is not None:
     golds = _matrix(rows, "gold")
     if by.std() and golds.std():  # else there is no correlation
@@ -118,8 +123,9 @@ def measures(config: EvaluateConfig, prompts: Sequence[Example], rows: Rows) -> 
   if config.gold:
     figures["hallucination"] = gold.hallucination(World.load(config.gold), prompts, texts)
   if "reference" in has:
-    gaps = np.array([[c["logp"] - c["scores"]["reference"] for c in row["candidates"]]
-                     for row in rows])  # fmt: skip
+    gaps = np.array(
+      [[c["logp"] - c["scores"]["reference"] for c in row["candidates"]] for row in rows]
+    )
     figures["kl"] = float(gaps.mean())
     figures["kl_ci"] = list(statistics.bootstrap(gaps.mean(1), seed=config.seed))
   return figures
@@ -132,9 +138,9 @@ def compare(config: EvaluateConfig, rows: Rows, before: Rows) -> dict[str, Any]:
   judge = "gold" if config.gold else "rm"
   ours, theirs = _matrix(rows, judge), _matrix(before, judge)
   return {
-      "judge": judge,
-      **winrate.head_to_head(ours, theirs, seed=config.seed, tie=1e-6),
-      "gain": statistics.paired_difference(ours.mean(1), theirs.mean(1), seed=config.seed),
+    "judge": judge,
+    **winrate.head_to_head(ours, theirs, seed=config.seed, tie=1e-6),
+    "gain": statistics.paired_difference(ours.mean(1), theirs.mean(1), seed=config.seed),
   }
 
 
@@ -143,12 +149,12 @@ def read_rows(path: Path) -> Rows:
 
 
 def run(
-    config: EvaluateConfig, folder: Path, *, name: str = "evaluate", redo: bool = False
+  config: EvaluateConfig, folder: Path, *, name: str = "evaluate", redo: bool = False
 ) -> dict[str, Any]:
   """Samples, scores and compares; writes candidates.jsonl and figures into manifest.json."""
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "prompts": common.input_file(config.prompts, "prompts"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "prompts": common.input_file(config.prompts, "prompts"),
   }
   for field in ("reward", "reference"):
     if getattr(config, field):
@@ -165,7 +171,7 @@ def run(
     model = common.open_model(config.model, mesh, reward=False)
     prompts = read_prompts(config.prompts, "prompts", config.format, config.limit)
     rows, sampling = sample_shards(
-        folder, name, prompts, model, config.generate, config.shard, config.seed
+      folder, name, prompts, model, config.generate, config.shard, config.seed
     )
     kept = {row["id"] for row in rows}
     prompts = [p for p in prompts if p.id in kept]

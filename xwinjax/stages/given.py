@@ -15,9 +15,13 @@ Reader = Callable[..., Iterable[Any]]  # (path, format, counts) -> rows
 
 
 def check_filled_in(
-    config: Any, places: Mapping[str, Collection[str]], by: str, *,
-    instead: Mapping[str, str] | None = None, own_model: Collection[str] = (),
-) -> None:  # fmt: skip
+  config: Any,
+  places: Mapping[str, Collection[str]],
+  by: str,
+  *,
+  instead: Mapping[str, str] | None = None,
+  own_model: Collection[str] = (),
+) -> None:
   """Refuses what the run fills in but was set in a stage, where it would be ignored.
 
   Args:
@@ -42,12 +46,12 @@ def check_no_data(data: Any) -> None:
   """Refuses files beside the sandbox, which makes its own."""
   if any(dataclasses.astuple(data)):
     raise UserError(
-        "config.sandbox.on makes the data itself; leave config.data empty, or turn it off"
+      "config.sandbox.on makes the data itself; leave config.data empty, or turn it off"
     )
 
 
 def check_files(
-    data: Any, readers: Mapping[str, tuple[Reader, str]], needed: Collection[str]
+  data: Any, readers: Mapping[str, tuple[Reader, str]], needed: Collection[str]
 ) -> None:
   """Reads every file once, so that a bad row of the last is found before the first is used.
 

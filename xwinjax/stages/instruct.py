@@ -27,9 +27,31 @@ from xwinjax.stages.manifest import run_stage
 from xwinjax.stages.sample import GenerateConfig, make_sampler, read_prompts
 
 KEPT = "kept"
-KEYWORDS = ("image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map",
-            "maps", "draw", "plot", "chart", "charts", "diagram", "diagrams", "video", "videos",
-            "audio", "music", "photo", "photos", "go to")  # fmt: skip
+KEYWORDS = (
+  "image",
+  "images",
+  "graph",
+  "graphs",
+  "picture",
+  "pictures",
+  "file",
+  "files",
+  "map",
+  "maps",
+  "draw",
+  "plot",
+  "chart",
+  "charts",
+  "diagram",
+  "diagrams",
+  "video",
+  "videos",
+  "audio",
+  "music",
+  "photo",
+  "photos",
+  "go to",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +83,12 @@ class InstructConfig:
   chat: bool = False  # ask for the next task as a user's turn, rather than as plain text
   filters: FilterConfig = group(FilterConfig)
   generate: GenerateConfig = group(
-      GenerateConfig, samples=1, max_new=200,
-      params=SamplingParams(temperature=0.6, top_p=0.9), sampler=SamplerConfig(),
-  )  # fmt: skip
+    GenerateConfig,
+    samples=1,
+    max_new=200,
+    params=SamplingParams(temperature=0.6, top_p=0.9),
+    sampler=SamplerConfig(),
+  )
   shard: int = 256  # sets of shots written from together; what is lost when killed
   world: str = plumbing("")  # world.json of a sandbox: tells which prompts are the world's
   mesh: MeshConfig = plumbing(MeshConfig)
@@ -131,9 +156,12 @@ class Filters:
     texts = [drawn[i][0] for i in left]
     fresh = rouge.Pool()
     for i, text, held, old in zip(
-        left, texts, self.heldout.nearest(texts, c.rouge), self.pool.nearest(texts, c.rouge),
-        strict=True,
-    ):  # fmt: skip
+      left,
+      texts,
+      self.heldout.nearest(texts, c.rouge),
+      self.pool.nearest(texts, c.rouge),
+      strict=True,
+    ):
       if held > c.rouge:
         reasons[i] = f"ROUGE-L with a held-out prompt above {c.rouge}"
       elif max(old, *fresh.nearest([text], c.rouge)) > c.rouge:
@@ -145,7 +173,7 @@ class Filters:
 
 
 def shown_shots(
-    config: InstructConfig, seeds: Sequence[str], own: Sequence[str], key: str
+  config: InstructConfig, seeds: Sequence[str], own: Sequence[str], key: str
 ) -> list[str]:
   """6 seeds and 2 prompts written earlier (seeds in their place while there are none), shuffled."""
   rng = random.Random(key)
@@ -157,7 +185,7 @@ def shown_shots(
 
 
 def _requests(
-    config: InstructConfig, model: Model, seeds: Sequence[str], own: Sequence[str], n: int
+  config: InstructConfig, model: Model, seeds: Sequence[str], own: Sequence[str], n: int
 ) -> list[Request]:
   """One shard's requests; sets of shots that leave no room lose one after the other."""
   room, made = model.config.max_length - config.generate.max_new, []
@@ -175,20 +203,25 @@ def _requests(
       shown = shown[1:]
       ids = encode(shown)
     if len(ids) <= room:
-      made.append(Request(f"instruct/{n}/{i}", ids, config.generate.samples,
-                          config.generate.max_new))  # fmt: skip
+      made.append(
+        Request(f"instruct/{n}/{i}", ids, config.generate.samples, config.generate.max_new)
+      )
   if not made:
     raise UserError(
-        f"{config.seeds}: no prompt is short enough to be shown to a model of "
-        f"{model.config.max_length} tokens; lower generate.max_new or shot_words"
+      f"{config.seeds}: no prompt is short enough to be shown to a model of "
+      f"{model.config.max_length} tokens; lower generate.max_new or shot_words"
     )
   return made
 
 
 def write(
-    config: InstructConfig, model: Model, seeds: Sequence[str], heldout: Sequence[str],
-    earlier: Sequence[str], folder: Path,
-) -> tuple[list[str], Counts]:  # fmt: skip
+  config: InstructConfig,
+  model: Model,
+  seeds: Sequence[str],
+  heldout: Sequence[str],
+  earlier: Sequence[str],
+  folder: Path,
+) -> tuple[list[str], Counts]:
   """(the new prompts, what was drawn and why it was dropped), in shards that are whole or absent.
 
   A shard shows prompts that earlier shards kept, so they run one after the other; a killed run
@@ -207,13 +240,18 @@ def write(
       part = folder / "parts" / f"{n:05d}.jsonl"
       if not part.exists():
         done = sampler.sample(_requests(config, model, shown, [*earlier, *own], n))
-        jsonl.write_rows(part, [
-            {"text": read_new(c), "finish": c.finish} for completions, _ in done
+        jsonl.write_rows(
+          part,
+          [
+            {"text": read_new(c), "finish": c.finish}
+            for completions, _ in done
             for c in completions
-        ])  # fmt: skip
+          ],
+        )
       before, rows = len(own), [row for _, row in jsonl.read_rows(part)]
-      for row, reason in zip(rows, filters.take([(r["text"], r["finish"]) for r in rows]),
-                             strict=True):  # fmt: skip
+      for row, reason in zip(
+        rows, filters.take([(r["text"], r["finish"]) for r in rows]), strict=True
+      ):
         if len(own) == config.count:
           break
         counts["drawn"] += 1
@@ -228,21 +266,21 @@ def write(
 def run(config: InstructConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   """Writes prompts.jsonl."""
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "seeds": common.input_file(config.seeds, "seeds"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "seeds": common.input_file(config.seeds, "seeds"),
   }
   for field in ("heldout", "earlier", "world"):
     if getattr(config, field):
       inputs[field] = common.input_file(getattr(config, field), field)
 
   def body() -> dict[str, Any]:
-    texts = lambda path, field, form: [  # noqa: E731
-        p.messages[-1].content for p in read_prompts(path, field, form) if len(p.messages) == 1
+    texts = lambda path, field, form: [
+      p.messages[-1].content for p in read_prompts(path, field, form) if len(p.messages) == 1
     ]
     seeds = texts(config.seeds, "seeds", config.format)
     heldout, earlier = (
-        texts(path, field, "auto") if (path := getattr(config, field)) else []
-        for field in ("heldout", "earlier")
+      texts(path, field, "auto") if (path := getattr(config, field)) else []
+      for field in ("heldout", "earlier")
     )
     if not seeds:
       raise UserError(f"{config.seeds}: holds no prompt of a single turn to show")
@@ -252,14 +290,15 @@ def run(config: InstructConfig, folder: Path, *, redo: bool = False) -> dict[str
       raise UserError(common.counted("no new prompt was kept", counts))
     rows, figures = [], {"prompts": len(own), "counts": dict(counts)}
     for i, text in enumerate(own):
-      rows.append({"id": f"{folder.parent.name}-{i}", "messages": [
-          {"role": "user", "content": text}]})  # fmt: skip
+      rows.append(
+        {"id": f"{folder.parent.name}-{i}", "messages": [{"role": "user", "content": text}]}
+      )
     if config.world:
       figures["of_the_world"] = add_tasks(rows, Path(config.world))
     jsonl.write_rows(folder / "prompts.jsonl", rows)
     return figures | {
-        "diversity": diversity.summary(own, seed=config.seed),
-        "seeds_diversity": diversity.summary(seeds, seed=config.seed),
+      "diversity": diversity.summary(own, seed=config.seed),
+      "seeds_diversity": diversity.summary(seeds, seed=config.seed),
     }
 
   return run_stage(folder, "instruct", config, inputs, ("prompts.jsonl",), body, redo=redo)

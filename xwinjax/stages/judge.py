@@ -100,18 +100,29 @@ def _judgements(row: Any) -> Judgements:
 
 
 def written(
-    config: JudgeConfig, model: Model, prompts: Sequence[Example], texts: Sequence[Sequence[str]],
-    folder: Path, title: str,
-) -> tuple[list[list[Judgements]], dict[str, Any]]:  # fmt: skip
+  config: JudgeConfig,
+  model: Model,
+  prompts: Sequence[Example],
+  texts: Sequence[Sequence[str]],
+  folder: Path,
+  title: str,
+) -> tuple[list[list[Judgements]], dict[str, Any]]:
   """Sampled judgements, in shards that are whole or not there; and what they cost."""
   total, found = sum(map(len, texts)), []
   counts, tokens = Counts(), Counts()
   with Progress(title, total, "answers") as progress:
     judge = Sampled(
-        model.config, model.params, model.renderer, get_prompt(config), samples=config.samples,
-        sampling=config.params, max_new=config.max_new, settings=config.sampler, seed=config.seed,
-        on_rows=lambda n, tokens: progress.advance(n, tokens=tokens),
-    )  # fmt: skip
+      model.config,
+      model.params,
+      model.renderer,
+      get_prompt(config),
+      samples=config.samples,
+      sampling=config.params,
+      max_new=config.max_new,
+      settings=config.sampler,
+      seed=config.seed,
+      on_rows=lambda n, tokens: progress.advance(n, tokens=tokens),
+    )
     for n, start in enumerate(range(0, len(prompts), config.shard)):
       part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
       if not part.exists():
@@ -129,9 +140,13 @@ def written(
 
 
 def compared(
-    config: JudgeConfig, model: Model, prompts: Sequence[Example], texts: Sequence[Sequence[str]],
-    folder: Path, title: str,
-) -> tuple[Scores, dict[str, Any]]:  # fmt: skip
+  config: JudgeConfig,
+  model: Model,
+  prompts: Sequence[Example],
+  texts: Sequence[Sequence[str]],
+  folder: Path,
+  title: str,
+) -> tuple[Scores, dict[str, Any]]:
   """Win shares from comparisons two by two, in shards that are whole or not there."""
   prompt = pairwise.PROMPT
   if config.prompt_file:
@@ -140,10 +155,16 @@ def compared(
   counts = Counts()
   with Progress(f"{title}, two by two", len(prompts), "prompts") as progress:
     judge = pairwise.Pairwise(
-        model.config, model.params, model.renderer, prompt=prompt, seed=config.seed,
-        both_positions=config.both_positions, sampling=config.params, max_new=config.max_new,
-        settings=config.sampler,
-    )  # fmt: skip
+      model.config,
+      model.params,
+      model.renderer,
+      prompt=prompt,
+      seed=config.seed,
+      both_positions=config.both_positions,
+      sampling=config.params,
+      max_new=config.max_new,
+      settings=config.sampler,
+    )
     for n, start in enumerate(range(0, len(prompts), config.shard)):
       part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
       if not part.exists():
@@ -159,9 +180,14 @@ def compared(
 
 
 def self_scores(
-    config: JudgeConfig, model: Model, prompts: Sequence[Example], texts: Sequence[Sequence[str]],
-    folder: Path, title: str, mesh,
-) -> tuple[dict[str, Scores], list[list[Judgements]], dict[str, Any]]:  # fmt: skip
+  config: JudgeConfig,
+  model: Model,
+  prompts: Sequence[Example],
+  texts: Sequence[Sequence[str]],
+  folder: Path,
+  title: str,
+  mesh,
+) -> tuple[dict[str, Scores], list[list[Judgements]], dict[str, Any]]:
   """(scores by name, judgements, figures) of the language model as judge."""
   scores: dict[str, Scores] = {}
   judged: list[list[Judgements]] = []
@@ -173,20 +199,26 @@ def self_scores(
     judged, cost = written(config, model, prompts, texts, folder, title)
     scores[config.score] = [[mean_score(js) for js in row] for row in judged]
     figures |= cost | judge_metrics.consistency(
-        [[j.score for j in js] for row in judged for js in row]
+      [[j.score for j in js] for row in judged for js in row]
     )
   if config.mode != "sampled":
     name = config.score if config.mode == "expected" else f"{config.score}_expected"
     with Progress(f"{title}, expected", sum(map(len, texts)), "answers") as progress:
       judge = Expected(
-          model.config, model.params, model.renderer, get_prompt(config), opening=config.opening,
-          batch=config.batch, branches=config.branches, mesh=mesh,
-          on_rows=lambda n, tokens: progress.advance(n, tokens=tokens),
-      )  # fmt: skip
+        model.config,
+        model.params,
+        model.renderer,
+        get_prompt(config),
+        opening=config.opening,
+        batch=config.batch,
+        branches=config.branches,
+        mesh=mesh,
+        on_rows=lambda n, tokens: progress.advance(n, tokens=tokens),
+      )
       scores[name] = judge(prompts, texts)
     figures["expected"] = {
-        "mass_on_scores": None if math.isnan(judge.mass) else round(judge.mass, 5),
-        "prompt_tokens": dict(judge.prompt_tokens),
+      "mass_on_scores": None if math.isnan(judge.mass) else round(judge.mass, 5),
+      "prompt_tokens": dict(judge.prompt_tokens),
     }
   return scores, judged, figures
 
@@ -202,7 +234,7 @@ def gold_scores(path: str, prompts: Sequence[Example], texts: Sequence[Sequence[
 
 
 def judge_sets(
-    config: JudgeConfig, sets: Sequence[CandidateSet], folder: Path, title: str = "judge"
+  config: JudgeConfig, sets: Sequence[CandidateSet], folder: Path, title: str = "judge"
 ) -> tuple[list[CandidateSet], list[list[Judgements]], dict[str, Any]]:
   """The sets with every score there is, the written judgements, and figures."""
   prompts = [Example(s.id, s.prompt, s.meta) for s in sets]
@@ -217,18 +249,25 @@ def judge_sets(
     if wants_reward:
       chosen = dataclasses.replace(chosen, path=config.reward, template="")
     model = common.open_model(
-        dataclasses.replace(chosen, dropout=(0.0, 0.0)), mesh, reward=wants_reward
+      dataclasses.replace(chosen, dropout=(0.0, 0.0)), mesh, reward=wants_reward
     )
     if wants_reward:
       scorer = scoring.reward_model(
-          model.config, model.params, model.renderer, batch=config.batch, branches=config.branches,
-          mesh=mesh,
-      )  # fmt: skip
+        model.config,
+        model.params,
+        model.renderer,
+        batch=config.batch,
+        branches=config.branches,
+        mesh=mesh,
+      )
       scores = {config.score: scorer(prompts, texts)}
     else:
       scores, judged, figures = self_scores(config, model, prompts, texts, folder, title, mesh)
-  return [with_scores(s, {n: v[i] for n, v in scores.items()}) for i, s in enumerate(sets)], \
-      judged, score_figures(scores) | figures  # fmt: skip
+  return (
+    [with_scores(s, {n: v[i] for n, v in scores.items()}) for i, s in enumerate(sets)],
+    judged,
+    score_figures(scores) | figures,
+  )
 
 
 def with_scores(row: CandidateSet, scores: dict[str, list[float]]) -> CandidateSet:
@@ -249,10 +288,11 @@ def score_figures(scores: dict[str, Scores]) -> dict[str, Any]:
     every = np.concatenate([np.zeros(0), *given])
     spread = [float(row.std()) for row in given if len(row) > 1]
     figures[name] = {
-        "answers": sum(map(len, rows)), "missing": sum(map(len, rows)) - len(every),
-        "mean": round(float(every.mean()), 5) if len(every) else None,
-        "spread_within_a_prompt": round(float(np.mean(spread)), 5) if spread else None,
-    }  # fmt: skip
+      "answers": sum(map(len, rows)),
+      "missing": sum(map(len, rows)) - len(every),
+      "mean": round(float(every.mean()), 5) if len(every) else None,
+      "spread_within_a_prompt": round(float(np.mean(spread)), 5) if spread else None,
+    }
   return figures
 
 
@@ -269,10 +309,13 @@ def run(config: JudgeConfig, folder: Path, *, redo: bool = False) -> dict[str, A
     sets, judged, figures = judge_sets(config, sets, folder)
     jsonl.write_rows(folder / "candidates.jsonl", map(candidates_json, sets))
     if judged:
-      jsonl.write_rows(folder / "judgements.jsonl", [
+      jsonl.write_rows(
+        folder / "judgements.jsonl",
+        [
           {"id": s.id, "judgements": [[judgement_json(j) for j in js] for js in row]}
           for s, row in zip(sets, judged, strict=True)
-      ])  # fmt: skip
+        ],
+      )
     return figures
 
   return run_stage(folder, "judge", config, inputs, tuple(outputs), body, redo=redo)

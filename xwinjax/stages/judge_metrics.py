@@ -29,7 +29,7 @@ class JudgeMetricsConfig:
 
 
 def measure(
-    sets: Sequence[CandidateSet], score: str, people: str, *, top: float = 5.0, seed: int = 0
+  sets: Sequence[CandidateSet], score: str, people: str, *, top: float = 5.0, seed: int = 0
 ) -> dict[str, Any]:
   """Every figure of one judge; answers that people did not value are left out.
 
@@ -43,8 +43,8 @@ def measure(
   if not any(values):
     names = sorted({name for s in sets for c in s.candidates for name in c.scores})
     raise UserError(
-        f"no answer has a score {people!r}; there are {', '.join(names) or 'none'}. "
-        "Set config.people to the name of people's"
+      f"no answer has a score {people!r}; there are {', '.join(names) or 'none'}. "
+      "Set config.people to the name of people's"
     )
   return judge_metrics.summary(scores, values, top=top, seed=seed)
 
@@ -57,7 +57,7 @@ def run(config: JudgeMetricsConfig, folder: Path, *, redo: bool = False) -> dict
     sets = list(formats.read_candidates(config.candidates))
     if not any(config.score in c.scores for s in sets for c in s.candidates):
       raise UserError(
-          f"{config.candidates}: no answer has a score {config.score!r}; run the judge stage first"
+        f"{config.candidates}: no answer has a score {config.score!r}; run the judge stage first"
       )
     figures = measure(sets, config.score, config.people, top=config.top, seed=config.seed)
     jsonl.write_json(folder / "metrics.json", figures)

@@ -45,15 +45,15 @@ def of_people(config: JudgingConfig, mine: JudgeConfig, folder: Path) -> dict[st
     names = {"expected" if mine.mode == "expected" else "written": "self"}
   high = judge.get_prompt(mine).high
   return figures | {
-      how: measure(sets, name, config.people, top=high, seed=config.seed)
-      for how, name in names.items()
+    how: measure(sets, name, config.people, top=high, seed=config.seed)
+    for how, name in names.items()
   }
 
 
 def own_sets(config: JudgingConfig) -> list[CandidateSet]:
   return [
-      dataclasses.replace(s, candidates=s.candidates[: config.own_answers])
-      for s in formats.read_candidates(config.own)
+    dataclasses.replace(s, candidates=s.candidates[: config.own_answers])
+    for s in formats.read_candidates(config.own)
   ]
 
 
@@ -62,10 +62,11 @@ def figures_of_own(sets: Sequence[CandidateSet], seed: int) -> dict[str, Any]:
   rows = [[c.scores["self"] for c in s.candidates if "self" in c.scores] for s in sets]
   means = np.array([np.mean(r) for r in rows if r])
   figures: dict[str, Any] = {
-      "answers": sum(len(s.candidates) for s in sets), "judged": sum(map(len, rows)),
-      "self_mean": float(means.mean()) if len(means) else None,
-      "self_ci": list(statistics.bootstrap(means, seed=seed)) if len(means) else None,
-  }  # fmt: skip
+    "answers": sum(len(s.candidates) for s in sets),
+    "judged": sum(map(len, rows)),
+    "self_mean": float(means.mean()) if len(means) else None,
+    "self_ci": list(statistics.bootstrap(means, seed=seed)) if len(means) else None,
+  }
   both = [[c for c in s.candidates if {"self", "gold"} <= set(c.scores)] for s in sets]
   both = [candidates for candidates in both if candidates]
   if both:
@@ -83,8 +84,7 @@ def run(config: JudgingConfig, folder: Path, *, redo: bool = False) -> dict[str,
   for field in ("judged", "own", "fixed"):
     if getattr(config, field):
       inputs[field] = common.input_file(getattr(config, field), field)
-  mine = dataclasses.replace(config.judge, by="self", name="", model=config.model,
-                             seed=config.seed)  # fmt: skip
+  mine = dataclasses.replace(config.judge, by="self", name="", model=config.model, seed=config.seed)
   judge.check(mine)
   if mine.prompt_file:
     inputs["prompt"] = common.input_file(mine.prompt_file, "prompt_file")
@@ -98,13 +98,14 @@ def run(config: JudgingConfig, folder: Path, *, redo: bool = False) -> dict[str,
       sets, _, how = judge.judge_sets(sampled, own_sets(config), folder / "own", "judge its own")
       if config.fixed:
         other = dataclasses.replace(
-            sampled, name="fixed", model=dataclasses.replace(config.model, path=config.fixed)
+          sampled, name="fixed", model=dataclasses.replace(config.model, path=config.fixed)
         )
         sets, _, _ = judge.judge_sets(other, sets, folder / "fixed", "judge by the fixed model")
       jsonl.write_rows(folder / "own.jsonl", map(candidates_json, sets))
       figures["own"] = how | figures_of_own(sets, config.seed)
     return figures
 
-  outputs = [name for name, made in (("judged.jsonl", config.judged), ("own.jsonl", config.own))
-             if made]  # fmt: skip
+  outputs = [
+    name for name, made in (("judged.jsonl", config.judged), ("own.jsonl", config.own)) if made
+  ]
   return run_stage(folder, "judging", config, inputs, tuple(outputs), body, redo=redo)

@@ -36,9 +36,9 @@ class Recipe:
     if config.sandbox.on:
       self.gold = str(workdir / "world" / "world.json")
       files = sandbox_lima.FILES
-      self.data = DataConfig(**{
-          Path(name).stem: str(workdir / "community" / name) for name in files
-      })  # fmt: skip
+      self.data = DataConfig(
+        **{Path(name).stem: str(workdir / "community" / name) for name in files}
+      )
       if judge.by == "gold":
         judge = dataclasses.replace(judge, gold=self.gold)
     self.judge = dataclasses.replace(judge, mesh=config.mesh, seed=config.seed)
@@ -50,10 +50,10 @@ class Recipe:
     The template is the model's own from when it got its tokens.
     """
     shared = dataclasses.replace(
-        self.config.model, path=str(model) if model else "", template="", system=""
+      self.config.model, path=str(model) if model else "", template="", system=""
     )
     return dataclasses.replace(
-        stage, model=shared, mesh=self.config.mesh, seed=self.config.seed, **fields
+      stage, model=shared, mesh=self.config.mesh, seed=self.config.seed, **fields
     )
 
   def run(self) -> dict[str, Any]:
@@ -62,27 +62,31 @@ class Recipe:
     if c.sandbox.on:
       self._sandbox()
     tokens = dataclasses.replace(
-        c.tokens, model=str(self.base), template=c.model.template or TEMPLATE,
-        system=c.model.system,
-    )  # fmt: skip
+      c.tokens, model=str(self.base), template=c.model.template or TEMPLATE, system=c.model.system
+    )
     add_tokens_stage.run(tokens, self.workdir / "tokens", redo=self.redo)
     keep = (c.first_epoch, c.last_epoch)
     trained = sft_stage.run(
-        self._fill(c.sft, self.workdir / "tokens" / "model", data=self._train(),
-                   heldout=self.data.dev),
-        self.workdir / "sft", redo=self.redo, keep=keep,
-    )  # fmt: skip
+      self._fill(
+        c.sft, self.workdir / "tokens" / "model", data=self._train(), heldout=self.data.dev
+      ),
+      self.workdir / "sft",
+      redo=self.redo,
+      keep=keep,
+    )
     kept = tuple(e["epoch"] for e in trained["epochs"] if e["kept"])
     if kept != tuple(range(keep[0], keep[1] + 1)):
       raise UserError(
-          f"{self.workdir / 'sft'}: kept epochs {', '.join(map(str, kept))}, not {keep[0]} to "
-          f"{keep[1]}; restore first_epoch and last_epoch, or use a new workdir"
+        f"{self.workdir / 'sft'}: kept epochs {', '.join(map(str, kept))}, not {keep[0]} to "
+        f"{keep[1]}; restore first_epoch and last_epoch, or use a new workdir"
       )
     choose_stage.run(
-        self._fill(c.choose, None, trained=str(self.workdir / "sft"), prompts=self.data.dev,
-                   judge=self.judge),
-        self.workdir / "choose", redo=self.redo,
-    )  # fmt: skip
+      self._fill(
+        c.choose, None, trained=str(self.workdir / "sft"), prompts=self.data.dev, judge=self.judge
+      ),
+      self.workdir / "choose",
+      redo=self.redo,
+    )
     # The one that was chosen is kept; the manifest of `choose` is what says that it is done.
     shutil.rmtree(self.workdir / "sft" / "steps", ignore_errors=True)
     self._evaluate(self.workdir / "choose" / "model")
@@ -90,13 +94,16 @@ class Recipe:
 
   def _sandbox(self) -> None:
     c, world = self.config, self.workdir / "world"
-    sandbox_stage.run_world(dataclasses.replace(c.sandbox.world, seed=c.seed), world,
-                            redo=self.redo)  # fmt: skip
+    sandbox_stage.run_world(
+      dataclasses.replace(c.sandbox.world, seed=c.seed), world, redo=self.redo
+    )
     if not c.model.path:
       sandbox_stage.run_pretrain(
-          dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh, seed=c.seed),
-          world, self.workdir / "pretrain", redo=self.redo,
-      )  # fmt: skip
+        dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh, seed=c.seed),
+        world,
+        self.workdir / "pretrain",
+        redo=self.redo,
+      )
     sandbox_lima.run(c.sandbox.community, world, self.workdir / "community", redo=self.redo)
 
   def _train(self) -> str:
@@ -112,18 +119,21 @@ class Recipe:
     c = self.config
     folder = self.workdir / "evaluate"
     evaluate_stage.run(
-        self._fill(c.evaluate, model, prompts=self.data.test_prompts, gold=self.gold), folder,
-        redo=self.redo,
-    )  # fmt: skip
+      self._fill(c.evaluate, model, prompts=self.data.test_prompts, gold=self.gold),
+      folder,
+      redo=self.redo,
+    )
     judge_stage.run(
-        dataclasses.replace(self.judge, candidates=str(folder / "candidates.jsonl")),
-        self.workdir / "judge", redo=self.redo,
-    )  # fmt: skip
+      dataclasses.replace(self.judge, candidates=str(folder / "candidates.jsonl")),
+      self.workdir / "judge",
+      redo=self.redo,
+    )
     if self.data.test_dialogues:
       dialogues_stage.run(
-          self._fill(c.dialogues, model, turns=self.data.test_dialogues, gold=self.gold),
-          self.workdir / "dialogues", redo=self.redo,
-      )  # fmt: skip
+        self._fill(c.dialogues, model, turns=self.data.test_dialogues, gold=self.gold),
+        self.workdir / "dialogues",
+        redo=self.redo,
+      )
 
   def summary(self) -> dict[str, Any]:
     """summary.json; report.html beside it."""

@@ -63,12 +63,19 @@ class LimaConfig:
 
 # What the recipe sets in each stage; a value there would be ignored.
 FILLED = {
-    "tokens": ("model", "template", "system"), "sft": ("data", "heldout"),
-    "choose": ("trained", "prompts"), "evaluate": ("prompts", "reward", "reference", "previous"),
-    "dialogues": ("turns",), "judge": ("candidates", "gold"),
-}  # fmt: skip
-INSTEAD = {"template": "config.model.template", "system": "config.model.system",
-           "model": "config.model.path", "gold": "config.judge.by=gold"}  # fmt: skip
+  "tokens": ("model", "template", "system"),
+  "sft": ("data", "heldout"),
+  "choose": ("trained", "prompts"),
+  "evaluate": ("prompts", "reward", "reference", "previous"),
+  "dialogues": ("turns",),
+  "judge": ("candidates", "gold"),
+}
+INSTEAD = {
+  "template": "config.model.template",
+  "system": "config.model.system",
+  "model": "config.model.path",
+  "gold": "config.judge.by=gold",
+}
 
 
 def check(config: LimaConfig) -> None:
@@ -89,9 +96,15 @@ def check(config: LimaConfig) -> None:
 
 def check_data(config: LimaConfig) -> None:
   c, format = config.data, config.sft.format
-  given.check_files(c, {
-      "train": (formats.read_examples, format), "dialogues": (formats.read_examples, format),
-      "dev": (formats.read_examples, format), "test_prompts": (formats.read_prompts, format),
-  }, ("train", "dev", "test_prompts"))  # fmt: skip
+  given.check_files(
+    c,
+    {
+      "train": (formats.read_examples, format),
+      "dialogues": (formats.read_examples, format),
+      "dev": (formats.read_examples, format),
+      "test_prompts": (formats.read_prompts, format),
+    },
+    ("train", "dev", "test_prompts"),
+  )
   if c.test_dialogues:
     dialogues_stage.read_turns(common.input_file(c.test_dialogues, "data.test_dialogues"))

@@ -23,7 +23,7 @@ from xwinjax.data.records import (
   Message,
   candidates_json,
   example_json,
-)  # fmt: skip
+)
 from xwinjax.judge.prompts import JudgePrompt
 from xwinjax.judge.self_judge import Judgements, judge_messages, mean_score
 from xwinjax.stages import common, judge
@@ -54,8 +54,9 @@ def agreement(scores: Sequence[float], values: Sequence[float]) -> float | None:
   >>> agreement([4.0, 2.0, 2.0], [3, 1, 2])
   0.6666666666666666
   """
-  pairs = [(i, j) for i, j in itertools.combinations(range(len(values)), 2)
-           if values[i] != values[j]]  # fmt: skip
+  pairs = [
+    (i, j) for i, j in itertools.combinations(range(len(values)), 2) if values[i] != values[j]
+  ]
   if not pairs:
     return None
   same = [(scores[i] - scores[j]) * (values[i] - values[j]) > 0 for i, j in pairs]
@@ -70,18 +71,20 @@ def nearest(judgements: Judgements) -> tuple[str, float] | None:
 
 
 def split(
-    sets: Sequence[CandidateSet], share: float, seed: int
+  sets: Sequence[CandidateSet], share: float, seed: int
 ) -> tuple[list[CandidateSet], list[CandidateSet]]:
   """(to make examples of, held out), by question."""
   numbers = list(range(len(sets)))
   random.Random(f"make-eft-{seed}").shuffle(numbers)
   held = set(numbers[: round(share * len(sets))])
-  return ([s for i, s in enumerate(sets) if i not in held],
-          [s for i, s in enumerate(sets) if i in held])  # fmt: skip
+  return (
+    [s for i, s in enumerate(sets) if i not in held],
+    [s for i, s in enumerate(sets) if i in held],
+  )
 
 
 def balanced(
-    examples: Sequence[tuple[float, Example]], balance: float, seed: int, counts: Counts
+  examples: Sequence[tuple[float, Example]], balance: float, seed: int, counts: Counts
 ) -> list[Example]:
   """The examples, those of too frequent scores thinned out at random; their order stays."""
   by_score: dict[float, list[int]] = {}
@@ -97,9 +100,11 @@ def balanced(
 
 
 def make(
-    config: MakeEftConfig, prompt: JudgePrompt, sets: Sequence[CandidateSet],
-    judged: Sequence[Sequence[Judgements]],
-) -> tuple[list[Example], Counts]:  # fmt: skip
+  config: MakeEftConfig,
+  prompt: JudgePrompt,
+  sets: Sequence[CandidateSet],
+  judged: Sequence[Sequence[Judgements]],
+) -> tuple[list[Example], Counts]:
   """(examples, what became of questions and judgements)."""
   counts, found = Counts(questions=len(sets)), []
   for row, judgements in zip(sets, judged, strict=True):
@@ -120,7 +125,7 @@ def make(
       assert chosen is not None
       messages = judge_messages(prompt, row.prompt, c.text)
       example = Example(
-          f"{row.id}/{n}", (*messages, Message("assistant", chosen[0])), {"score": chosen[1]}
+        f"{row.id}/{n}", (*messages, Message("assistant", chosen[0])), {"score": chosen[1]}
       )
       found.append((chosen[1], example))
   kept = balanced(found, config.balance, config.seed, counts)
@@ -133,19 +138,20 @@ def run(config: MakeEftConfig, folder: Path, *, redo: bool = False) -> dict[str,
   if config.judge.by != "self":
     raise UserError("config.judge.by is not 'self': only a model that writes makes examples")
   judge.check(config.judge)
-  inputs = {**judge.inputs_of(config.judge), "rankings": common.input_file(config.rankings,
-                                                                           "rankings")}  # fmt: skip
+  inputs = {
+    **judge.inputs_of(config.judge),
+    "rankings": common.input_file(config.rankings, "rankings"),
+  }
 
   def body() -> dict[str, Any]:
     sets = [
-        dataclasses.replace(s, candidates=tuple(
-            c for c in s.candidates if config.people in c.scores))
-        for s in formats.read_candidates(config.rankings)
-    ]  # fmt: skip
+      dataclasses.replace(s, candidates=tuple(c for c in s.candidates if config.people in c.scores))
+      for s in formats.read_candidates(config.rankings)
+    ]
     sets = [s for s in sets if len(s.candidates) > 1]
     if not sets:
       raise UserError(
-          f"{config.rankings}: no question has two answers with a score {config.people!r}"
+        f"{config.rankings}: no question has two answers with a score {config.people!r}"
       )
     training, heldout = split(sets, config.heldout_share, config.seed)
     mine = dataclasses.replace(config.judge, mode="sampled", seed=config.seed)
@@ -157,10 +163,13 @@ def run(config: MakeEftConfig, folder: Path, *, redo: bool = False) -> dict[str,
     jsonl.write_rows(folder / "heldout_judged.jsonl", map(candidates_json, heldout))
     scores = Counts(str(e.meta["score"]) for e in examples)
     return {
-        "examples": len(examples), "heldout_questions": len(heldout), "counts": dict(counts),
-        "scores": dict(sorted(scores.items())),
-        "judge": measure(scored, mine.score, config.people, seed=config.seed), "judging": figures,
-    }  # fmt: skip
+      "examples": len(examples),
+      "heldout_questions": len(heldout),
+      "counts": dict(counts),
+      "scores": dict(sorted(scores.items())),
+      "judge": measure(scored, mine.score, config.people, seed=config.seed),
+      "judging": figures,
+    }
 
   outputs = ("eft.jsonl", "heldout_judged.jsonl")
   return run_stage(folder, "make_eft", config, inputs, outputs, body, redo=redo)

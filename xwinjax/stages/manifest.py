@@ -30,8 +30,17 @@ from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
 _SHA256 = re.compile(r"'([0-9a-f]{8})[0-9a-f]{56}'")
-_PACKAGES = ("xwinjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
-             "sentencepiece")  # fmt: skip
+_PACKAGES = (
+  "xwinjax",
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "grain",
+  "numpy",
+  "sentencepiece",
+)
 
 
 def fingerprint(path: Path) -> str:
@@ -50,7 +59,7 @@ def fingerprint(path: Path) -> str:
 
 def versions() -> dict[str, str]:
   return {name: importlib.metadata.version(name) for name in _PACKAGES} | {
-      "python": platform.python_version()
+    "python": platform.python_version()
   }
 
 
@@ -80,8 +89,8 @@ def _check_outputs(folder: Path, manifest: dict[str, Any]) -> None:
   for name, stated in manifest["outputs"].items():
     if not (folder / name).exists() or fingerprint(folder / name) != stated:
       raise UserError(
-          f"{folder / name}: changed since the stage wrote it; restore it, or delete "
-          f"{folder / NAME} to do the stage again"
+        f"{folder / name}: changed since the stage wrote it; restore it, or delete "
+        f"{folder / NAME} to do the stage again"
       )
 
 
@@ -96,7 +105,7 @@ def lock(folder: Path) -> Iterator[None]:
     except OSError:
       f.seek(0)
       raise UserError(
-          f"{folder}: another run works here ({f.read().strip()}); wait, or use another workdir"
+        f"{folder}: another run works here ({f.read().strip()}); wait, or use another workdir"
       ) from None
     f.seek(0)
     f.truncate()
@@ -111,14 +120,14 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def run_stage(
-    folder: Path,
-    stage: str,
-    config: Any,
-    inputs: dict[str, Path],
-    outputs: tuple[str, ...],
-    body: Callable[[], dict[str, Any]],
-    *,
-    redo: bool = False,
+  folder: Path,
+  stage: str,
+  config: Any,
+  inputs: dict[str, Path],
+  outputs: tuple[str, ...],
+  body: Callable[[], dict[str, Any]],
+  *,
+  redo: bool = False,
 ) -> dict[str, Any]:
   """Runs a stage once and records it; returns its figures.
 
@@ -135,9 +144,9 @@ def run_stage(
     and when its outputs were changed behind its back.
   """
   what = {
-      "stage": stage,
-      "config": json.loads(json.dumps(configs.identity(config))),
-      "inputs": {role: fingerprint(path) for role, path in inputs.items()},
+    "stage": stage,
+    "config": json.loads(json.dumps(configs.identity(config))),
+    "inputs": {role: fingerprint(path) for role, path in inputs.items()},
   }
   done, begun = read(folder), folder / "settings.json"
   before = done or _read_object(begun, tuple(what)) or what
@@ -145,8 +154,8 @@ def run_stage(
   if changed and not redo:
     differences = _SHA256.sub(r"sha256 \1…", "; ".join(changed[:3]))
     raise UserError(
-        f"{folder}: {'made' if done else 'begun'} with other settings: {differences}. "
-        "Restore them, use a new workdir, or pass --redo to do it again"
+      f"{folder}: {'made' if done else 'begun'} with other settings: {differences}. "
+      "Restore them, use a new workdir, or pass --redo to do it again"
     )
   if changed:
     shutil.rmtree(folder)
@@ -164,14 +173,14 @@ def run_stage(
       begun.unlink()  # nothing was made: the same folder may be used once the mistake is mended
     raise
   manifest = {
-      **what,
-      "outputs": {name: fingerprint(folder / name) for name in outputs},
-      "figures": figures,
-      "input_paths": {role: str(path) for role, path in inputs.items()},
-      "seconds": round(time.time() - started, 2),
-      "versions": versions(),
-      "device": device(),
-      "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    **what,
+    "outputs": {name: fingerprint(folder / name) for name in outputs},
+    "figures": figures,
+    "input_paths": {role: str(path) for role, path in inputs.items()},
+    "seconds": round(time.time() - started, 2),
+    "versions": versions(),
+    "device": device(),
+    "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
   }
   jsonl.write_json(folder / NAME, manifest)
   return figures

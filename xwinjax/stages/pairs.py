@@ -23,7 +23,7 @@ from xwinjax.data.records import (
   Pair,
   example_json,
   pair_json,
-)  # fmt: skip
+)
 from xwinjax.stages import common, select
 from xwinjax.stages.config import plumbing
 from xwinjax.stages.manifest import run_stage
@@ -58,7 +58,7 @@ def order(row: CandidateSet, config: PairsConfig, counts: Counts) -> list[Candid
 
 
 def make(
-    sets: Sequence[CandidateSet], config: PairsConfig
+  sets: Sequence[CandidateSet], config: PairsConfig
 ) -> tuple[list[Pair], list[Example], Counts]:
   """(pairs, examples of chosen answers, what was left out)."""
   counts, pairs, examples = Counts(), [], []
@@ -78,28 +78,31 @@ def make(
     elif margin <= config.tie:
       counts["no pair: tie"] += 1
     else:
-      meta = {"chosen_score": score, "chosen_tokens": chosen.tokens,
-              "rejected_tokens": rejected.tokens}  # fmt: skip
-      pairs.append(
-          Pair(row.id, row.prompt, chosen.text, rejected.text, round(margin, 5), meta)
-      )
+      meta = {
+        "chosen_score": score,
+        "chosen_tokens": chosen.tokens,
+        "rejected_tokens": rejected.tokens,
+      }
+      pairs.append(Pair(row.id, row.prompt, chosen.text, rejected.text, round(margin, 5), meta))
   return pairs, examples, counts
 
 
 def statistics(pairs: Sequence[Pair], examples: Sequence[Example], counts: Counts) -> dict:
   """How many pairs, how far apart, how long."""
-  mean = lambda values: round(float(np.mean(values)), 4) if len(values) else None  # noqa: E731
+  mean = lambda values: round(float(np.mean(values)), 4) if len(values) else None
   lengths = [(p.meta["chosen_tokens"], p.meta["rejected_tokens"]) for p in pairs]
   edges = np.histogram([p.margin for p in pairs], bins=np.arange(0, 5.5, 0.5))
   return {
-      "pairs": len(pairs), "examples": len(examples),
-      "margin": mean([p.margin for p in pairs]),
-      "margins": {f"{low:g}": int(n) for n, low in zip(*edges, strict=False)},
-      "chosen_score": mean([p.meta["chosen_score"] for p in pairs]),
-      "chosen_tokens": mean([c for c, _ in lengths]),
-      "rejected_tokens": mean([r for _, r in lengths]),
-      "chosen_longer": mean([c > r for c, r in lengths]), "counts": dict(counts),
-  }  # fmt: skip
+    "pairs": len(pairs),
+    "examples": len(examples),
+    "margin": mean([p.margin for p in pairs]),
+    "margins": {f"{low:g}": int(n) for n, low in zip(*edges, strict=False)},
+    "chosen_score": mean([p.meta["chosen_score"] for p in pairs]),
+    "chosen_tokens": mean([c for c, _ in lengths]),
+    "rejected_tokens": mean([r for _, r in lengths]),
+    "chosen_longer": mean([c > r for c, r in lengths]),
+    "counts": dict(counts),
+  }
 
 
 def run(config: PairsConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:

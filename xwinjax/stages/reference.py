@@ -41,7 +41,7 @@ class ReferenceConfig:
 
 
 def pair_logps(
-    config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh
+  config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh
 ) -> np.ndarray:
   """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout."""
   return over_pairs(_values(config), params, data, batch, mesh, "reference")
@@ -55,8 +55,13 @@ def _values(config: LlamaConfig):
 
 def key(model_sha256: str, model: Model, data: Items) -> str:
   """What reference log-probs belong to: weights, tokens (so tokenizer, template, cuts), dtype."""
-  parts = (model_sha256, data.fingerprint(), model.tokenizer.fingerprint(), model.config.dtype,
-           *filter(None, [model.config.operands]))  # fmt: skip
+  parts = (
+    model_sha256,
+    data.fingerprint(),
+    model.tokenizer.fingerprint(),
+    model.config.dtype,
+    *filter(None, [model.config.operands]),
+  )
   return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -68,13 +73,13 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
   rows = [row for _, row in jsonl.read_rows(path)]
   if rows[0].get("key") != wanted_key:
     raise UserError(
-        f"{path}: made with another model, template, tokenizer or other pairs (key "
-        f"{str(rows[0].get('key'))[:8]}, this run's is {wanted_key[:8]}); run the reference stage "
-        "again with this run's model and data"
+      f"{path}: made with another model, template, tokenizer or other pairs (key "
+      f"{str(rows[0].get('key'))[:8]}, this run's is {wanted_key[:8]}); run the reference stage "
+      "again with this run's model and data"
     )
   if [row.get("id") for row in rows[1:]] != data.ids:
     raise UserError(
-        f"{path}: does not hold these pairs in this order; run the reference stage again"
+      f"{path}: does not hold these pairs in this order; run the reference stage again"
     )
   return np.array([(row["chosen"], row["rejected"]) for row in rows[1:]], np.float32)
 
@@ -82,8 +87,8 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
 def run(config: ReferenceConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair."""
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "data": common.input_file(config.data, "data"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "data": common.input_file(config.data, "data"),
   }
 
   def body() -> dict[str, Any]:
@@ -93,10 +98,16 @@ def run(config: ReferenceConfig, folder: Path, *, redo: bool = False) -> dict[st
     data = pair_items(pairs, model, config.max_length)
     logps = pair_logps(model.config, model.params, data, config.batch, mesh)
     found = key(fingerprint(model.folder), model, data)
-    rows = [{"id": i, "chosen": float(c), "rejected": float(r)}
-            for i, (c, r) in zip(data.ids, logps, strict=True)]  # fmt: skip
+    rows = [
+      {"id": i, "chosen": float(c), "rejected": float(r)}
+      for i, (c, r) in zip(data.ids, logps, strict=True)
+    ]
     jsonl.write_rows(folder / "logps.jsonl", [{"key": found}, *rows])
-    return {"pairs": len(data), "key": found, "logp_chosen": round(float(logps[:, 0].mean()), 4),
-            "logp_rejected": round(float(logps[:, 1].mean()), 4)}  # fmt: skip
+    return {
+      "pairs": len(data),
+      "key": found,
+      "logp_chosen": round(float(logps[:, 0].mean()), 4),
+      "logp_rejected": round(float(logps[:, 1].mean()), 4),
+    }
 
   return run_stage(folder, "reference", config, inputs, ("logps.jsonl",), body, redo=redo)

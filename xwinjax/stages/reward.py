@@ -67,7 +67,7 @@ def over_pairs(values, params, data: Items, batch: BatchConfig, mesh, title: str
   shards = 1 if mesh is None else data_shards(mesh)
   numbered = data.with_fields(number=np.arange(len(data), dtype=np.int32))
   plan = batching.make_plan(
-      numbered, dataclasses.replace(batch, microbatches=1), seed=0, shards=shards
+    numbered, dataclasses.replace(batch, microbatches=1), seed=0, shards=shards
   )
   forward = jax.jit(values)
   found = np.full((len(data), 2), np.nan, np.float32)
@@ -84,7 +84,7 @@ def over_pairs(values, params, data: Items, batch: BatchConfig, mesh, title: str
 
 
 def measure(
-    config: RewardConfig, model: Model, params, pairs: list[Pair], data: Items, mesh, folder: Path
+  config: RewardConfig, model: Model, params, pairs: list[Pair], data: Items, mesh, folder: Path
 ) -> dict[str, Any]:
   """Accuracy and calibration on held-out pairs; their scores go to heldout_scores.jsonl."""
 
@@ -94,10 +94,12 @@ def measure(
 
   scores = over_pairs(rewards, params, data, config.score_batch, mesh, "held-out pairs")
   jsonl.write_rows(
-      folder / "heldout_scores.jsonl",
-      [{"id": p.id, "chosen": round(float(c), 5), "rejected": round(float(r), 5), **p.meta}
-       for p, (c, r) in zip(pairs, scores, strict=True)],
-  )  # fmt: skip
+    folder / "heldout_scores.jsonl",
+    [
+      {"id": p.id, "chosen": round(float(c), 5), "rejected": round(float(r), 5), **p.meta}
+      for p, (c, r) in zip(pairs, scores, strict=True)
+    ],
+  )
   return reward_metrics.summary(scores.tolist(), [p.meta for p in pairs], seed=config.seed)
 
 
@@ -114,9 +116,9 @@ def heldout_pairs(config: RewardConfig, model: Model) -> tuple[list[Pair], Items
 def run(config: RewardConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   """Trains a reward model; writes model/, metrics.jsonl, heldout_scores.jsonl, manifest.json."""
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "data": common.input_file(config.data, "data"),
-      **({"heldout": common.input_file(config.heldout, "heldout")} if config.heldout else {}),
+    "model": common.input_file(config.model.path, "model.path"),
+    "data": common.input_file(config.data, "data"),
+    **({"heldout": common.input_file(config.heldout, "heldout")} if config.heldout else {}),
   }
 
   def body() -> dict[str, Any]:
@@ -125,14 +127,21 @@ def run(config: RewardConfig, folder: Path, *, redo: bool = False) -> dict[str, 
     pairs, _ = read_pairs(config, config.data, "data")
     heldout = heldout_pairs(config, model) if config.heldout else None
     params, figures = train(
-        folder, "reward", model, llama.with_reward_head(model.params, keep=config.lm_weight > 0),
-        pair_items(pairs, model, config.max_length),
-        objectives.reward(
-            model.config, use_margin=config.use_margin, centring=config.centring,
-            lm_weight=config.lm_weight,
-        ),
-        config.train, seed=config.seed, mesh=mesh,
-    )  # fmt: skip
+      folder,
+      "reward",
+      model,
+      llama.with_reward_head(model.params, keep=config.lm_weight > 0),
+      pair_items(pairs, model, config.max_length),
+      objectives.reward(
+        model.config,
+        use_margin=config.use_margin,
+        centring=config.centring,
+        lm_weight=config.lm_weight,
+      ),
+      config.train,
+      seed=config.seed,
+      mesh=mesh,
+    )
     params = {name: value for name, value in params.items() if name != "head"}
     if heldout is not None:
       figures |= measure(config, model, params, *heldout, mesh, folder)

@@ -64,14 +64,19 @@ def read_prompts(path: str, field: str, format: str = "auto", limit: int = 0) ->
 
 def make_sampler(model: Model, config: GenerateConfig, seed: int) -> Sampler:
   return Sampler(
-      model.config, model.params, config.params, stop_ids=model.renderer.stop_ids(),
-      decode_text=model.renderer.answer_text, stop_strings=config.stop_strings,
-      settings=config.sampler, seed=seed,
-  )  # fmt: skip
+    model.config,
+    model.params,
+    config.params,
+    stop_ids=model.renderer.stop_ids(),
+    decode_text=model.renderer.answer_text,
+    stop_strings=config.stop_strings,
+    settings=config.sampler,
+    seed=seed,
+  )
 
 
 def fitting(
-    prompts: Sequence[Example], model: Model, config: GenerateConfig, counts: Counts
+  prompts: Sequence[Example], model: Model, config: GenerateConfig, counts: Counts
 ) -> tuple[list[Example], list[Request]]:
   """The prompts that fit and their requests; what does not fit is left out and counted.
 
@@ -89,9 +94,9 @@ def fitting(
       made.append(Request(p.id, ids, config.samples, config.max_new))
   if not kept:
     raise UserError(
-        f"prompt {prompts[0].id}: its last question has more than {room} tokens, which leaves no "
-        f"room for {config.max_new} in the model's {model.config.max_length}, and so has every "
-        "other; lower max_new"
+      f"prompt {prompts[0].id}: its last question has more than {room} tokens, which leaves no "
+      f"room for {config.max_new} in the model's {model.config.max_length}, and so has every "
+      "other; lower max_new"
     )
   if counts:
     common.say(common.counted(f"prompts of at most {room} tokens", counts + Counts(kept=len(kept))))
@@ -101,22 +106,32 @@ def fitting(
 def row_json(prompt: Example, completions: Sequence[Completion], repeats: int) -> dict[str, Any]:
   """A candidates row; `ids` are the sampled tokens, which a re-encoding may not give back."""
   return {
-      "id": prompt.id,
-      "prompt": messages_json(prompt.messages),
-      "candidates": [
-          {"text": c.text, "logp": round(float(np.sum(c.logps)), 4), "tokens": len(c.ids),
-           "finish": c.finish, "ids": c.ids}
-          for c in completions
-      ],
-      "repeats": repeats,
-      **({"meta": prompt.meta} if prompt.meta else {}),
-  }  # fmt: skip
+    "id": prompt.id,
+    "prompt": messages_json(prompt.messages),
+    "candidates": [
+      {
+        "text": c.text,
+        "logp": round(float(np.sum(c.logps)), 4),
+        "tokens": len(c.ids),
+        "finish": c.finish,
+        "ids": c.ids,
+      }
+      for c in completions
+    ],
+    "repeats": repeats,
+    **({"meta": prompt.meta} if prompt.meta else {}),
+  }
 
 
 def sample_shards(
-    folder: Path, title: str, prompts: Sequence[Example], model: Model, config: GenerateConfig,
-    shard: int, seed: int,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:  # fmt: skip
+  folder: Path,
+  title: str,
+  prompts: Sequence[Example],
+  model: Model,
+  config: GenerateConfig,
+  shard: int,
+  seed: int,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   """Samples in shards of prompts, each a file that is whole or not there; returns rows, figures.
 
   A killed run redoes the shard it was in. Shards take prompts in the order of their length. There
@@ -137,7 +152,7 @@ def sample_shards(
         progress.advance(len(chosen))
       else:
         found = sampler.sample(
-            [wanted[i] for i in chosen], lambda k, tokens: progress.advance(k, tokens=tokens)
+          [wanted[i] for i in chosen], lambda k, tokens: progress.advance(k, tokens=tokens)
         )
         done = [row_json(prompts[i], *f) for i, f in zip(chosen, found, strict=True)]
         jsonl.write_rows(part, done)
@@ -147,28 +162,30 @@ def sample_shards(
   candidates = [c for row in ordered for c in row["candidates"]]
   tokens = sum(c["tokens"] for c in candidates)
   figures = {
-      "prompts": len(ordered), "candidates": len(candidates), "tokens": tokens,
-      "mean_length": round(tokens / max(len(candidates), 1), 3),
-      "repeats": sum(row["repeats"] for row in ordered),
-      "finish": dict(Counts(c["finish"] for c in candidates)),
-      "counts": dict(counts),
-      "tokens_per_second": round(sampler.generated / max(seconds, 1e-9), 1),
-  }  # fmt: skip
+    "prompts": len(ordered),
+    "candidates": len(candidates),
+    "tokens": tokens,
+    "mean_length": round(tokens / max(len(candidates), 1), 3),
+    "repeats": sum(row["repeats"] for row in ordered),
+    "finish": dict(Counts(c["finish"] for c in candidates)),
+    "counts": dict(counts),
+    "tokens_per_second": round(sampler.generated / max(seconds, 1e-9), 1),
+  }
   return ordered, figures
 
 
 def run(config: SampleConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   """Samples config.generate.samples answers a prompt; writes candidates.jsonl."""
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "prompts": common.input_file(config.prompts, "prompts"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "prompts": common.input_file(config.prompts, "prompts"),
   }
 
   def body() -> dict[str, Any]:
     model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
     prompts = read_prompts(config.prompts, "prompts", config.format, config.limit)
     rows, figures = sample_shards(
-        folder, "sample", prompts, model, config.generate, config.shard, config.seed
+      folder, "sample", prompts, model, config.generate, config.shard, config.seed
     )
     jsonl.write_rows(folder / "candidates.jsonl", rows)
     return figures

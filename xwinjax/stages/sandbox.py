@@ -23,7 +23,7 @@ from xwinjax.data.records import (
   example_json,
   messages_json,
   pair_json,
-)  # fmt: skip
+)
 from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 from xwinjax.model import llama
@@ -78,8 +78,9 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
   world = World(config.seed, config.creatures)
   world.save(folder / "world.json")
   documents = list(world.documents(config.documents))
-  jsonl.write_atomic(folder / "documents.jsonl", "".join(
-      jsonl.dumps({"text": d}) + "\n" for d in documents))  # fmt: skip
+  jsonl.write_atomic(
+    folder / "documents.jsonl", "".join(jsonl.dumps({"text": d}) + "\n" for d in documents)
+  )
 
   rng = random.Random(f"examples-{config.seed}")
 
@@ -91,43 +92,57 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
   sft = [example(f"sft-{i}", False) for i in range(config.examples)]
   jsonl.write_rows(folder / "sft.jsonl", map(example_json, sft))
   jsonl.write_rows(
-      folder / "heldout_sft.jsonl", [example_json(example(f"h{i}", True)) for i in range(200)]
+    folder / "heldout_sft.jsonl", [example_json(example(f"h{i}", True)) for i in range(200)]
   )
   for name, count, held_out in (
-      ("pair_prompts", config.pair_prompts, False),
-      ("heldout_pair_prompts", config.heldout_pair_prompts, True),
-      ("prompts", config.prompts, False), ("heldout_prompts", config.heldout_prompts, True),
-  ):  # fmt: skip
+    ("pair_prompts", config.pair_prompts, False),
+    ("heldout_pair_prompts", config.heldout_pair_prompts, True),
+    ("prompts", config.prompts, False),
+    ("heldout_prompts", config.heldout_prompts, True),
+  ):
     rng = random.Random(f"{name}-{config.seed}")
     tasks: dict[Any, Any] = {}
     while len(tasks) < count:
       task = world.task(rng, held_out=held_out)
       tasks.setdefault(task.prompt, task)
     jsonl.write_rows(
-        folder / f"{name}.jsonl",
-        [{"id": f"{name}-{i}", "messages": messages_json(p), "meta": t.meta()}
-         for i, (p, t) in enumerate(tasks.items())],
-    )  # fmt: skip
+      folder / f"{name}.jsonl",
+      [
+        {"id": f"{name}-{i}", "messages": messages_json(p), "meta": t.meta()}
+        for i, (p, t) in enumerate(tasks.items())
+      ],
+    )
 
   chats = [" ".join(m.content for m in e.messages) + " USER: ASSISTANT:" for e in sft[:2000]]
   tokenizer = train_tokenizer(
-      documents[:4000] + chats, folder / "tokenizer" / "tokenizer.model", config.vocab_size
+    documents[:4000] + chats, folder / "tokenizer" / "tokenizer.model", config.vocab_size
   )
   tokenizer.save(folder / "tokenizer")
   return {
-      "creatures": config.creatures, "facts": 6 * config.creatures, "documents": len(documents),
-      "examples": len(sft), "vocab_size": tokenizer.vocab_size,
-  }  # fmt: skip
+    "creatures": config.creatures,
+    "facts": 6 * config.creatures,
+    "documents": len(documents),
+    "examples": len(sft),
+    "vocab_size": tokenizer.vocab_size,
+  }
 
 
-FILES = ("world.json", "documents.jsonl", "sft.jsonl", "heldout_sft.jsonl", "pair_prompts.jsonl",
-         "heldout_pair_prompts.jsonl", "prompts.jsonl", "heldout_prompts.jsonl",
-         "tokenizer")  # fmt: skip
+FILES = (
+  "world.json",
+  "documents.jsonl",
+  "sft.jsonl",
+  "heldout_sft.jsonl",
+  "pair_prompts.jsonl",
+  "heldout_pair_prompts.jsonl",
+  "prompts.jsonl",
+  "heldout_prompts.jsonl",
+  "tokenizer",
+)
 
 
 def run_world(config: WorldConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   return run_stage(
-      folder, "world", config, {}, FILES, lambda: write_world(config, folder), redo=redo
+    folder, "world", config, {}, FILES, lambda: write_world(config, folder), redo=redo
   )
 
 
@@ -143,10 +158,10 @@ def _documents(path: Path, tokenizer: Tokenizer) -> items.Items:
 def kept_name(config: PretrainConfig, world: Path) -> str:
   """Names a kept base model by all that decides its bits: settings, documents, jax, our code."""
   what = {
-      "config": identity(config),
-      "documents": hashlib.sha256((world / "documents.jsonl").read_bytes()).hexdigest(),
-      "jax": jax.__version__,
-      "code": system.code_digest(*TRAINING),
+    "config": identity(config),
+    "documents": hashlib.sha256((world / "documents.jsonl").read_bytes()).hexdigest(),
+    "jax": jax.__version__,
+    "code": system.code_digest(*TRAINING),
   }
   return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -161,17 +176,31 @@ def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any
     return {**json.loads((kept / "figures.json").read_text()), "cached": True}
   tokenizer = Tokenizer.load(world / "tokenizer")
   llama_config = LlamaConfig(
-      tokenizer.vocab_size, config.dim, config.layers, config.heads, config.kv_heads,
-      config.dim // config.heads, config.ffn, max_length=config.max_length, tied=True,
-  )  # fmt: skip
+    tokenizer.vocab_size,
+    config.dim,
+    config.layers,
+    config.heads,
+    config.kv_heads,
+    config.dim // config.heads,
+    config.ffn,
+    max_length=config.max_length,
+    tied=True,
+  )
   renderer = Renderer(get_template("vicuna"), tokenizer)
   mesh = common.make_mesh(config.mesh)
   params = llama.init(llama_config, jax.random.key(config.seed))
   model = Model(llama_config, params, tokenizer, renderer, world / "tokenizer")
   params, figures = train(
-      folder, "pretrain", model, params, _documents(world / "documents.jsonl", tokenizer),
-      objectives.sft(llama_config), config.train, seed=config.seed, mesh=mesh,
-  )  # fmt: skip
+    folder,
+    "pretrain",
+    model,
+    params,
+    _documents(world / "documents.jsonl", tokenizer),
+    objectives.sft(llama_config),
+    config.train,
+    seed=config.seed,
+    mesh=mesh,
+  )
   figures["parameters"] = llama_config.num_params()
   common.save_model(folder / "model", model, params)
   if config.cached:
@@ -186,13 +215,18 @@ def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any
 
 
 def run_pretrain(
-    config: PretrainConfig, world: Path, folder: Path, *, redo: bool = False
+  config: PretrainConfig, world: Path, folder: Path, *, redo: bool = False
 ) -> dict[str, Any]:
   inputs = {"documents": world / "documents.jsonl", "tokenizer": world / "tokenizer"}
   return run_stage(
-      folder, "pretrain", config, inputs, ("model", "metrics.jsonl"),
-      lambda: pretrain(config, world, folder), redo=redo,
-  )  # fmt: skip
+    folder,
+    "pretrain",
+    config,
+    inputs,
+    ("model", "metrics.jsonl"),
+    lambda: pretrain(config, world, folder),
+    redo=redo,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +244,7 @@ class LabelConfig:
 
 
 def label_pairs(
-    rows: list[dict[str, Any]], scorer, config: LabelConfig, *, with_gold: bool
+  rows: list[dict[str, Any]], scorer, config: LabelConfig, *, with_gold: bool
 ) -> list[Pair]:
   """Random pairs of each prompt's answers under noisy labels.
 
@@ -238,10 +272,11 @@ def run_label(config: LabelConfig, folder: Path, *, redo: bool = False) -> dict[
   """Samples answers to the world's pair prompts and labels pairs of them; writes pairs.jsonl."""
   world = Path(config.world)
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "world": world / "world.json", "prompts": world / "pair_prompts.jsonl",
-      "heldout": world / "heldout_pair_prompts.jsonl",
-  }  # fmt: skip
+    "model": common.input_file(config.model.path, "model.path"),
+    "world": world / "world.json",
+    "prompts": world / "pair_prompts.jsonl",
+    "heldout": world / "heldout_pair_prompts.jsonl",
+  }
 
   def body() -> dict[str, Any]:
     model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
@@ -249,7 +284,7 @@ def run_label(config: LabelConfig, folder: Path, *, redo: bool = False) -> dict[
     for name, role in (("pairs", "prompts"), ("heldout_pairs", "heldout")):
       prompts = read_prompts(str(inputs[role]), role)
       rows, _ = sample_shards(
-          folder / name, f"label {name}", prompts, model, config.generate, 256, config.seed
+        folder / name, f"label {name}", prompts, model, config.generate, 256, config.seed
       )
       pairs = label_pairs(rows, scorer, config, with_gold=role == "heldout")
       jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
@@ -257,5 +292,5 @@ def run_label(config: LabelConfig, folder: Path, *, redo: bool = False) -> dict[
     return figures
 
   return run_stage(
-      folder, "label", config, inputs, ("pairs.jsonl", "heldout_pairs.jsonl"), body, redo=redo
+    folder, "label", config, inputs, ("pairs.jsonl", "heldout_pairs.jsonl"), body, redo=redo
   )

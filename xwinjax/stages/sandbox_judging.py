@@ -23,7 +23,7 @@ from xwinjax.data.records import (
   example_json,
   messages_json,
   pair_json,
-)  # fmt: skip
+)
 from xwinjax.data.tokenizer import train_tokenizer
 from xwinjax.judge.self_judge import judge_messages
 from xwinjax.stages import sandbox
@@ -34,9 +34,17 @@ from xwinjax.testing.world import World
 
 # The annotators' way of writing, and the built-in prompt that it answers.
 STYLES = {"additive": judging.judgement, "multiple_choice": judging.choice}
-FILES = (*sandbox.FILES, "ift.jsonl", *(f"eft_{style}.jsonl" for style in STYLES), "judged.jsonl",
-         "heldout_judged.jsonl", "pairs.jsonl", "heldout_pairs.jsonl", "validation_prompts.jsonl",
-         *(f"judge_{style}.txt" for style in STYLES))  # fmt: skip
+FILES = (
+  *sandbox.FILES,
+  "ift.jsonl",
+  *(f"eft_{style}.jsonl" for style in STYLES),
+  "judged.jsonl",
+  "heldout_judged.jsonl",
+  "pairs.jsonl",
+  "heldout_pairs.jsonl",
+  "validation_prompts.jsonl",
+  *(f"judge_{style}.txt" for style in STYLES),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +88,9 @@ def judged_sets(world: World, count: int, answers: int, name: str, held_out: boo
   asked = judging.judged_answers(world, count, answers=answers, held_out=held_out, name=name)
   for i, (task, texts) in enumerate(asked):
     scores = [gold.points(world, task, text).total for text in texts]
-    candidates = tuple(Candidate(t, scores={"human": s})
-                       for t, s in zip(texts, scores, strict=True))  # fmt: skip
+    candidates = tuple(
+      Candidate(t, scores={"human": s}) for t, s in zip(texts, scores, strict=True)
+    )
     yield CandidateSet(f"{name}-{i}", task.prompt, candidates, task.meta())
 
 
@@ -91,8 +100,9 @@ def compared(world: World, count: int, name: str, held_out: bool) -> list[Pair]:
   rng = random.Random(f"{name}-labels-{world.seed}")
   while len(made) < count:
     start = len(made)
-    for i, (task, (a, b)) in enumerate(judging.judged_answers(
-        world, count, answers=2, held_out=held_out, name=f"{name}-{start}")):  # fmt: skip
+    for i, (task, (a, b)) in enumerate(
+      judging.judged_answers(world, count, answers=2, held_out=held_out, name=f"{name}-{start}")
+    ):
       one, two = (gold.points(world, task, text).total for text in (a, b))
       verdict = gold.annotate(rng, one, two, label.noise, label.tie)
       if verdict and a != b and len(made) < count:
@@ -113,8 +123,9 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
 
   ift = [row for _, row in jsonl.read_rows(folder / "sft.jsonl")]
   for i, (asked, new) in enumerate(judging.writing_tasks(world, c.writing)):
-    ift.append(example_json(Example(f"writing-{i}", (*judging.user(asked),
-                                                     Message("assistant", new)))))  # fmt: skip
+    ift.append(
+      example_json(Example(f"writing-{i}", (*judging.user(asked), Message("assistant", new))))
+    )
   jsonl.write_rows(folder / "ift.jsonl", ift)
 
   eft: list[Example] = []
@@ -124,45 +135,66 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
     scale = f"scale: {prompt.low}-{prompt.high}\n"
     jsonl.write_atomic(folder / f"judge_{style}.txt", f"{scale}{prompt.text}\n")
     eft += made[:2000]
-  for name, count, held_out in (("judged", c.judged, False),
-                                ("heldout_judged", c.heldout_judged, True)):  # fmt: skip
+  for name, count, held_out in (
+    ("judged", c.judged, False),
+    ("heldout_judged", c.heldout_judged, True),
+  ):
     sets = judged_sets(world, count, c.answers, name, held_out)
     jsonl.write_rows(folder / f"{name}.jsonl", map(candidates_json, sets))
-  for name, count, held_out in (("pairs", c.pairs, False),
-                                ("heldout_pairs", c.heldout_pairs, True)):  # fmt: skip
+  for name, count, held_out in (
+    ("pairs", c.pairs, False),
+    ("heldout_pairs", c.heldout_pairs, True),
+  ):
     pairs = compared(world, count, name, held_out)
     jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
   rng = random.Random(f"validation-{world.seed}")
   tasks = [world.task(rng) for _ in range(c.validation_prompts)]
-  jsonl.write_rows(folder / "validation_prompts.jsonl", [
+  jsonl.write_rows(
+    folder / "validation_prompts.jsonl",
+    [
       {"id": f"validation-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
       for i, t in enumerate(tasks)
-  ])  # fmt: skip
+    ],
+  )
 
   chats = [" ".join(m["content"] for m in row["messages"]) + " USER: ASSISTANT:" for row in ift]
   said = [" ".join(m.content for m in e.messages) for e in eft]
   tokenizer = train_tokenizer(
-      texts[:4000] + chats[:2000] + said, folder / "tokenizer" / "tokenizer.model",
-      config.world.vocab_size,
-  )  # fmt: skip
+    texts[:4000] + chats[:2000] + said,
+    folder / "tokenizer" / "tokenizer.model",
+    config.world.vocab_size,
+  )
   tokenizer.save(folder / "tokenizer")
   return figures | {
-      "documents": len(texts), "eft": c.eft, "vocab_size": tokenizer.vocab_size,
-      "heldout_judged": c.heldout_judged * c.answers,
-  }  # fmt: skip
+    "documents": len(texts),
+    "eft": c.eft,
+    "vocab_size": tokenizer.vocab_size,
+    "heldout_judged": c.heldout_judged * c.answers,
+  }
 
 
 def files(world: Path, prompt: str) -> dict[str, str]:
   """The loop's data, and the judge's prompt in the world's words, by their names in its config."""
-  same = ("ift", "pairs", "heldout_pairs", "heldout_prompts", "heldout_judged",
-          "validation_prompts")  # fmt: skip
-  names = {"seeds": "sft", "eft": f"eft_{prompt}", "rankings": "judged",
-           "heldout_ift": "heldout_sft", **{name: name for name in same}}  # fmt: skip
+  same = (
+    "ift",
+    "pairs",
+    "heldout_pairs",
+    "heldout_prompts",
+    "heldout_judged",
+    "validation_prompts",
+  )
+  names = {
+    "seeds": "sft",
+    "eft": f"eft_{prompt}",
+    "rankings": "judged",
+    "heldout_ift": "heldout_sft",
+    **{name: name for name in same},
+  }
   found = {field: str(world / f"{name}.jsonl") for field, name in names.items()}
   return found | {"judge_prompt": str(world / f"judge_{prompt}.txt")}
 
 
 def run_world(config: WorldConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   return run_stage(
-      folder, "world", config, {}, FILES, lambda: write_world(config, folder), redo=redo
+    folder, "world", config, {}, FILES, lambda: write_world(config, folder), redo=redo
   )

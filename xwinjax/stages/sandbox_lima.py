@@ -43,7 +43,7 @@ def check(config: CommunityConfig) -> None:
   unknown = [k for k in config.kinds if k not in KINDS]
   if unknown or not config.kinds:
     raise UserError(
-        f"config.sandbox.community.kinds {config.kinds!r}: expected some of {', '.join(KINDS)}"
+      f"config.sandbox.community.kinds {config.kinds!r}: expected some of {', '.join(KINDS)}"
     )
 
 
@@ -77,34 +77,50 @@ def write_community(config: CommunityConfig, world: World, folder: Path) -> dict
   rng = random.Random(f"dialogues-{world.seed}")
   for i in range(config.dialogues):
     tasks = dialogues.dialogue(world, rng, turns=config.turns)
-    train.append(Example(f"dialogue-{i}", dialogues.answered(world, tasks, rng),
-                         {"source": "dialogue"}))  # fmt: skip
+    train.append(
+      Example(f"dialogue-{i}", dialogues.answered(world, tasks, rng), {"source": "dialogue"})
+    )
   jsonl.write_rows(folder / "train.jsonl", map(example_json, train))
 
   rng = random.Random(f"references-{world.seed}")
   tasks = held_out_tasks(world, config.dev + config.test, world.seed)
   dev, test = tasks[: config.dev], tasks[config.dev :]
-  jsonl.write_rows(folder / "dev.jsonl", [
-      example_json(Example(f"dev-{i}", (*t.prompt, Message("assistant", world.answer(t, rng, 1.0))),
-                           t.meta()))
+  jsonl.write_rows(
+    folder / "dev.jsonl",
+    [
+      example_json(
+        Example(f"dev-{i}", (*t.prompt, Message("assistant", world.answer(t, rng, 1.0))), t.meta())
+      )
       for i, t in enumerate(dev)
-  ])  # fmt: skip
-  jsonl.write_rows(folder / "test_prompts.jsonl", [
+    ],
+  )
+  jsonl.write_rows(
+    folder / "test_prompts.jsonl",
+    [
       {"id": f"test-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
       for i, t in enumerate(test)
-  ])  # fmt: skip
+    ],
+  )
   rng = random.Random(f"test-dialogues-{world.seed}")
   rows = []
   for i in range(config.test_dialogues):
     turns = dialogues.dialogue(world, rng, turns=config.turns, held_out=True)
-    rows.append({"id": f"dialogue-{i}", "turns": [t.prompt[0].content for t in turns],
-                 "meta": {"tasks": [t.meta() for t in turns]}})  # fmt: skip
+    rows.append(
+      {
+        "id": f"dialogue-{i}",
+        "turns": [t.prompt[0].content for t in turns],
+        "meta": {"tasks": [t.meta() for t in turns]},
+      }
+    )
   jsonl.write_rows(folder / "test_dialogues.jsonl", rows)
   votes = [e.meta["votes"] for e in train if "votes" in e.meta]
   return {
-      "examples": len(train), "dialogues": config.dialogues, "dev": len(dev), "test": len(test),
-      "mean_votes": round(sum(votes) / max(len(votes), 1), 3),
-  }  # fmt: skip
+    "examples": len(train),
+    "dialogues": config.dialogues,
+    "dev": len(dev),
+    "test": len(test),
+    "mean_votes": round(sum(votes) / max(len(votes), 1), 3),
+  }
 
 
 def run(config: CommunityConfig, world: Path, folder: Path, *, redo: bool = False):
@@ -112,6 +128,11 @@ def run(config: CommunityConfig, world: Path, folder: Path, *, redo: bool = Fals
   check(config)
   path = world / "world.json"
   return run_stage(
-      folder, "community", config, {"world": path}, FILES,
-      lambda: write_community(config, World.load(path), folder), redo=redo,
-  )  # fmt: skip
+    folder,
+    "community",
+    config,
+    {"world": path},
+    FILES,
+    lambda: write_community(config, World.load(path), folder),
+    redo=redo,
+  )

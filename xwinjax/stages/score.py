@@ -34,31 +34,39 @@ class ScoreConfig:
 
 
 def score_sets(
-    sets: Sequence[CandidateSet], scorer_of, name: str, title: str
+  sets: Sequence[CandidateSet], scorer_of, name: str, title: str
 ) -> list[CandidateSet]:
   """The sets with every candidate's score under `name`; scorer_of(on_rows) makes the scorer."""
   total = sum(len(s.candidates) for s in sets)
   with Progress(title, total, "answers") as progress:
     scorer = scorer_of(lambda n, tokens: progress.advance(n, tokens=tokens))
     scores = scorer(
-        [Example(s.id, s.prompt, s.meta) for s in sets],
-        [[c.text for c in s.candidates] for s in sets],
+      [Example(s.id, s.prompt, s.meta) for s in sets],
+      [[c.text for c in s.candidates] for s in sets],
     )
   return [
-      dataclasses.replace(s, candidates=tuple(
-          dataclasses.replace(c, scores={**c.scores, name: value})
-          for c, value in zip(s.candidates, values, strict=True)
-      ))
-      for s, values in zip(sets, scores, strict=True)
-  ]  # fmt: skip
+    dataclasses.replace(
+      s,
+      candidates=tuple(
+        dataclasses.replace(c, scores={**c.scores, name: value})
+        for c, value in zip(s.candidates, values, strict=True)
+      ),
+    )
+    for s, values in zip(sets, scores, strict=True)
+  ]
 
 
 def reward_scorer(model: Model, branches: int, batch: BatchConfig, mesh):
   """on_rows -> a scorer by this reward model."""
   return lambda on_rows: scoring.reward_model(
-      model.config, model.params, model.renderer, batch=batch, branches=branches, mesh=mesh,
-      on_rows=on_rows,
-  )  # fmt: skip
+    model.config,
+    model.params,
+    model.renderer,
+    batch=batch,
+    branches=branches,
+    mesh=mesh,
+    on_rows=on_rows,
+  )
 
 
 def set_figures(sets: Sequence[CandidateSet], name: str) -> dict[str, Any]:
@@ -66,18 +74,20 @@ def set_figures(sets: Sequence[CandidateSet], name: str) -> dict[str, Any]:
   size = min(len(s.candidates) for s in sets)
   scores = np.array([[c.scores[name] for c in s.candidates[:size]] for s in sets])
   return {
-      "prompts": len(sets), "candidates": int(sum(len(s.candidates) for s in sets)),
-      "mean": round(float(scores.mean()), 5), "std": round(float(scores.std(1).mean()), 5),
-      "best_of": heldout.curve_points(heldout.best_of_k(scores)),
-      "worst_of": heldout.curve_points(heldout.worst_of_k(scores)),
-  }  # fmt: skip
+    "prompts": len(sets),
+    "candidates": int(sum(len(s.candidates) for s in sets)),
+    "mean": round(float(scores.mean()), 5),
+    "std": round(float(scores.std(1).mean()), 5),
+    "best_of": heldout.curve_points(heldout.best_of_k(scores)),
+    "worst_of": heldout.curve_points(heldout.worst_of_k(scores)),
+  }
 
 
 def run(config: ScoreConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
   """Scores every candidate; writes candidates.jsonl with `scores` filled in."""
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "candidates": common.input_file(config.candidates, "candidates"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "candidates": common.input_file(config.candidates, "candidates"),
   }
 
   def body() -> dict[str, Any]:
@@ -86,7 +96,7 @@ def run(config: ScoreConfig, folder: Path, *, redo: bool = False) -> dict[str, A
     counts = Counts()
     sets = list(formats.read_candidates(config.candidates, counts))
     sets = score_sets(
-        sets, reward_scorer(model, config.branches, config.batch, mesh), config.name, "score"
+      sets, reward_scorer(model, config.branches, config.batch, mesh), config.name, "score"
     )
     jsonl.write_rows(folder / "candidates.jsonl", [candidates_json(s) for s in sets])
     return set_figures(sets, config.name)

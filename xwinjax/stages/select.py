@@ -22,7 +22,7 @@ from xwinjax.data.records import (
   Pair,
   example_json,
   pair_json,
-)  # fmt: skip
+)
 from xwinjax.stages import common
 from xwinjax.stages.config import plumbing
 from xwinjax.stages.manifest import run_stage
@@ -47,8 +47,8 @@ def ranked(row: CandidateSet, config: SelectConfig, counts: Counts) -> list[Cand
   candidates = row.candidates[: config.first or None]
   if any(config.by not in c.scores for c in candidates):
     raise errors.UserError(
-        f"{config.candidates}: prompt {row.id} has a candidate without a score {config.by!r}; "
-        "run the score stage on it first"
+      f"{config.candidates}: prompt {row.id} has a candidate without a score {config.by!r}; "
+      "run the score stage on it first"
     )
   if config.ended_only:
     ended = [c for c in candidates if c.finish != "length"]
@@ -77,14 +77,12 @@ def parse_rule(rule: str) -> tuple[str, float]:
   except ValueError:
     pass
   raise errors.UserError(
-      f"config.rejected {rule!r}: expected rank:R (R >= 2, or negative to count from the last), "
-      "std:K (the candidate nearest to mean - K standard deviations), or random"
+    f"config.rejected {rule!r}: expected rank:R (R >= 2, or negative to count from the last), "
+    "std:K (the candidate nearest to mean - K standard deviations), or random"
   )
 
 
-def pick_rejected(
-    order: Sequence[Candidate], rule: str, by: str, key: str
-) -> Candidate | None:
+def pick_rejected(order: Sequence[Candidate], rule: str, by: str, key: str) -> Candidate | None:
   """The rejected answer of a pair whose chosen one is order[0]; None where there is none."""
   kind, number = parse_rule(rule)
   if len(order) < 2:
@@ -100,7 +98,7 @@ def pick_rejected(
 
 
 def select(
-    sets: Sequence[CandidateSet], config: SelectConfig
+  sets: Sequence[CandidateSet], config: SelectConfig
 ) -> tuple[list[Example], list[Pair], Counts]:
   """(examples of the wanted rank, pairs of the best and each rejected rule, what was left out)."""
   counts, examples, pairs = Counts(), [], []
@@ -129,15 +127,16 @@ def select(
 
 def statistics(examples: list[Example], pairs: list[Pair], counts: Counts) -> dict[str, Any]:
   """What was chosen: how many, how far apart, how long."""
-  mean = lambda values: round(float(np.mean(values)), 4) if len(values) else None  # noqa: E731
+  mean = lambda values: round(float(np.mean(values)), 4) if len(values) else None
   return {
-      "examples": len(examples), "pairs": len(pairs),
-      "example_score": mean([e.meta["score"] for e in examples]),
-      "pair_margin": mean([p.margin for p in pairs]),
-      "chosen_tokens": mean([p.meta["chosen_tokens"] for p in pairs]),
-      "rejected_tokens": mean([p.meta["rejected_tokens"] for p in pairs]),
-      "counts": dict(counts),
-  }  # fmt: skip
+    "examples": len(examples),
+    "pairs": len(pairs),
+    "example_score": mean([e.meta["score"] for e in examples]),
+    "pair_margin": mean([p.margin for p in pairs]),
+    "chosen_tokens": mean([p.meta["chosen_tokens"] for p in pairs]),
+    "rejected_tokens": mean([p.meta["rejected_tokens"] for p in pairs]),
+    "counts": dict(counts),
+  }
 
 
 def run(config: SelectConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
@@ -151,8 +150,8 @@ def run(config: SelectConfig, folder: Path, *, redo: bool = False) -> dict[str, 
     examples, pairs, counts = select(sets, config)
     if not examples or not pairs:
       raise errors.UserError(
-          f"{config.candidates}: {len(examples)} examples and {len(pairs)} pairs can be chosen; "
-          + common.counted("counts", counts)
+        f"{config.candidates}: {len(examples)} examples and {len(pairs)} pairs can be chosen; "
+        + common.counted("counts", counts)
       )
     jsonl.write_rows(folder / "examples.jsonl", [example_json(e) for e in examples])
     jsonl.write_rows(folder / "pairs.jsonl", [pair_json(p) for p in pairs])

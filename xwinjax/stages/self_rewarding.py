@@ -45,7 +45,7 @@ class Loop:
     if config.sandbox.on:
       files = sandbox_judging.files(world, judge.prompt)
       judge = dataclasses.replace(
-          judge, gold=self.gold, prompt_file=judge.prompt_file or files.pop("judge_prompt")
+        judge, gold=self.gold, prompt_file=judge.prompt_file or files.pop("judge_prompt")
       )
       self.data = DataConfig(**files)
     self.judge = dataclasses.replace(judge, mesh=config.mesh, seed=config.seed)
@@ -64,11 +64,12 @@ class Loop:
   def _fill(self, stage: Any, model: Path, **fields: Any) -> Any:
     """A stage's config with the loop's model settings, mesh and seed."""
     shared = dataclasses.replace(
-        self.config.model, path=str(model), dropout=stage.model.dropout
-        if any(stage.model.dropout) else self.config.model.dropout,
-    )  # fmt: skip
+      self.config.model,
+      path=str(model),
+      dropout=stage.model.dropout if any(stage.model.dropout) else self.config.model.dropout,
+    )
     return dataclasses.replace(
-        stage, model=shared, mesh=self.config.mesh, **{"seed": self.config.seed, **fields}
+      stage, model=shared, mesh=self.config.mesh, **{"seed": self.config.seed, **fields}
     )
 
   def _judge(self, model: Path, **fields: Any) -> judge_stage.JudgeConfig:
@@ -93,20 +94,23 @@ class Loop:
   def _sandbox(self) -> None:
     c = self.config
     world = dataclasses.replace(
-        c.sandbox.world, world=dataclasses.replace(c.sandbox.world.world, seed=c.seed)
+      c.sandbox.world, world=dataclasses.replace(c.sandbox.world.world, seed=c.seed)
     )
     sandbox_judging.run_world(world, self.workdir / "world", redo=self.redo)
     if not c.model.path:
       sandbox_stage.run_pretrain(
-          dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh, seed=c.seed),
-          self.workdir / "world", self.workdir / "pretrain", redo=self.redo,
-      )  # fmt: skip
+        dataclasses.replace(c.sandbox.pretrain, mesh=c.mesh, seed=c.seed),
+        self.workdir / "world",
+        self.workdir / "pretrain",
+        redo=self.redo,
+      )
 
   def _sft(self, name: str, data: str) -> None:
     sft_stage.run(
-        self._fill(self.config.sft, self.base, data=data, heldout=self.data.heldout_ift),
-        self.workdir / name / "sft", redo=self.redo,
-    )  # fmt: skip
+      self._fill(self.config.sft, self.base, data=data, heldout=self.data.heldout_ift),
+      self.workdir / name / "sft",
+      redo=self.redo,
+    )
 
   def _first(self) -> None:
     """M1: SFT of the base model on instructions and judging examples."""
@@ -115,9 +119,11 @@ class Loop:
     if c.eft == "rankings":
       folder = self.workdir / "make_eft"
       mine = dataclasses.replace(
-          c.make_eft, rankings=data.rankings, seed=c.seed,
-          judge=self._judge(self.model(BASELINE), by="self"),
-      )  # fmt: skip
+        c.make_eft,
+        rankings=data.rankings,
+        seed=c.seed,
+        judge=self._judge(self.model(BASELINE), by="self"),
+      )
       make_eft_stage.run(mine, folder, redo=self.redo)
       sources["eft"] = (str(folder / "eft.jsonl"), "messages")
     elif c.eft == "data":
@@ -131,10 +137,15 @@ class Loop:
       return
     folder = self.workdir / "reward"
     reward_stage.run(
-        self._fill(self.config.reward, self.model(BASELINE), data=self.data.pairs,
-                   heldout=self.data.heldout_pairs),
-        folder, redo=self.redo,
-    )  # fmt: skip
+      self._fill(
+        self.config.reward,
+        self.model(BASELINE),
+        data=self.data.pairs,
+        heldout=self.data.heldout_pairs,
+      ),
+      folder,
+      redo=self.redo,
+    )
     self.judge = dataclasses.replace(self.judge, reward=str(folder / "model"))
 
   def _round(self, n: int) -> None:
@@ -142,26 +153,37 @@ class Loop:
     c, folder, now = self.config, self.workdir / f"M{n + 1}", self.model(f"M{n}")
     earlier = self.workdir / f"M{n}" / "instruct" / "prompts.jsonl"
     instruct_stage.run(
-        self._fill(
-            c.instruct, self.base if c.prompts_by == "base" else now, world=self.gold,
-            seeds=self.data.seeds or self.data.ift, heldout=self.data.heldout_prompts,
-            earlier=str(earlier) if n > 1 else "", seed=c.seed + 1000 * n,
-        ),
-        folder / "instruct", redo=self.redo,
-    )  # fmt: skip
+      self._fill(
+        c.instruct,
+        self.base if c.prompts_by == "base" else now,
+        world=self.gold,
+        seeds=self.data.seeds or self.data.ift,
+        heldout=self.data.heldout_prompts,
+        earlier=str(earlier) if n > 1 else "",
+        seed=c.seed + 1000 * n,
+      ),
+      folder / "instruct",
+      redo=self.redo,
+    )
     sample_stage.run(
-        self._fill(c.sample, now, prompts=str(folder / "instruct" / "prompts.jsonl")),
-        folder / "sample", redo=self.redo,
-    )  # fmt: skip
+      self._fill(c.sample, now, prompts=str(folder / "instruct" / "prompts.jsonl")),
+      folder / "sample",
+      redo=self.redo,
+    )
     judge_stage.run(
-        self._judge(now, candidates=str(folder / "sample" / "candidates.jsonl")),
-        folder / "judge", redo=self.redo,
-    )  # fmt: skip
+      self._judge(now, candidates=str(folder / "sample" / "candidates.jsonl")),
+      folder / "judge",
+      redo=self.redo,
+    )
     pairs_stage.run(
-        dataclasses.replace(c.pairs, candidates=str(folder / "judge" / "candidates.jsonl"),
-                            by=c.pairs.by or self.judge.score),
-        folder / "pairs", redo=self.redo,
-    )  # fmt: skip
+      dataclasses.replace(
+        c.pairs,
+        candidates=str(folder / "judge" / "candidates.jsonl"),
+        by=c.pairs.by or self.judge.score,
+      ),
+      folder / "pairs",
+      redo=self.redo,
+    )
     if c.train_on == "pairs":
       self._dpo(folder, now)
     else:
@@ -169,24 +191,34 @@ class Loop:
 
   def _dpo(self, folder: Path, now: Path) -> None:
     pairs = str(folder / "pairs" / "pairs.jsonl")
-    config = self._fill(self.config.dpo, now, data=pairs,
-                        reference=str(folder / "reference" / "logps.jsonl"))  # fmt: skip
+    config = self._fill(
+      self.config.dpo, now, data=pairs, reference=str(folder / "reference" / "logps.jsonl")
+    )
     reference.run(
-        reference.ReferenceConfig(
-            model=config.model, data=pairs, format=config.format, limit=config.limit,
-            max_length=config.max_length, batch=config.train.batch, mesh=config.mesh,
-        ),
-        folder / "reference", redo=self.redo,
-    )  # fmt: skip
+      reference.ReferenceConfig(
+        model=config.model,
+        data=pairs,
+        format=config.format,
+        limit=config.limit,
+        max_length=config.max_length,
+        batch=config.train.batch,
+        mesh=config.mesh,
+      ),
+      folder / "reference",
+      redo=self.redo,
+    )
     choosing = bool(self.data.validation_prompts)
     dpo_stage.run(config, folder / "dpo", redo=self.redo, keep=choosing)
     if choosing:
       choose = dataclasses.replace(
-          self.config.choose, model=dataclasses.replace(self.config.model, path=""),
-          trained=str(folder / "dpo"), prompts=self.data.validation_prompts,
-          judge=self._judge(now, mode="expected" if self.judge.mode == "expected" else "sampled"),
-          mesh=self.config.mesh, seed=self.config.seed,
-      )  # fmt: skip
+        self.config.choose,
+        model=dataclasses.replace(self.config.model, path=""),
+        trained=str(folder / "dpo"),
+        prompts=self.data.validation_prompts,
+        judge=self._judge(now, mode="expected" if self.judge.mode == "expected" else "sampled"),
+        mesh=self.config.mesh,
+        seed=self.config.seed,
+      )
       choose_stage.run(choose, folder / "choose", redo=self.redo)
       shutil.rmtree(folder / "dpo" / "steps", ignore_errors=True)  # the chosen one is kept
 
@@ -196,31 +228,42 @@ class Loop:
     start = now
     if self.config.train_on == "best_and_seed":
       mixed = self.workdir / "M1" / "mix" / "mixed.jsonl"
-      examples = str(mix_stage.run(
-          {"seed": (str(mixed), "messages"), "best": (examples, "messages")}, folder / "mix",
+      examples = str(
+        mix_stage.run(
+          {"seed": (str(mixed), "messages"), "best": (examples, "messages")},
+          folder / "mix",
           redo=self.redo,
-      ))  # fmt: skip
+        )
+      )
       start = self.base
     sft_stage.run(
-        self._fill(self.config.best, start, data=examples, heldout=self.data.heldout_ift),
-        folder / "best", name="best", redo=self.redo,
-    )  # fmt: skip
+      self._fill(self.config.best, start, data=examples, heldout=self.data.heldout_ift),
+      folder / "best",
+      name="best",
+      redo=self.redo,
+    )
 
   def _evaluate(self, name: str) -> None:
     """The model's answers to held-out prompts, and the model as judge."""
     c, folder = self.config, self.workdir / name
     evaluate = self._fill(
-        c.evaluate, self.model(name), prompts=self.data.heldout_prompts, gold=self.gold,
-        reference=str(self.model("M1")) if name not in (BASELINE, "M1") else "",
-        reward=self.judge.reward,
-    )  # fmt: skip
+      c.evaluate,
+      self.model(name),
+      prompts=self.data.heldout_prompts,
+      gold=self.gold,
+      reference=str(self.model("M1")) if name not in (BASELINE, "M1") else "",
+      reward=self.judge.reward,
+    )
     evaluate_stage.run(evaluate, folder / "evaluate", redo=self.redo)
     judging = dataclasses.replace(
-        c.judging, model=dataclasses.replace(c.model, path=str(self.model(name))),
-        judge=self._judge(self.model(name), mode=c.judging.judge.mode, reward="", gold=""),
-        judged=self.data.heldout_judged, own=str(folder / "evaluate" / "candidates.jsonl"),
-        fixed="" if self.gold or self.judge.reward else str(self.model("M1")), seed=c.seed,
-    )  # fmt: skip
+      c.judging,
+      model=dataclasses.replace(c.model, path=str(self.model(name))),
+      judge=self._judge(self.model(name), mode=c.judging.judge.mode, reward="", gold=""),
+      judged=self.data.heldout_judged,
+      own=str(folder / "evaluate" / "candidates.jsonl"),
+      fixed="" if self.gold or self.judge.reward else str(self.model("M1")),
+      seed=c.seed,
+    )
     judging_stage.run(judging, folder / "judging", redo=self.redo)
 
   def summary(self) -> dict[str, Any]:

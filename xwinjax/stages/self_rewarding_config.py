@@ -82,20 +82,28 @@ class SelfRewardingConfig:
 
 # What the loop sets in each stage; a value there would be ignored.
 FILLED = {
-    "sft": ("data", "heldout"), "best": ("data", "heldout"), "make_eft": ("rankings",),
-    "reward": ("data", "heldout"),
-    "instruct": ("seeds", "heldout", "world", "earlier"), "sample": ("prompts",),
-    "judge": ("candidates", "gold"), "pairs": ("candidates",), "dpo": ("data", "reference"),
-    "choose": ("trained", "prompts"),
-    "evaluate": ("prompts", "reward", "reference", "previous", "gold"),
-    "judging": ("judged", "own", "fixed"),
-}  # fmt: skip
+  "sft": ("data", "heldout"),
+  "best": ("data", "heldout"),
+  "make_eft": ("rankings",),
+  "reward": ("data", "heldout"),
+  "instruct": ("seeds", "heldout", "world", "earlier"),
+  "sample": ("prompts",),
+  "judge": ("candidates", "gold"),
+  "pairs": ("candidates",),
+  "dpo": ("data", "reference"),
+  "choose": ("trained", "prompts"),
+  "evaluate": ("prompts", "reward", "reference", "previous", "gold"),
+  "judging": ("judged", "own", "fixed"),
+}
 
 
 def check(config: SelfRewardingConfig) -> None:
   """Refuses what does not exist, what is missing, and what the loop would overwrite."""
-  for field, known in (("eft", ("data", "rankings", "none")), ("prompts_by", ("self", "base")),
-                       ("train_on", TRAIN_ON)):  # fmt: skip
+  for field, known in (
+    ("eft", ("data", "rankings", "none")),
+    ("prompts_by", ("self", "base")),
+    ("train_on", TRAIN_ON),
+  ):
     value = getattr(config, field)
     if value not in known:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
@@ -121,13 +129,20 @@ def check(config: SelfRewardingConfig) -> None:
 def check_data(config: SelfRewardingConfig) -> None:
   """Refuses files with a bad row, or with none."""
   c = config
-  candidates = lambda path, _, counts: formats.read_candidates(path, counts)  # noqa: E731
-  given.check_files(c.data, {
-      "ift": (formats.read_examples, c.sft.format), "eft": (formats.read_examples, "auto"),
-      "heldout_ift": (formats.read_examples, c.sft.format), "rankings": (candidates, ""),
+  candidates = lambda path, _, counts: formats.read_candidates(path, counts)
+  given.check_files(
+    c.data,
+    {
+      "ift": (formats.read_examples, c.sft.format),
+      "eft": (formats.read_examples, "auto"),
+      "heldout_ift": (formats.read_examples, c.sft.format),
+      "rankings": (candidates, ""),
       "pairs": (formats.read_pairs, c.reward.format),
       "heldout_pairs": (formats.read_pairs, c.reward.format),
       "seeds": (formats.read_prompts, c.instruct.format),
       "heldout_prompts": (formats.read_prompts, c.evaluate.format),
-      "validation_prompts": (formats.read_prompts, "auto"), "heldout_judged": (candidates, ""),
-  }, ())  # fmt: skip
+      "validation_prompts": (formats.read_prompts, "auto"),
+      "heldout_judged": (candidates, ""),
+    },
+    (),
+  )

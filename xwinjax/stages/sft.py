@@ -54,19 +54,27 @@ def read_items(config: SFTConfig, path: str, field: str, model: Model) -> Items:
     counts = Counts()
     examples = common.take(formats.read_examples(file, config.format, counts), config.limit)
     tokenize = functools.partial(
-        items.tokenize_examples, renderer=model.renderer, max_length=length,
-        too_long=config.too_long, loss_on=config.loss_on,
-    )  # fmt: skip
+      items.tokenize_examples,
+      renderer=model.renderer,
+      max_length=length,
+      too_long=config.too_long,
+      loss_on=config.loss_on,
+    )
     made = parallel.tokenize(tokenize, examples, builder)
     left = {k: n for k, n in counts.items() if k.startswith(("dropped", "changed"))}
     return dataclasses.replace(made, counts=made.counts + Counts(left))
 
   settings = {
-      "file": file.name, "format": config.format, "limit": config.limit, "length": length,
-      "template": template_json(model.renderer.template), "system": model.renderer.system,
-      "tokenizer": model.tokenizer.fingerprint(), "too_long": config.too_long,
-      "loss_on": config.loss_on,
-  }  # fmt: skip
+    "file": file.name,
+    "format": config.format,
+    "limit": config.limit,
+    "length": length,
+    "template": template_json(model.renderer.template),
+    "system": model.renderer.system,
+    "tokenizer": model.tokenizer.fingerprint(),
+    "too_long": config.too_long,
+    "loss_on": config.loss_on,
+  }
   made = token_cache.cached(file, settings, make, host.cache_folder() / "tokens")
   common.say(common.counted(str(file), made.counts))
   if not len(made):
@@ -75,7 +83,7 @@ def read_items(config: SFTConfig, path: str, field: str, model: Model) -> Items:
 
 
 def measure_nll(
-    model: Model, data: Items, batch: batching.BatchConfig, mesh
+  model: Model, data: Items, batch: batching.BatchConfig, mesh
 ) -> Callable[[Params], float]:
   """parameters -> mean cross-entropy of the supervised tokens, in nats, without dropout."""
   config = dataclasses.replace(batch, microbatches=1)
@@ -95,7 +103,7 @@ def measure_nll(
 
 
 def keep_epochs(
-    folder: Path, model: Model, keep: tuple[int, int], nll: Callable[[Params], float] | None
+  folder: Path, model: Model, keep: tuple[int, int], nll: Callable[[Params], float] | None
 ) -> Callable[[int, int, Params], None]:
   """What ends an epoch: its held-out loss into epochs/EPOCH.json, its model into steps/STEP/.
 
@@ -115,8 +123,10 @@ def keep_epochs(
 
 def read_epochs(folder: Path) -> list[dict[str, Any]]:
   """What `keep_epochs` wrote of every epoch, in order."""
-  return [json.loads(p.read_text(encoding="utf-8"))
-          for p in sorted((folder / "epochs").glob("[0-9]*.json"))]  # fmt: skip
+  return [
+    json.loads(p.read_text(encoding="utf-8"))
+    for p in sorted((folder / "epochs").glob("[0-9]*.json"))
+  ]
 
 
 def check_keep(config: SFTConfig, keep: tuple[int, int] | None) -> None:
@@ -126,25 +136,29 @@ def check_keep(config: SFTConfig, keep: tuple[int, int] | None) -> None:
   first, last = keep
   if not 1 <= first <= last <= config.train.epochs:
     raise UserError(
-        f"epochs {first} to {last} are to be kept of {config.train.epochs:g}; expected "
-        "1 <= first <= last <= epochs"
+      f"epochs {first} to {last} are to be kept of {config.train.epochs:g}; expected "
+      "1 <= first <= last <= epochs"
     )
   if config.train.batch.packing:
     raise UserError("epochs are kept only without packing: packed epochs differ in their steps")
 
 
 def run(
-    config: SFTConfig, folder: Path, *, name: str = "sft", redo: bool = False,
-    keep: tuple[int, int] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+  config: SFTConfig,
+  folder: Path,
+  *,
+  name: str = "sft",
+  redo: bool = False,
+  keep: tuple[int, int] | None = None,
+) -> dict[str, Any]:
   """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json.
 
   With `keep` = (first, last), those epochs' models are kept, too, as steps/STEP/, and the held-out
   loss of every epoch is measured.
   """
   inputs = {
-      "model": common.input_file(config.model.path, "model.path"),
-      "data": common.input_file(config.data, "data"),
+    "model": common.input_file(config.model.path, "model.path"),
+    "data": common.input_file(config.data, "data"),
   }
   if config.heldout:
     inputs["heldout"] = common.input_file(config.heldout, "heldout")
@@ -160,11 +174,17 @@ def run(
       nll = measure_nll(model, heldout, config.train.batch, mesh)
     before = {"heldout_nll_before": nll(model.params)} if nll else {}
     params, figures = train(
-        folder, name, model, model.params, data,
-        objectives.sft(model.config, z_loss=config.z_loss), config.train,
-        seed=config.seed, mesh=mesh,
-        on_epoch=keep_epochs(folder, model, keep, nll) if keep else None,
-    )  # fmt: skip
+      folder,
+      name,
+      model,
+      model.params,
+      data,
+      objectives.sft(model.config, z_loss=config.z_loss),
+      config.train,
+      seed=config.seed,
+      mesh=mesh,
+      on_epoch=keep_epochs(folder, model, keep, nll) if keep else None,
+    )
     figures |= before
     if nll is not None:
       figures["heldout_nll"] = nll(params)
@@ -172,7 +192,7 @@ def run(
       figures["epochs"] = read_epochs(folder)
     common.save_model(folder / "model", model, params)
     return {
-        k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()
+      k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()
     }
 
   return run_stage(folder, name, config, inputs, ("model", "metrics.jsonl"), body, redo=redo)

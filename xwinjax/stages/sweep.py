@@ -24,18 +24,21 @@ from xwinjax.stages.config import nearest
 DONE = "sweep.json"  # in a run's folder: with what command it was made
 # experiment -> figure -> where it lies in that experiment's summary.json; the first is the main one
 FIGURES: dict[str, dict[str, tuple[str | int, ...]]] = {
-    "lima": {
-        "quality": ("score",), "tokens": ("mean_length",), "false claims": ("hallucination",),
-        "ended": ("ended_share",), "epoch": ("epoch",),
-    },
-    "self_rewarding": {
-        "gold, last model": ("models", -1, "gold_mean"), "gold, M1": ("models", 1, "gold_mean"),
-        "tokens, last model": ("models", -1, "mean_length"),
-        "judge accuracy, last model": (
-            "models", -1, "judge", "written", "pairwise_accuracy"),
-    },
-    "xwin": {"gold, DPO": ("stages", -1, "gold_mean"), "RM score, DPO": ("stages", -1, "rm_mean")},
-}  # fmt: skip
+  "lima": {
+    "quality": ("score",),
+    "tokens": ("mean_length",),
+    "false claims": ("hallucination",),
+    "ended": ("ended_share",),
+    "epoch": ("epoch",),
+  },
+  "self_rewarding": {
+    "gold, last model": ("models", -1, "gold_mean"),
+    "gold, M1": ("models", 1, "gold_mean"),
+    "tokens, last model": ("models", -1, "mean_length"),
+    "judge accuracy, last model": ("models", -1, "judge", "written", "pairwise_accuracy"),
+  },
+  "xwin": {"gold, DPO": ("stages", -1, "gold_mean"), "RM score, DPO": ("stages", -1, "rm_mean")},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +60,15 @@ class Ablation:
     """What runs one row; {row} and {seed} in the flags are filled in."""
     spec = f"{self.spec}/{row}" if ":" in self.spec else f"{self.spec}:{row}"
     filled = [f.replace("{row}", row).replace("{seed}", str(seed)) for f in flags]
-    return [sys.executable, "-m", f"experiments.{self.experiment}", f"--config={spec}",
-            f"--workdir={folder}", f"--config.seed={seed}", *filled]  # fmt: skip
+    return [
+      sys.executable,
+      "-m",
+      f"experiments.{self.experiment}",
+      f"--config={spec}",
+      f"--workdir={folder}",
+      f"--config.seed={seed}",
+      *filled,
+    ]
 
 
 def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
@@ -90,10 +100,16 @@ def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
   if not figures:
     raise UserError(f"{file}: says no FIGURES, and none are known of experiments.{runs}")
   return Ablation(
-      path.stem, spec, (said.get("__doc__") or path.stem).strip().split("\n")[0].rstrip("."),
-      tuple(rows or known), runs, figures, said.get("AXIS"), said.get("PAPER", {}),
-      tuple(said.get("EXPECTS", ())),
-  )  # fmt: skip
+    path.stem,
+    spec,
+    (said.get("__doc__") or path.stem).strip().split("\n")[0].rstrip("."),
+    tuple(rows or known),
+    runs,
+    figures,
+    said.get("AXIS"),
+    said.get("PAPER", {}),
+    tuple(said.get("EXPECTS", ())),
+  )
 
 
 def find(summary: Any, path: Sequence[str | int]) -> float | None:
@@ -125,7 +141,7 @@ def run_row(command: list[str], folder: Path, label: str) -> str:
   common.say(f"{label}: {shlex.join(command[1:])}")
   with log.open("w", encoding="utf-8") as out:
     status = subprocess.run(
-        command, cwd=Path(__file__).parents[2], stdout=out, stderr=subprocess.STDOUT, check=False
+      command, cwd=Path(__file__).parents[2], stdout=out, stderr=subprocess.STDOUT, check=False
     ).returncode
   if status in (130, 143, -2, -15):
     raise KeyboardInterrupt
@@ -154,9 +170,12 @@ def collect(ablation: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str
 
 
 def run(
-    ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, flags: Sequence[str] = (),
-    on_row: Callable[[], object] | None = None,
-) -> list[str]:  # fmt: skip
+  ablations: Sequence[Ablation],
+  seeds: Sequence[int],
+  workdir: Path,
+  flags: Sequence[str] = (),
+  on_row: Callable[[], object] | None = None,
+) -> list[str]:
   """Runs every row for every seed, seed after seed; returns what failed.
 
   A whole seed of all ablations is there before the next begins, so that a study that is stopped

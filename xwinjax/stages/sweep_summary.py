@@ -14,7 +14,7 @@ from xwinjax.stages.sweep import Ablation, collect
 
 
 def summarise(
-    ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, failed: Sequence[str]
+  ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, failed: Sequence[str]
 ) -> dict[str, Any]:
   """What sweep.json holds."""
   from xwinjax.report import sweep
@@ -25,13 +25,16 @@ def summarise(
       run = json.loads(path.read_text(encoding="utf-8"))
       device, seconds = run.get("device") or device, seconds + (run.get("seconds") or 0.0)
   return {
-      "seeds": list(seeds), "device": device, "seconds": round(seconds, 1), "failed": list(failed),
-      "ablations": [sweep.summarise(a, collect(a, seeds, workdir)) for a in ablations],
-  }  # fmt: skip
+    "seeds": list(seeds),
+    "device": device,
+    "seconds": round(seconds, 1),
+    "failed": list(failed),
+    "ablations": [sweep.summarise(a, collect(a, seeds, workdir)) for a in ablations],
+  }
 
 
 def write(
-    ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, failed: Sequence[str]
+  ablations: Sequence[Ablation], seeds: Sequence[int], workdir: Path, failed: Sequence[str]
 ) -> dict[str, Any]:
   """Writes both files; without the report's libraries, only the first."""
   from xwinjax import report

@@ -68,7 +68,7 @@ def curve_ends(path: Path) -> dict[str, float]:
 
 
 def at_epoch_ends(
-    on_epoch: Callable[[int, int, Params], None], steps: int
+  on_epoch: Callable[[int, int, Params], None], steps: int
 ) -> Callable[[int, Any], None]:
   """Calls it where a checkpoint ends an epoch of so many steps, not where a signal made one."""
 
@@ -93,19 +93,19 @@ def mfu_of(model: LlamaConfig) -> Callable[[float], float] | None:
 
 
 def train(
-    folder: Path,
-    title: str,
-    model: common.Model,
-    params: Params,
-    items: Items,
-    objective: Objective,
-    config: TrainConfig,
-    *,
-    seed: int,
-    mesh: Mesh | None,
-    check_first: Callable[[Params, dict[str, Any]], None] | None = None,
-    on_checkpoint: Callable[[int, Any], None] | None = None,
-    on_epoch: Callable[[int, int, Params], None] | None = None,
+  folder: Path,
+  title: str,
+  model: common.Model,
+  params: Params,
+  items: Items,
+  objective: Objective,
+  config: TrainConfig,
+  *,
+  seed: int,
+  mesh: Mesh | None,
+  check_first: Callable[[Params, dict[str, Any]], None] | None = None,
+  on_checkpoint: Callable[[int, Any], None] | None = None,
+  on_epoch: Callable[[int, int, Params], None] | None = None,
 ) -> tuple[Params, dict[str, Any]]:
   """Trains and returns (parameters, figures). Resumes from `folder` if it was begun there.
 
@@ -119,9 +119,9 @@ def train(
   rate = optim.schedule(config.optim, steps)
   optimizer = optim.make_optimizer(config.optim, steps)
   common.say(
-      f"{title}: {len(items)} items, {int(items.targets.sum())} supervised tokens, {steps} steps, "
-      f"row lengths {', '.join(map(str, sorted(plan.heights)))}, "
-      f"{plan.fill(items.lengths):.0%} of places filled"
+    f"{title}: {len(items)} items, {int(items.targets.sum())} supervised tokens, {steps} steps, "
+    f"row lengths {', '.join(map(str, sorted(plan.heights)))}, "
+    f"{plan.fill(items.lengths):.0%} of places filled"
   )
   if check_first is not None and not (folder / "checkpoints").exists():
     check_first(params, loop.put_batch(batching.build_batch(items, plan, 0), mesh))
@@ -130,30 +130,34 @@ def train(
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
   stream = functools.partial(
-      pipeline.batches, items, plan, process=jax.process_index(), processes=jax.process_count()
+    pipeline.batches, items, plan, process=jax.process_index(), processes=jax.process_count()
   )
   state = loop.fit(
-      make_train_step(
-          objective, optimizer, microbatches=config.batch.microbatches, seed=seed, mesh=mesh
-      ),
-      init_state(params, optimizer),
-      lambda start: stream(start=start),
-      steps=steps,
-      folder=folder,
-      identity={"data": items.fingerprint(), "train": identity(config), "seed": seed},
-      title=title,
-      mesh=mesh,
-      config=settings,
-      learning_rate=rate,
-      on_checkpoint=on_checkpoint,
-      mfu_of=share,
+    make_train_step(
+      objective, optimizer, microbatches=config.batch.microbatches, seed=seed, mesh=mesh
+    ),
+    init_state(params, optimizer),
+    lambda start: stream(start=start),
+    steps=steps,
+    folder=folder,
+    identity={"data": items.fingerprint(), "train": identity(config), "seed": seed},
+    title=title,
+    mesh=mesh,
+    config=settings,
+    learning_rate=rate,
+    on_checkpoint=on_checkpoint,
+    mfu_of=share,
   )
   speed = loop.tokens_per_second(folder / "metrics.jsonl")
   figures = {
-      **({"mfu": round(share(speed), 4)} if share and speed else {}),
-      "items": len(items), "supervised_tokens": int(items.targets.sum()), "steps": steps,
-      **curve_ends(folder / "metrics.jsonl"),
-      "fill": round(plan.fill(items.lengths), 4), "counts": dict(items.counts),
-      "skipped_updates": int(state.skipped_total), "row_lengths": sorted(plan.heights),
-  }  # fmt: skip
+    **({"mfu": round(share(speed), 4)} if share and speed else {}),
+    "items": len(items),
+    "supervised_tokens": int(items.targets.sum()),
+    "steps": steps,
+    **curve_ends(folder / "metrics.jsonl"),
+    "fill": round(plan.fill(items.lengths), 4),
+    "counts": dict(items.counts),
+    "skipped_updates": int(state.skipped_total),
+    "row_lengths": sorted(plan.heights),
+  }
   return state.params, figures

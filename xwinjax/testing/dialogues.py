@@ -14,7 +14,7 @@ EXCELLENT = 4.5  # gold points from which a right and whole answer is excellent;
 
 
 def dialogue(
-    world: World, rng: random.Random, *, turns: int = 4, held_out: bool = False
+  world: World, rng: random.Random, *, turns: int = 4, held_out: bool = False
 ) -> list[Task]:
   """A question about a creature and further ones that call it "it"; each task holds its own turn.
 
@@ -33,9 +33,10 @@ def dialogue(
 def answered(world: World, tasks: list[Task], rng: random.Random) -> Messages:
   """The dialogue with flawless answers."""
   return tuple(
-      message for task in tasks
-      for message in (*task.prompt, Message("assistant", world.answer(task, rng, 1.0)))
-  )  # fmt: skip
+    message
+    for task in tasks
+    for message in (*task.prompt, Message("assistant", world.answer(task, rng, 1.0)))
+  )
 
 
 def grade(world: World, task: Task, text: str) -> str:

@@ -19,7 +19,7 @@ from xwinjax.testing.world import ATTRIBUTES, CLOSINGS, NUMBERS, Fact, Task, Wor
 
 _VERBS = {verbs[0]: attribute for attribute, verbs in ATTRIBUTES.items()}
 _FIRST = {verbs[1]: attribute for attribute, verbs in ATTRIBUTES.items()}
-_alternatives = lambda names: "|".join(sorted(names, key=len, reverse=True))  # noqa: E731
+_alternatives = lambda names: "|".join(sorted(names, key=len, reverse=True))
 _CLAIM = re.compile(rf"\b([A-Z][a-z]+) ({_alternatives(_VERBS)}) ((?:the |a )?[a-z]+)")
 _OWN_CLAIM = re.compile(rf"\bI ({_alternatives(_FIRST)}) ((?:the |a )?[a-z]+)")
 _IT_CLAIM = re.compile(rf"\bIt ({_alternatives(_VERBS)}) ((?:the |a )?[a-z]+)")
@@ -47,8 +47,9 @@ def claims(world: World, task: Task, text: str) -> list[Fact]:
 
   "That is a very good question" states none: neither is That anyone, nor "a very" a colour.
   """
-  found = [Fact(name, _VERBS[verb], value) for name, verb, value in _CLAIM.findall(text)
-           if name != "It"]  # fmt: skip
+  found = [
+    Fact(name, _VERBS[verb], value) for name, verb, value in _CLAIM.findall(text) if name != "It"
+  ]
   found = [f for f in found if f.name in world.names or f.value in ATTRIBUTES[f.attribute][3]]
   if task.kind == "rewrite" and task.facts:
     me = task.facts[0].name
@@ -83,7 +84,7 @@ def points(world: World, task: Task, text: str) -> Points:
   body, closed = _body(text)
   stated = claims(world, task, body)
   # "One of them" speaks of those asked about: to name another is as wrong as a false fact.
-  meant = lambda f: task.kind != "count" or f.name in task.names  # noqa: E731
+  meant = lambda f: task.kind != "count" or f.name in task.names
   true = [f for f in stated if world.is_true(f) and meant(f)]
   wanted = set(task.facts)
   right = set(true) & wanted
@@ -96,13 +97,13 @@ def points(world: World, task: Task, text: str) -> Points:
   else:
     coverage = min(len(right) / max(task.number, 1), 1.0)
   return Points(
-      correct=correct,
-      coverage=coverage,
-      form=float(_good_form(task, body)),
-      brevity=_brevity(task, body) if stated or coverage else 0.0,  # of nothing said, none
-      closing=float(closed and not any(c in body for c in CLOSINGS)),
-      claims=len(stated),
-      false_claims=len(stated) - len(true),
+    correct=correct,
+    coverage=coverage,
+    form=float(_good_form(task, body)),
+    brevity=_brevity(task, body) if stated or coverage else 0.0,  # of nothing said, none
+    closing=float(closed and not any(c in body for c in CLOSINGS)),
+    claims=len(stated),
+    false_claims=len(stated) - len(true),
   )
 
 
@@ -114,11 +115,11 @@ def _good_form(task: Task, body: str) -> bool:
   own = rf"I (?:{_alternatives(_FIRST)}) (?:the |a )?[a-z]+"
   names = r"[A-Z][a-z]+"
   pattern = {
-      "list": rf"(?:- {_SENTENCE}\.\n?)+",
-      "compare": rf"(?:{_SENTENCE}, while {_SENTENCE}\. ?)+",
-      "rewrite": rf"{own}(?: and {own})*\.",
-      "count": rf"(?:{'|'.join(NUMBERS)}) of them(?:: {names}(?: and {names})*)?\.",
-      "follow_up": rf"{_SENTENCE}\.",
+    "list": rf"(?:- {_SENTENCE}\.\n?)+",
+    "compare": rf"(?:{_SENTENCE}, while {_SENTENCE}\. ?)+",
+    "rewrite": rf"{own}(?: and {own})*\.",
+    "count": rf"(?:{'|'.join(NUMBERS)}) of them(?:: {names}(?: and {names})*)?\.",
+    "follow_up": rf"{_SENTENCE}\.",
   }[task.kind]
   return re.fullmatch(pattern, body) is not None
 
@@ -153,7 +154,7 @@ def scorer(world: World) -> Scorer:
 
 
 def hallucination(
-    world: World, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
+  world: World, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
 ) -> float:
   """The share of stated facts that are not so in the world."""
   claimed = false = 0

@@ -29,21 +29,25 @@ _NAME = r"([A-Z][a-z]+)"
 _NUMBER = r"(two|three|four)"
 _ATTRIBUTE = rf"({'|'.join(ATTRIBUTES)})"
 _LIST = re.compile(
-    rf"(?:Tell me {_NUMBER} facts about|List {_NUMBER} things you know about"
-    rf"|Give me {_NUMBER} facts on) {_NAME}\."
+  rf"(?:Tell me {_NUMBER} facts about|List {_NUMBER} things you know about"
+  rf"|Give me {_NUMBER} facts on) {_NAME}\."
 )
 _COMPARE = re.compile(
-    rf"(?:Compare {_NAME} and {_NAME} by {_ATTRIBUTE}(?: and {_ATTRIBUTE})?\."
-    rf"|How do {_NAME} and {_NAME} differ in {_ATTRIBUTE}(?: and {_ATTRIBUTE})?\?)"
+  rf"(?:Compare {_NAME} and {_NAME} by {_ATTRIBUTE}(?: and {_ATTRIBUTE})?\."
+  rf"|How do {_NAME} and {_NAME} differ in {_ATTRIBUTE}(?: and {_ATTRIBUTE})?\?)"
 )
-_REWRITE = re.compile(
-    r"(?:Say this in the first person|Rewrite this as if you were it): (.+\.)"
-)
+_REWRITE = re.compile(r"(?:Say this in the first person|Rewrite this as if you were it): (.+\.)")
 _COUNT = re.compile(rf"How many of {_NAME}, {_NAME} and {_NAME} (.+)\?")
-_FACTS = {f"{verb} {value}": (attribute, value) for attribute, (verb, _, _, values)
-          in ATTRIBUTES.items() for value in values}  # fmt: skip
-_PLURAL = {f"{verbs[1].replace('am', 'are')} {value}": (attribute, value)
-           for attribute, verbs in ATTRIBUTES.items() for value in verbs[3]}  # fmt: skip
+_FACTS = {
+  f"{verb} {value}": (attribute, value)
+  for attribute, (verb, _, _, values) in ATTRIBUTES.items()
+  for value in values
+}
+_PLURAL = {
+  f"{verbs[1].replace('am', 'are')} {value}": (attribute, value)
+  for attribute, verbs in ATTRIBUTES.items()
+  for value in verbs[3]
+}
 
 
 def task_of(world: World, messages: Messages) -> Task | None:
@@ -110,8 +114,11 @@ def _follow_up(world: World, messages: Messages) -> Task | None:
       for first in ATTRIBUTES:
         for name in world.names:
           question = ATTRIBUTES[first][2].replace(" it", f" {name}", 1)
-          if first != second and opening == question[0].upper() + question[1:] \
-              and answer == world.fact(name, first).sentence():  # fmt: skip
+          if (
+            first != second
+            and opening == question[0].upper() + question[1:]
+            and answer == world.fact(name, first).sentence()
+          ):
             return Task("follow_up", (world.fact(name, second),), 1, (), messages)
   return None
 
@@ -143,11 +150,13 @@ def earned(world: World, task: Task, text: str) -> tuple[bool, ...]:
 
 
 def judgement(
-    world: World, task: Task, text: str, rng: random.Random | None = None, noise: float = 0.0
+  world: World, task: Task, text: str, rng: random.Random | None = None, noise: float = 0.0
 ) -> str:
   """What an annotator writes of an answer; each point is wrong with probability `noise`."""
-  said = [f"{fact.sentence()[:-1]}, {'yes' if right else 'no'}."
-          for fact, right in checked(world, task, text)]  # fmt: skip
+  said = [
+    f"{fact.sentence()[:-1]}, {'yes' if right else 'no'}."
+    for fact, right in checked(world, task, text)
+  ]
   total = 0
   for name, right in zip(POINTS, earned(world, task, text), strict=True):
     if rng is not None and rng.random() < noise:
@@ -158,7 +167,7 @@ def judgement(
 
 
 def choice(
-    world: World, task: Task, text: str, rng: random.Random | None = None, noise: float = 0.0
+  world: World, task: Task, text: str, rng: random.Random | None = None, noise: float = 0.0
 ) -> str:
   """One of five levels, chosen as a whole: for the ablation of the judge's prompt."""
   points = sum(earned(world, task, text))
@@ -170,8 +179,10 @@ def choice(
 
 def judge_prompts() -> dict[str, JudgePrompt]:
   """By the name of the built-in prompt whose place they take."""
-  return {"additive": JudgePrompt("world", PROMPT),
-          "multiple_choice": JudgePrompt("world_choice", CHOICE, low=1)}  # fmt: skip
+  return {
+    "additive": JudgePrompt("world", PROMPT),
+    "multiple_choice": JudgePrompt("world_choice", CHOICE, low=1),
+  }
 
 
 def _questions(world: World, rng: random.Random, count: int) -> list[str]:
@@ -197,7 +208,7 @@ def writing_tasks(world: World, count: int) -> Iterator[tuple[str, str]]:
 
 
 def judged_answers(
-    world: World, count: int, *, answers: int, held_out: bool, name: str
+  world: World, count: int, *, answers: int, held_out: bool, name: str
 ) -> Iterator[tuple[Task, list[str]]]:
   """Questions with answers by people of every skill, to be judged."""
   rng = random.Random(f"{name}-{world.seed}")

@@ -19,9 +19,16 @@ from xwinjax.testing.world import World
 def tiny_config(**changes) -> LlamaConfig:
   """Two layers of width 16, grouped queries, float32; `changes` replace fields."""
   sizes = LlamaConfig(
-      384, 16, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=4, ffn_dim=32, max_length=128,
-      tied=True,
-  )  # fmt: skip
+    384,
+    16,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=4,
+    ffn_dim=32,
+    max_length=128,
+    tied=True,
+  )
   return sizes.replace(**changes)
 
 
@@ -34,8 +41,9 @@ def tiny_tokenizer(folder: Path, vocab_size: int = 384) -> Tokenizer:
   """A SentencePiece model trained on the sandbox world's documents, saved in `folder`."""
   world = World(0, 16)
   rng = random.Random(0)
-  chats = [" ".join(m.content for m in world.task(rng).prompt) + " USER: ASSISTANT:"
-           for _ in range(200)]  # fmt: skip
+  chats = [
+    " ".join(m.content for m in world.task(rng).prompt) + " USER: ASSISTANT:" for _ in range(200)
+  ]
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / "tokenizer.model"
   tokenizer = train_tokenizer([*world.documents(300), *chats], path, vocab_size)
@@ -49,7 +57,11 @@ def tiny_model(folder: Path, *, template: str = "vicuna", **changes) -> Path:
   config = tiny_config(**({"vocab_size": tokenizer.vocab_size} | changes))
   renderer = Renderer(get_template(template), tokenizer)
   huggingface.save(
-      folder, config, tiny_params(config), tokenizer_from=folder / "tokenizer",
-      bos_id=tokenizer.bos_id, eos_ids=renderer.stop_ids(),
-  )  # fmt: skip
+    folder,
+    config,
+    tiny_params(config),
+    tokenizer_from=folder / "tokenizer",
+    bos_id=tokenizer.bos_id,
+    eos_ids=renderer.stop_ids(),
+  )
   return folder

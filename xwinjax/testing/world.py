@@ -19,28 +19,61 @@ from xwinjax.data.records import Message, Messages
 
 # attribute -> (its verb in the third person, in the first, the question that asks for it, values)
 ATTRIBUTES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "colour": ("is", "am", "what colour is it?",
-               ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")),
-    "home": ("lives in", "live in", "where does it live?",
-             ("the marsh", "the hills", "the forest", "the desert", "the harbour", "the cave",
-              "the meadow", "the tower")),
-    "food": ("eats", "eat", "what does it eat?",
-             ("plums", "bread", "fish", "nuts", "honey", "cheese", "beans", "berries")),
-    "job": ("works as", "work as", "what is the job of it?",
-            ("a baker", "a sailor", "a painter", "a farmer", "a tailor", "a guard", "a miner",
-             "a singer")),
-    "fear": ("fears", "fear", "what does it fear?",
-             ("storms", "dogs", "bees", "ghosts", "snakes", "fire", "spiders", "heights")),
-    "thing": ("owns", "own", "what does it own?",
-              ("a lamp", "a boat", "a drum", "a kite", "a clock", "a sword", "a mirror", "a cart")),
-}  # fmt: skip
+  "colour": (
+    "is",
+    "am",
+    "what colour is it?",
+    ("red", "blue", "green", "white", "black", "yellow", "brown", "grey"),
+  ),
+  "home": (
+    "lives in",
+    "live in",
+    "where does it live?",
+    (
+      "the marsh",
+      "the hills",
+      "the forest",
+      "the desert",
+      "the harbour",
+      "the cave",
+      "the meadow",
+      "the tower",
+    ),
+  ),
+  "food": (
+    "eats",
+    "eat",
+    "what does it eat?",
+    ("plums", "bread", "fish", "nuts", "honey", "cheese", "beans", "berries"),
+  ),
+  "job": (
+    "works as",
+    "work as",
+    "what is the job of it?",
+    ("a baker", "a sailor", "a painter", "a farmer", "a tailor", "a guard", "a miner", "a singer"),
+  ),
+  "fear": (
+    "fears",
+    "fear",
+    "what does it fear?",
+    ("storms", "dogs", "bees", "ghosts", "snakes", "fire", "spiders", "heights"),
+  ),
+  "thing": (
+    "owns",
+    "own",
+    "what does it own?",
+    ("a lamp", "a boat", "a drum", "a kite", "a clock", "a sword", "a mirror", "a cart"),
+  ),
+}
 NUMBERS = ("None", "One", "Two", "Three", "Four")
 CLOSINGS = ("Hope this helps!", "Glad to help!", "Ask me anything else!")
 FILLERS = (
-    "That is a very good question.", "Many people wonder about this.",
-    "People ask me this again and again.",
-    "There is so much to say about it.", "One could go on for a long time.",
-)  # fmt: skip
+  "That is a very good question.",
+  "Many people wonder about this.",
+  "People ask me this again and again.",
+  "There is so much to say about it.",
+  "One could go on for a long time.",
+)
 KINDS = ("list", "compare", "rewrite", "count", "follow_up")
 
 
@@ -87,9 +120,10 @@ class World:
     self.seed, self.names = seed, sorted(names)
     rng.shuffle(self.names)
     self.truth = {
-        (name, attribute): rng.choice(values)
-        for name in self.names for attribute, (*_, values) in ATTRIBUTES.items()
-    }  # fmt: skip
+      (name, attribute): rng.choice(values)
+      for name in self.names
+      for attribute, (*_, values) in ATTRIBUTES.items()
+    }
 
   def save(self, path: Path) -> None:
     """Writes what is true, for people and for the gold scorer."""
@@ -127,8 +161,9 @@ class World:
     """Plain texts that state the facts, in many orders and wordings, for pretraining."""
     rng = random.Random(f"documents-{self.seed}")
     for _ in range(count):
-      yield rng.choice((self._portrait, self._meeting, self._group, self._interview,
-                        self._quiz))(rng)  # fmt: skip
+      yield rng.choice((self._portrait, self._meeting, self._group, self._interview, self._quiz))(
+        rng
+      )
 
   def _portrait(self, rng: random.Random) -> str:
     name = rng.choice(self.names)
@@ -136,7 +171,7 @@ class World:
     said = []
     for i, a in enumerate(attributes):
       sentence = self.fact(name, a).sentence()
-      said.append(sentence if not i or rng.random() < 0.6 else f"It{sentence[len(name):]}")
+      said.append(sentence if not i or rng.random() < 0.6 else f"It{sentence[len(name) :]}")
     style = rng.random()
     told = [self.fact(name, a).sentence() for a in attributes]
     if style < 0.3:
@@ -181,10 +216,7 @@ class World:
     same = same[:4]
     others = rng.sample([n for n in self.names if self.truth[n, attribute] != value], 2)
     listed = same[0] if len(same) == 1 else f"{', '.join(same[:-1])} and {same[-1]}"
-    return (
-        f"These {verb} {value}: {listed}. "
-        f"{others[0]} does not, and {others[1]} does not."
-    )
+    return f"These {verb} {value}: {listed}. {others[0]} does not, and {others[1]} does not."
 
   def task(self, rng: random.Random, *, held_out: bool = False, kind: str | None = None) -> Task:
     """A question, of the training or of the held-out ones."""
@@ -193,8 +225,13 @@ class World:
     attributes = list(ATTRIBUTES)
     if kind == "list":
       name, number = rng.choice(names), rng.randint(2, 4)
-      ask = rng.choice(("Tell me {} facts about {}.", "List {} things you know about {}.",
-                        "Give me {} facts on {}."))  # fmt: skip
+      ask = rng.choice(
+        (
+          "Tell me {} facts about {}.",
+          "List {} things you know about {}.",
+          "Give me {} facts on {}.",
+        )
+      )
       facts = tuple(self.fact(name, a) for a in attributes)
       return Task(kind, facts, number, (), _user(ask.format(NUMBERS[number].lower(), name)))
     if kind == "compare":
@@ -220,18 +257,23 @@ class World:
       return Task(kind, facts, len(facts), tuple(asked), _user(question))
     name = rng.choice(names)
     first, second = rng.sample(attributes, 2)
-    asked = lambda a: ATTRIBUTES[a][2]  # noqa: E731
+    asked = lambda a: ATTRIBUTES[a][2]
     opening = asked(first).replace(" it", f" {name}", 1)
     return Task(
-        kind, (self.fact(name, second),), 1, (),
-        (Message("user", opening[0].upper() + opening[1:]),
-         Message("assistant", self.fact(name, first).sentence()),
-         Message("user", f"And {asked(second)}")),
-    )  # fmt: skip
+      kind,
+      (self.fact(name, second),),
+      1,
+      (),
+      (
+        Message("user", opening[0].upper() + opening[1:]),
+        Message("assistant", self.fact(name, first).sentence()),
+        Message("user", f"And {asked(second)}"),
+      ),
+    )
 
   def answer(self, task: Task, rng: random.Random, skill: float) -> str:
     """An answer by someone of this skill in [0, 1]; 1 is flawless, 0 fails most points."""
-    slips = lambda p: rng.random() < p * (1 - skill)  # noqa: E731
+    slips = lambda p: rng.random() < p * (1 - skill)
     facts = list(task.facts)
     if task.kind == "list":
       facts = rng.sample(facts, task.number)
@@ -264,8 +306,10 @@ def _write(task: Task, said: list[Fact], bad_form: bool, rng: random.Random) -> 
   if task.kind == "list":
     return " ".join(sentences) if bad_form else "\n".join(f"- {s}" for s in sentences)
   if task.kind == "compare":
-    if bad_form or len(said) % 2 or any(
-        a.attribute != b.attribute for a, b in zip(said[::2], said[1::2], strict=True)
+    if (
+      bad_form
+      or len(said) % 2
+      or any(a.attribute != b.attribute for a, b in zip(said[::2], said[1::2], strict=True))
     ):
       return " ".join(sentences)
     pairs = zip(sentences[::2], sentences[1::2], strict=True)
@@ -284,6 +328,8 @@ def _write(task: Task, said: list[Fact], bad_form: bool, rng: random.Random) -> 
       return f"It is {', '.join(names)}." if names else "It is nobody."
     listed = f": {' and '.join(names)}" if names else ""
     return f"{NUMBERS[len(names)]} of them{listed}."
-  return f"It{sentences[0][len(said[0].name):]}" if bad_form and rng.random() < 0.5 else (
-      f"Well, {sentences[0]}" if bad_form else sentences[0]
-  )  # fmt: skip
+  return (
+    f"It{sentences[0][len(said[0].name) :]}"
+    if bad_form and rng.random() < 0.5
+    else (f"Well, {sentences[0]}" if bad_form else sentences[0])
+  )

@@ -98,19 +98,19 @@ def put_batch(batch: dict[str, np.ndarray], mesh) -> dict[str, jax.Array]:
 
 
 def fit(
-    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
-    state: TrainState,
-    batches: Callable[[int], BatchStream],
-    *,
-    steps: int,
-    folder: Path,
-    identity: dict[str, Any],
-    title: str,
-    mesh=None,
-    config: LoopConfig | None = None,
-    learning_rate: Callable[[int], Any] | None = None,
-    on_checkpoint: Callable[[int, TrainState], None] | None = None,
-    mfu_of: Callable[[float], float] | None = None,
+  step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
+  state: TrainState,
+  batches: Callable[[int], BatchStream],
+  *,
+  steps: int,
+  folder: Path,
+  identity: dict[str, Any],
+  title: str,
+  mesh=None,
+  config: LoopConfig | None = None,
+  learning_rate: Callable[[int], Any] | None = None,
+  on_checkpoint: Callable[[int, TrainState], None] | None = None,
+  mfu_of: Callable[[float], float] | None = None,
 ) -> TrainState:
   """Trains from the newest checkpoint in `folder` (or from `state`) to `steps`.
 
@@ -135,10 +135,10 @@ def fit(
   truncate_metrics(metrics_path, start)
   lead = jax.process_index() == 0
   with (
-      _Signals() as signals,
-      contextlib.closing(store),  # whatever happens, a checkpoint under way is finished
-      metrics_path.open("a", encoding="utf-8") as out,
-      Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
+    _Signals() as signals,
+    contextlib.closing(store),  # whatever happens, a checkpoint under way is finished
+    metrics_path.open("a", encoding="utf-8") as out,
+    Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
   ):
     log = _Log(out if lead else None, progress, config, learning_rate, mfu_of)
     stream = batches(start) if start < steps else iter(())
@@ -176,10 +176,13 @@ class _Log:
     segments, shape = batch.get("segments"), batch["tokens"].shape
     used = np.count_nonzero(batch["tokens"] if segments is None else segments)
     self.facts = {
-        "rows": shape[0], "length": shape[1], "tokens": int(used),
-        "targets": int(batch["mask"].sum()), "wait_s": round(waited, 4),
-        "first_of_shape": shape not in self.shapes,
-    }  # fmt: skip
+      "rows": shape[0],
+      "length": shape[1],
+      "tokens": int(used),
+      "targets": int(batch["mask"].sum()),
+      "wait_s": round(waited, 4),
+      "first_of_shape": shape not in self.shapes,
+    }
     if self.facts["first_of_shape"]:
       self.shapes.add(shape)
       self.flush()  # the last step's seconds end before this one compiles
@@ -214,13 +217,13 @@ class _Log:
     self.places += facts["rows"] * facts["length"]
     note = "  ".join(f"{k} {values[k]:.3f}" for k in ("loss", "accuracy", "margin") if k in values)
     self.progress.advance(
-        tokens=0 if compiled else facts["tokens"], note=f"{note}  {self.where_time_goes()}"
+      tokens=0 if compiled else facts["tokens"], note=f"{note}  {self.where_time_goes()}"
     )
     if values["skipped"] >= self.config.stop_after_skips:
       raise UserError(
-          f"step {number}: the loss or gradient was not finite for {int(values['skipped'])} steps "
-          "in a row; lower the learning rate or look at the data of these steps. The last good "
-          "checkpoint is kept"
+        f"step {number}: the loss or gradient was not finite for {int(values['skipped'])} steps "
+        "in a row; lower the learning rate or look at the data of these steps. The last good "
+        "checkpoint is kept"
       )
 
   def where_time_goes(self) -> str:

@@ -27,27 +27,31 @@ Objective = Callable[[Params, Batch, jax.Array | None], tuple[Means, Metrics]]
 
 
 def hidden_states(
-    model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None
+  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None
 ) -> jax.Array:
   """The trunk's hidden states [B, T, D] for a batch; `key` draws dropout, None runs without."""
   return llama.apply(
-      model, params, batch["tokens"], batch.get("positions"), batch.get("segments"),
-      dropout_key=key,
-  )  # fmt: skip
+    model, params, batch["tokens"], batch.get("positions"), batch.get("segments"), dropout_key=key
+  )
 
 
 def token_logps(
-    model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
+  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """(logps, lse, weights) [B, T] of a batch's supervised tokens; see `losses.logprobs`."""
   return logprobs.token_logps(
-      hidden_states(model, params, batch, key), llama.unembedding(params), batch["tokens"],
-      batch["mask"], batch.get("segments"), batch.get("gather"), model.operands,
-  )  # fmt: skip
+    hidden_states(model, params, batch, key),
+    llama.unembedding(params),
+    batch["tokens"],
+    batch["mask"],
+    batch.get("segments"),
+    batch.get("gather"),
+    model.operands,
+  )
 
 
 def pair_logps(
-    model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
+  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
   """(log-probs, supervised tokens) of both answers of each pair, [B, E, 2]; chosen first."""
   logps_BT, _, weights_BT = token_logps(model, params, batch, key)
@@ -74,8 +78,8 @@ def nll_on_chosen(model: LlamaConfig) -> Objective:
     logps_BT, _, weights_BT = token_logps(model, params, batch, key)
     E = batch["pair_weight"].shape[1]
     logps, lengths = (
-        logprobs.branch_sums(x, batch["segments"], E, 1)[..., 0] * (batch["pair_weight"] > 0)
-        for x in (logps_BT, weights_BT)
+      logprobs.branch_sums(x, batch["segments"], E, 1)[..., 0] * (batch["pair_weight"] > 0)
+      for x in (logps_BT, weights_BT)
     )
     loss = Mean(-jnp.sum(logps), jnp.sum(lengths))
     return loss, {"nll_chosen": loss}
@@ -90,7 +94,7 @@ def pair_rewards(model: LlamaConfig, params: Params, hidden_BTD: jax.Array, batc
 
 
 def reward(
-    model: LlamaConfig, *, use_margin: bool = False, centring: float = 0.0, lm_weight: float = 0.0
+  model: LlamaConfig, *, use_margin: bool = False, centring: float = 0.0, lm_weight: float = 0.0
 ) -> Objective:
   """Bradley-Terry on the rewards at each answer's last token.
 
@@ -107,17 +111,21 @@ def reward(
     gap_BE = rewards_BE2[..., 0] - rewards_BE2[..., 1]
     loss = Mean.of(losses_BE, weight_BE)
     metrics = {
-        "accuracy": Mean.of((gap_BE > 0).astype(jnp.float32), weight_BE),
-        "margin": Mean.of(gap_BE, weight_BE),
-        "reward": Mean.of(rewards_BE2.mean(-1), weight_BE),
+      "accuracy": Mean.of((gap_BE > 0).astype(jnp.float32), weight_BE),
+      "margin": Mean.of(gap_BE, weight_BE),
+      "reward": Mean.of(rewards_BE2.mean(-1), weight_BE),
     }
     if not lm_weight:
       return loss, metrics
     chosen = (batch["segments"] % logprobs.BRANCHES) == 1
     logps_BT, _, weights_BT = logprobs.token_logps(
-        hidden_BTD, llama.unembedding(params), batch["tokens"], batch["mask"] * chosen,
-        batch["segments"], operands=model.operands,
-    )  # fmt: skip
+      hidden_BTD,
+      llama.unembedding(params),
+      batch["tokens"],
+      batch["mask"] * chosen,
+      batch["segments"],
+      operands=model.operands,
+    )
     nll = Mean.of(-logps_BT, weights_BT)
     metrics["nll_chosen"] = nll
     return (loss, Mean(lm_weight * nll.total, nll.weight)), metrics
@@ -126,12 +134,12 @@ def reward(
 
 
 def dpo(
-    model: LlamaConfig,
-    *,
-    beta: float = 0.1,
-    variant: str = "sigmoid",
-    label_smoothing: float = 0.0,
-    length_normalised: bool = False,
+  model: LlamaConfig,
+  *,
+  beta: float = 0.1,
+  variant: str = "sigmoid",
+  label_smoothing: float = 0.0,
+  length_normalised: bool = False,
 ) -> Objective:
   """Direct preference optimisation against reference log-probs carried by the batch."""
 
@@ -139,18 +147,22 @@ def dpo(
     policy_BE2, lengths_BE2 = pair_logps(model, params, batch, key)
     weight_BE, reference_BE2 = batch["pair_weight"], batch["reference"]
     losses_BE = preference.dpo(
-        policy_BE2, reference_BE2, beta=beta, variant=variant, label_smoothing=label_smoothing,
-        lengths_P2=lengths_BE2 if length_normalised else None,
-    )  # fmt: skip
+      policy_BE2,
+      reference_BE2,
+      beta=beta,
+      variant=variant,
+      label_smoothing=label_smoothing,
+      lengths_P2=lengths_BE2 if length_normalised else None,
+    )
     gain_BE2 = preference.gains(policy_BE2, reference_BE2)
     margin_BE = beta * (gain_BE2[..., 0] - gain_BE2[..., 1])
     metrics = {
-        "accuracy": Mean.of((margin_BE > 0).astype(jnp.float32), weight_BE),
-        "margin": Mean.of(margin_BE, weight_BE),
-        "logp_chosen": Mean.of(policy_BE2[..., 0], weight_BE),
-        "logp_rejected": Mean.of(policy_BE2[..., 1], weight_BE),
-        "gain_chosen": Mean.of(gain_BE2[..., 0], weight_BE),
-        "gain_rejected": Mean.of(gain_BE2[..., 1], weight_BE),
+      "accuracy": Mean.of((margin_BE > 0).astype(jnp.float32), weight_BE),
+      "margin": Mean.of(margin_BE, weight_BE),
+      "logp_chosen": Mean.of(policy_BE2[..., 0], weight_BE),
+      "logp_rejected": Mean.of(policy_BE2[..., 1], weight_BE),
+      "gain_chosen": Mean.of(gain_BE2[..., 0], weight_BE),
+      "gain_rejected": Mean.of(gain_BE2[..., 1], weight_BE),
     }
     return Mean.of(losses_BE, weight_BE), metrics
 

@@ -35,11 +35,11 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
   warmup = min(round(config.warmup * steps), steps - 1)
   rest = max(steps - warmup, 1)
   after = {
-      "constant": lambda: optax.constant_schedule(config.lr),
-      "linear": lambda: optax.linear_schedule(config.lr, config.final_lr, rest),
-      "cosine": lambda: optax.cosine_decay_schedule(
-          config.lr, rest, alpha=config.final_lr / config.lr if config.lr else 0.0
-      ),
+    "constant": lambda: optax.constant_schedule(config.lr),
+    "linear": lambda: optax.linear_schedule(config.lr, config.final_lr, rest),
+    "cosine": lambda: optax.cosine_decay_schedule(
+      config.lr, rest, alpha=config.final_lr / config.lr if config.lr else 0.0
+    ),
   }[config.schedule]()
   if not warmup:
     return after
@@ -55,9 +55,13 @@ def decay_mask(params: Any) -> Any:
 def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
   """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019)."""
   adamw = optax.adamw(
-      schedule(config, steps), config.beta1, config.beta2, config.eps,
-      weight_decay=config.weight_decay, mask=decay_mask,
-  )  # fmt: skip
+    schedule(config, steps),
+    config.beta1,
+    config.beta2,
+    config.eps,
+    weight_decay=config.weight_decay,
+    mask=decay_mask,
+  )
   if not config.clip:
     return adamw
   return optax.chain(optax.clip_by_global_norm(config.clip), adamw)

@@ -34,7 +34,7 @@ class TrainState:
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
   # Three arrays, not one thrice: a donated buffer may be given away only once.
-  zero = lambda: jnp.zeros((), jnp.int32)  # noqa: E731
+  zero = lambda: jnp.zeros((), jnp.int32)
   return TrainState(zero(), params, optimizer.init(params), zero(), zero())
 
 
@@ -48,7 +48,7 @@ def _microbatches(batch: Batch, n: int, shards: int) -> Batch:
   def split(x):
     if x.shape[0] % (shards * n):
       raise ValueError(
-          f"a batch of {x.shape[0]} rows does not split into {n} micro-batches on {shards} shards"
+        f"a batch of {x.shape[0]} rows does not split into {n} micro-batches on {shards} shards"
       )
     x = x.reshape(shards, n, x.shape[0] // (shards * n), *x.shape[1:])
     return x.swapaxes(0, 1).reshape(n, -1, *x.shape[3:])
@@ -105,13 +105,13 @@ def make_gradient(objective: Objective, microbatches: int = 1, shards: int = 1) 
 
 
 def make_train_step(
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    *,
-    microbatches: int = 1,
-    seed: int = 0,
-    mesh: Mesh | None = None,
-    donate: bool = True,
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  *,
+  microbatches: int = 1,
+  seed: int = 0,
+  mesh: Mesh | None = None,
+  donate: bool = True,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Scalars]]:
   """One jitted update: (state, batch) -> (state, metrics).
 
@@ -135,22 +135,22 @@ def make_train_step(
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    keep = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
+    keep = lambda new, old: jnp.where(finite, new, old)
     new_state = TrainState(
-        step=state.step + 1,
-        params=jax.tree.map(keep, params, state.params),
-        opt_state=jax.tree.map(keep, opt_state, state.opt_state),
-        skipped=jnp.where(finite, 0, state.skipped + 1),
-        skipped_total=state.skipped_total + jnp.where(finite, 0, 1),
+      step=state.step + 1,
+      params=jax.tree.map(keep, params, state.params),
+      opt_state=jax.tree.map(keep, opt_state, state.opt_state),
+      skipped=jnp.where(finite, 0, state.skipped + 1),
+      skipped_total=state.skipped_total + jnp.where(finite, 0, 1),
     )
     scalars = {
-        "loss": loss,
-        **{name: mean.value() for name, mean in metrics.items()},
-        "grad_norm": grad_norm,
-        "param_norm": optax.tree.norm(state.params),
-        "update_norm": optax.tree.norm(updates),
-        "skipped": new_state.skipped,
-        "skipped_total": new_state.skipped_total,
+      "loss": loss,
+      **{name: mean.value() for name, mean in metrics.items()},
+      "grad_norm": grad_norm,
+      "param_norm": optax.tree.norm(state.params),
+      "update_norm": optax.tree.norm(updates),
+      "skipped": new_state.skipped,
+      "skipped_total": new_state.skipped_total,
     }
     return new_state, scalars
 
@@ -166,10 +166,10 @@ def make_train_step(
     if key not in compiled:
       state_sharding = rules.tree_shardings(mesh, state)
       compiled[key] = jax.jit(
-          step,
-          in_shardings=(state_sharding, rules.batch_shardings(mesh, dict(batch))),
-          out_shardings=(state_sharding, rules.replicated(mesh)),
-          donate_argnums=donated,
+        step,
+        in_shardings=(state_sharding, rules.batch_shardings(mesh, dict(batch))),
+        out_shardings=(state_sharding, rules.replicated(mesh)),
+        donate_argnums=donated,
       )
     with jax.set_mesh(mesh):
       return compiled[key](state, batch)
