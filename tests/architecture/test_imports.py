@@ -15,9 +15,9 @@ LEVELS = (
   {"core"},
   {"model", "losses", "data", "judge.parse", "judge.prompts"},
   {"sharding", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
-  {"eval", "report", "testing", "annotate", "curate"},
+  {"eval", "report", "testing", "annotate", "curate", "sandbox.world", "sandbox.gold"},
   {"stages"},
-  {"bench"},
+  {"sandbox"},
   {"configs", "experiments"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

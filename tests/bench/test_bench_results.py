@@ -4,8 +4,8 @@ import json
 
 import jax
 import pytest
+from benchmark import results
 
-from xwinjax.bench import results
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.testing.tiny import tiny_config

@@ -7,9 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from benchmark import growth, run, training, work
+from benchmark.peer import Peer, settings_of
 
-from xwinjax.bench import growth, run, training, work
-from xwinjax.bench.peer import Peer, settings_of
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
 from xwinjax.train import objectives
@@ -151,7 +151,7 @@ def test_words_become_rows():
 
 
 def test_pictures_are_drawn(tmp_path):
-  from xwinjax.report import bench_charts
+  from benchmark import charts as bench_charts
 
   both = {"ours": {"losses": [2.0, 1.0]}, "peer": {"losses": [2.0, 1.0]}, "steps": 2, "apart": 0.0}
   bench_charts.loss_curves(tmp_path / "a.png", {"train_sft": both}, "a machine")

@@ -4,7 +4,7 @@ import itertools
 import random
 
 from xwinjax.curate.duplicates import Seen, jaccard, shingles
-from xwinjax.testing.world import World
+from xwinjax.sandbox.world import World
 
 BASE = "Plums are sweet fruits that grow on trees in the garden behind the old red house."
 

@@ -8,9 +8,9 @@ import pytest
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.records import messages_json
+from xwinjax.sandbox.world import World
 from xwinjax.stages import choose
 from xwinjax.stages.choose import ChooseConfig
-from xwinjax.testing.world import World
 
 
 @pytest.fixture

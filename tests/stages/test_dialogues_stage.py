@@ -8,11 +8,11 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import SamplerConfig
+from xwinjax.sandbox.world import World
 from xwinjax.stages import dialogues
 from xwinjax.stages.common import ModelConfig
 from xwinjax.stages.dialogues import DialoguesConfig
 from xwinjax.stages.sample import GenerateConfig
-from xwinjax.testing.world import World
 
 
 def test_each_turn_is_answered_before_the_next_is_asked(tiny_folder, tmp_path):

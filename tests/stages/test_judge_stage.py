@@ -9,10 +9,10 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import formats, jsonl
 from xwinjax.data.records import Candidate, CandidateSet, Message, candidates_json
 from xwinjax.judge.self_judge import Judgement, Sampled
+from xwinjax.sandbox.world import World
 from xwinjax.stages import judge, judge_metrics
 from xwinjax.stages.judge import JudgeConfig
 from xwinjax.stages.judge_metrics import JudgeMetricsConfig
-from xwinjax.testing.world import World
 
 
 def rows_of(path):

@@ -8,12 +8,12 @@ from xwinjax.data import formats
 from xwinjax.data.records import Message
 from xwinjax.eval import judge_metrics
 from xwinjax.judge.parse import read_score
-from xwinjax.stages import sandbox_judging
-from xwinjax.stages.sandbox import WorldConfig as PlainWorld
-from xwinjax.stages.sandbox_judging import JudgingConfig, WorldConfig
-from xwinjax.testing import gold, judging
-from xwinjax.testing.judging import judged_answers, judgement, task_of
-from xwinjax.testing.world import KINDS, World
+from xwinjax.sandbox import gold, judging
+from xwinjax.sandbox import judging_world as sandbox_judging
+from xwinjax.sandbox.judging import judged_answers, judgement, task_of
+from xwinjax.sandbox.judging_world import JudgingConfig, WorldConfig
+from xwinjax.sandbox.stages import WorldConfig as PlainWorld
+from xwinjax.sandbox.world import KINDS, World
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from xwinjax.stages import sandbox
-from xwinjax.stages.sandbox import PretrainConfig
+from xwinjax.sandbox import stages as sandbox
+from xwinjax.sandbox.stages import PretrainConfig
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats
-from xwinjax.stages import sandbox_lima
-from xwinjax.stages.sandbox_lima import CommunityConfig
-from xwinjax.testing import dialogues, gold
-from xwinjax.testing.world import KINDS, Task, World
+from xwinjax.sandbox import community as sandbox_lima
+from xwinjax.sandbox import dialogues, gold
+from xwinjax.sandbox.community import CommunityConfig
+from xwinjax.sandbox.world import KINDS, Task, World
 
 SMALL = CommunityConfig(examples=60, dev=10, test=12, test_dialogues=3)
 
@@ -22,7 +22,7 @@ def world():
 
 
 def mean_gold(world, examples) -> float:
-  from xwinjax.testing.judging import task_of
+  from xwinjax.sandbox.judging import task_of
 
   tasks = [task_of(world, e.messages[:-1]) for e in examples]
   return sum(

@@ -11,9 +11,9 @@ import pytest
 
 from xwinjax.core.errors import UserError
 from xwinjax.data.records import Counts, Example
-from xwinjax.stages.sandbox import LabelConfig, label_pairs
-from xwinjax.testing import gold
-from xwinjax.testing.world import ATTRIBUTES, CLOSINGS, FILLERS, KINDS, Task, World
+from xwinjax.sandbox import gold
+from xwinjax.sandbox.stages import LabelConfig, label_pairs
+from xwinjax.sandbox.world import ATTRIBUTES, CLOSINGS, FILLERS, KINDS, Task, World
 
 END = " Hope this helps!"
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats, jsonl
+from xwinjax.sandbox import stages as sandbox_stage
 from xwinjax.stages import common, given, manifest, reference
 from xwinjax.stages import dpo as dpo_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import reward as reward_stage
 from xwinjax.stages import sample as sample_stage
-from xwinjax.stages import sandbox as sandbox_stage
 from xwinjax.stages import score as score_stage
 from xwinjax.stages import select as select_stage
 from xwinjax.stages import sft as sft_stage

@@ -14,13 +14,13 @@ from typing import Any
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.records import Example, Message, messages_json
+from xwinjax.sandbox import dialogues
+from xwinjax.sandbox.world import Task, World
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import run_stage
 from xwinjax.stages.sample import GenerateConfig, sample_shards
-from xwinjax.testing import dialogues
-from xwinjax.testing.world import Task, World
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,13 +17,13 @@ from xwinjax.data.records import Example
 from xwinjax.eval import heldout, statistics, winrate
 from xwinjax.judge import score as scoring
 from xwinjax.sample.scheduler import SamplerConfig
+from xwinjax.sandbox import gold
+from xwinjax.sandbox.world import World
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import run_stage
 from xwinjax.stages.sample import GenerateConfig, read_prompts, sample_shards
-from xwinjax.testing import gold
-from xwinjax.testing.world import World
 
 Rows = list[dict[str, Any]]
 

@@ -306,8 +306,8 @@ def run(config: InstructConfig, folder: Path, *, redo: bool = False) -> dict[str
 
 def add_tasks(rows: Sequence[dict[str, Any]], world: Path) -> int:
   """Gives prompts that are questions of the sandbox's world their task; returns how many are."""
-  from xwinjax.testing.judging import task_of
-  from xwinjax.testing.world import World
+  from xwinjax.sandbox.judging import task_of
+  from xwinjax.sandbox.world import World
 
   told, found = World.load(world), 0
   for row in rows:

@@ -26,12 +26,12 @@ from xwinjax.judge.score import Scores
 from xwinjax.judge.self_judge import Expected, Judgement, Judgements, Sampled, mean_score
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import SamplerConfig
+from xwinjax.sandbox import gold
+from xwinjax.sandbox.world import World
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import run_stage
-from xwinjax.testing import gold
-from xwinjax.testing.world import World
 
 JUDGES = ("self", "rm", "gold")
 MODES = ("sampled", "expected", "both", "pairwise")

@@ -12,14 +12,15 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
+from xwinjax.sandbox import community as sandbox_lima
+from xwinjax.sandbox import stages as sandbox_stage
 from xwinjax.stages import add_tokens as add_tokens_stage
 from xwinjax.stages import choose as choose_stage
-from xwinjax.stages import common, manifest, sandbox_lima
+from xwinjax.stages import common, manifest
 from xwinjax.stages import dialogues as dialogues_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import judge as judge_stage
 from xwinjax.stages import mix as mix_stage
-from xwinjax.stages import sandbox as sandbox_stage
 from xwinjax.stages import sft as sft_stage
 from xwinjax.stages.lima_config import DataConfig, LimaConfig, check
 

@@ -6,13 +6,14 @@ import dataclasses
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats
+from xwinjax.sandbox import community as sandbox_lima
+from xwinjax.sandbox import stages as sandbox_stage
 from xwinjax.stages import add_tokens as add_tokens_stage
 from xwinjax.stages import choose as choose_stage
-from xwinjax.stages import common, given, sandbox_lima
+from xwinjax.stages import common, given
 from xwinjax.stages import dialogues as dialogues_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import judge as judge_stage
-from xwinjax.stages import sandbox as sandbox_stage
 from xwinjax.stages import sft as sft_stage
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing

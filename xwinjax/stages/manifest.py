@@ -7,6 +7,7 @@ or inputs have changed since is refused by name, or done again when that was ask
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import importlib.metadata
 import json
@@ -134,9 +135,9 @@ def run_stage(
   Args:
     folder: the stage's own.
     stage: its name.
-    config: the dataclass of its settings.
+    config: the settings that decide its result: their dataclass, or nested values.
     inputs: files and folders it reads, by role.
-    outputs: what it writes, relative to the folder.
+    outputs: what it writes, relative to the folder; what ends in "?" need not be there.
     body: does the work and returns figures (JSON).
     redo: throw away what was made with other settings or inputs, instead of refusing.
 
@@ -145,7 +146,9 @@ def run_stage(
   """
   what = {
     "stage": stage,
-    "config": json.loads(json.dumps(configs.identity(config))),
+    "config": json.loads(
+      json.dumps(configs.identity(config) if dataclasses.is_dataclass(config) else config)
+    ),
     "inputs": {role: fingerprint(path) for role, path in inputs.items()},
   }
   done, begun = read(folder), folder / "settings.json"
@@ -174,7 +177,11 @@ def run_stage(
     raise
   manifest = {
     **what,
-    "outputs": {name: fingerprint(folder / name) for name in outputs},
+    "outputs": {
+      name.removesuffix("?"): fingerprint(folder / name.removesuffix("?"))
+      for name in outputs
+      if not name.endswith("?") or (folder / name.removesuffix("?")).exists()
+    },
     "figures": figures,
     "input_paths": {role: str(path) for role, path in inputs.items()},
     "seconds": round(time.time() - started, 2),

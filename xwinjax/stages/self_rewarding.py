@@ -12,8 +12,10 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
+from xwinjax.sandbox import judging_world as sandbox_judging
+from xwinjax.sandbox import stages as sandbox_stage
 from xwinjax.stages import choose as choose_stage
-from xwinjax.stages import common, manifest, reference, sandbox_judging
+from xwinjax.stages import common, manifest, reference
 from xwinjax.stages import dpo as dpo_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import instruct as instruct_stage
@@ -24,7 +26,6 @@ from xwinjax.stages import mix as mix_stage
 from xwinjax.stages import pairs as pairs_stage
 from xwinjax.stages import reward as reward_stage
 from xwinjax.stages import sample as sample_stage
-from xwinjax.stages import sandbox as sandbox_stage
 from xwinjax.stages import sft as sft_stage
 from xwinjax.stages.self_rewarding_config import DataConfig, SelfRewardingConfig, check, check_data
 

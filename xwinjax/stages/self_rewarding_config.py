@@ -6,8 +6,10 @@ import dataclasses
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats
+from xwinjax.sandbox import judging_world as sandbox_judging
+from xwinjax.sandbox import stages as sandbox_stage
 from xwinjax.stages import choose as choose_stage
-from xwinjax.stages import common, given, sandbox_judging
+from xwinjax.stages import common, given
 from xwinjax.stages import dpo as dpo_stage
 from xwinjax.stages import evaluate as evaluate_stage
 from xwinjax.stages import instruct as instruct_stage
@@ -17,7 +19,6 @@ from xwinjax.stages import make_eft as make_eft_stage
 from xwinjax.stages import pairs as pairs_stage
 from xwinjax.stages import reward as reward_stage
 from xwinjax.stages import sample as sample_stage
-from xwinjax.stages import sandbox as sandbox_stage
 from xwinjax.stages import sft as sft_stage
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing

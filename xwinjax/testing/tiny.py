@@ -13,7 +13,7 @@ from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
-from xwinjax.testing.world import World
+from xwinjax.sandbox.world import World
 
 
 def tiny_config(**changes) -> LlamaConfig:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xwinjax.bench import work as works
-from xwinjax.bench.machine import Company, Compilations, peak_memory, reset_peak_memory
-from xwinjax.bench.work import Work
+from benchmark import work as works
+from benchmark.machine import Company, Compilations, peak_memory, reset_peak_memory
+from benchmark.work import Work
 from xwinjax.core.types import Params
 from xwinjax.data import batching, pipeline
 from xwinjax.data.batching import BatchConfig, Plan, PlannedBatch

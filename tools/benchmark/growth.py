@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from xwinjax.bench import others, results, run
-from xwinjax.bench.run import Settings
-from xwinjax.bench.training import Opened, Training
-from xwinjax.bench.work import Work
+from benchmark import others, results, run
+from benchmark.run import Settings
+from benchmark.training import Opened, Training
+from benchmark.work import Work
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Builder, Items
 from xwinjax.data.records import Counts
@@ -83,6 +83,6 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def plot(path: Path, found: dict[str, Any], machine: dict[str, Any]) -> None:
-  from xwinjax.report import bench_charts
+  from benchmark import charts as bench_charts
 
   bench_charts.growth(path, found, machine["device"])

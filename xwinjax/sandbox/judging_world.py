@@ -26,11 +26,11 @@ from xwinjax.data.records import (
 )
 from xwinjax.data.tokenizer import train_tokenizer
 from xwinjax.judge.self_judge import judge_messages
-from xwinjax.stages import sandbox
+from xwinjax.sandbox import gold, judging
+from xwinjax.sandbox import stages as sandbox
+from xwinjax.sandbox.world import World
 from xwinjax.stages.config import group
 from xwinjax.stages.manifest import run_stage
-from xwinjax.testing import gold, judging
-from xwinjax.testing.world import World
 
 # The annotators' way of writing, and the built-in prompt that it answers.
 STYLES = {"additive": judging.judgement, "multiple_choice": judging.choice}

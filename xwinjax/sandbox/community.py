@@ -16,9 +16,9 @@ from typing import Any
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.records import Example, Message, example_json, messages_json
+from xwinjax.sandbox import dialogues, gold
+from xwinjax.sandbox.world import KINDS, World
 from xwinjax.stages.manifest import run_stage
-from xwinjax.testing import dialogues, gold
-from xwinjax.testing.world import KINDS, World
 
 FILES = ("train.jsonl", "dev.jsonl", "test_prompts.jsonl", "test_dialogues.jsonl")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from xwinjax.bench import others, results, training
-from xwinjax.bench.peer import Peer, settings_of, stock_of
-from xwinjax.bench.training import Opened, Sample
-from xwinjax.bench.work import Work, shape_config
+from benchmark import others, results, training
+from benchmark.peer import Peer, settings_of, stock_of
+from benchmark.training import Opened, Sample
+from benchmark.work import Work, shape_config
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
 from xwinjax.model.config import LlamaConfig
@@ -205,6 +205,6 @@ def curves(
 
 
 def write_curves(path: Path, found: dict[str, Any], machine: dict[str, Any]) -> None:
-  from xwinjax.report import bench_charts
+  from benchmark import charts as bench_charts
 
   bench_charts.loss_curves(path, found, machine["device"])

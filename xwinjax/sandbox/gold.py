@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from xwinjax.core.errors import UserError
 from xwinjax.data.records import Example
-from xwinjax.testing.world import ATTRIBUTES, CLOSINGS, NUMBERS, Fact, Task, World
+from xwinjax.sandbox.world import ATTRIBUTES, CLOSINGS, NUMBERS, Fact, Task, World
 
 _VERBS = {verbs[0]: attribute for attribute, verbs in ATTRIBUTES.items()}
 _FIRST = {verbs[1]: attribute for attribute, verbs in ATTRIBUTES.items()}

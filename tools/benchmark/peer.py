@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from xwinjax.bench.work import Work
+from benchmark.work import Work
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from xwinjax.data.records import Message, Messages
-from xwinjax.testing import gold
-from xwinjax.testing.world import ATTRIBUTES, Task, World
+from xwinjax.sandbox import gold
+from xwinjax.sandbox.world import ATTRIBUTES, Task, World
 
 OPENINGS = ("list", "rewrite")  # questions about one creature, which "it" then stands for
 GRADES = ("excellent", "pass", "fail")

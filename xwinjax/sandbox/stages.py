@@ -29,14 +29,14 @@ from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample.scheduler import SamplerConfig
+from xwinjax.sandbox import gold
+from xwinjax.sandbox.world import World
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import group, identity, plumbing
 from xwinjax.stages.manifest import run_stage
 from xwinjax.stages.sample import GenerateConfig, read_prompts, sample_shards
 from xwinjax.stages.training import TrainConfig, train
-from xwinjax.testing import gold
-from xwinjax.testing.world import World
 from xwinjax.train import objectives
 
 TRAINING = ("core", "model", "losses", "data", "train")  # the rooms whose code makes a base model

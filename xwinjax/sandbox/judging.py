@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from xwinjax.data.records import Message, Messages
 from xwinjax.judge.prompts import JudgePrompt
-from xwinjax.testing import gold
-from xwinjax.testing.world import ATTRIBUTES, NUMBERS, Fact, Task, World
+from xwinjax.sandbox import gold
+from xwinjax.sandbox.world import ATTRIBUTES, NUMBERS, Fact, Task, World
 
 # In the world's few words, for a model of a million parameters.
 PROMPT = "Judge this.\nAsked: {prompt}\nSaid: {answer}\nWhat is it worth?"

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from xwinjax.bench import work as works
-from xwinjax.bench.machine import Company, Compilations, peak_memory, reset_peak_memory
-from xwinjax.bench.training import Opened, Sample
-from xwinjax.bench.work import Work
+from benchmark import work as works
+from benchmark.machine import Company, Compilations, peak_memory, reset_peak_memory
+from benchmark.training import Opened, Sample
+from benchmark.work import Work
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats, items
 from xwinjax.data.records import Counts

@@ -1,0 +1,105 @@
+"""What a stage is: named inputs, hyper-parameters and a context in; files and figures out.
+
+A stage runs alone from its command, or in a recipe beside others. Either way model settings, mesh
+and seed come from one `Context`, inputs are arguments, and the config holds hyper-parameters only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from xwinjax.stages import common
+from xwinjax.stages.common import MeshConfig, ModelConfig
+from xwinjax.stages.config import identity
+from xwinjax.stages.manifest import run_stage
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+  """What every stage of a run shares."""
+
+  model: ModelConfig = dataclasses.field(default_factory=ModelConfig)  # how models are computed
+  mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+  seed: int = 0
+  redo: bool = False  # do again what was made with other settings or inputs
+
+  def with_model(self, **changes: Any) -> Context:
+    """The same with other model settings."""
+    return dataclasses.replace(self, model=dataclasses.replace(self.model, **changes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage(Generic[C]):
+  """One step of a recipe.
+
+  `make(context, config, folder, **inputs)` does the work in the stage's own folder and returns
+  figures (JSON). It gets every input as a Path, None for one that was not given, and the options
+  that `run` was called with.
+  """
+
+  name: str
+  config: type[C]
+  make: Callable[..., dict[str, Any]]
+  reads: Mapping[str, str]  # input -> what it is; a name that ends in "?" may be left out
+  writes: tuple[str, ...]  # relative to the folder; a name that ends in "?" need not be there
+  uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context
+  check: Callable[..., None] | None = None  # check(config, **inputs), before anything is written
+
+  def inputs(self, given: Mapping[str, str | Path | None]) -> dict[str, Path | None]:
+    """Every input of the stage as a path. Raises UserError for one that is missing."""
+    paths: dict[str, Path | None] = {}
+    for role in self.reads:
+      name, optional = role.removesuffix("?"), role.endswith("?")
+      value = str(given.get(name) or "")
+      field = "model.path" if name == "model" else name
+      paths[name] = None if optional and not value else common.input_file(value, field)
+    unknown = sorted(set(given) - set(paths))
+    assert not unknown, f"{self.name} has no input {unknown[0]!r}"
+    return paths
+
+  def run(
+    self,
+    context: Context,
+    folder: Path,
+    config: C,
+    inputs: Mapping[str, str | Path | None],
+    *,
+    name: str = "",
+    **options: Any,
+  ) -> dict[str, Any]:
+    """Runs the stage once and records it; returns its figures.
+
+    Args:
+      folder: the stage's own.
+      inputs: as in `reads`; "" and None leave out an optional one.
+      name: what it calls itself, where a recipe runs it several times.
+      options: what a recipe decides beyond hyper-parameters; they go to `make` and into the
+        identity. One with `inputs` and `config`, as a judge, adds its files to the inputs.
+
+    Raises: UserError as `manifest.run_stage` does, and for inputs or settings that do not fit.
+    """
+    paths = self.inputs(inputs)
+    if self.check is not None:
+      self.check(config, **paths)
+    what: dict[str, Any] = identity(config)
+    what |= {f: identity(context.model) for f in ("model",) if f in self.uses}
+    what |= {"seed": context.seed} if "seed" in self.uses else {}
+    files = {role: path for role, path in paths.items() if path is not None}
+    for option, value in options.items():
+      what[option] = identity(value.config) if hasattr(value, "config") else value
+      for role, path in getattr(value, "inputs", {}).items():
+        files[f"{option}_{role}"] = path
+    return run_stage(
+      folder,
+      name or self.name,
+      what,
+      files,
+      self.writes,
+      lambda: self.make(context, config, folder, **paths, **options),
+      redo=context.redo,
+    )
