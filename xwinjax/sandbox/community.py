@@ -18,7 +18,7 @@ from xwinjax.data import jsonl
 from xwinjax.data.records import Example, Message, example_json, messages_json
 from xwinjax.sandbox import dialogues, gold
 from xwinjax.sandbox.world import KINDS, World
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.stage import Context, Stage
 
 FILES = ("train.jsonl", "dev.jsonl", "test_prompts.jsonl", "test_dialogues.jsonl")
 
@@ -39,7 +39,7 @@ class CommunityConfig:
   test_dialogues: int = 24
 
 
-def check(config: CommunityConfig) -> None:
+def check(config: CommunityConfig, **_) -> None:
   unknown = [k for k in config.kinds if k not in KINDS]
   if unknown or not config.kinds:
     raise UserError(
@@ -71,8 +71,14 @@ def held_out_tasks(world: World, count: int, seed: int):
   return list(tasks.values())
 
 
-def write_community(config: CommunityConfig, world: World, folder: Path) -> dict[str, Any]:
+def write_community(
+  context: Context, config: CommunityConfig, folder: Path, world: Path
+) -> dict[str, Any]:
   """Writes FILES; returns how much there is and what it is worth."""
+  return community(config, World.load(world), folder)
+
+
+def community(config: CommunityConfig, world: World, folder: Path) -> dict[str, Any]:
   train = voted(world, config, world.seed)
   rng = random.Random(f"dialogues-{world.seed}")
   for i in range(config.dialogues):
@@ -123,16 +129,12 @@ def write_community(config: CommunityConfig, world: World, folder: Path) -> dict
   }
 
 
-def run(config: CommunityConfig, world: Path, folder: Path, *, redo: bool = False):
-  """The community's files of a world that `stages.sandbox` wrote."""
-  check(config)
-  path = world / "world.json"
-  return run_stage(
-    folder,
-    "community",
-    config,
-    {"world": path},
-    FILES,
-    lambda: write_community(config, World.load(path), folder),
-    redo=redo,
-  )
+COMMUNITY = Stage(
+  "community",
+  CommunityConfig,
+  write_community,
+  {"world": "world.json"},
+  FILES,
+  uses=(),
+  check=check,
+)

@@ -30,7 +30,7 @@ from xwinjax.sandbox import gold, judging
 from xwinjax.sandbox import stages as sandbox
 from xwinjax.sandbox.world import World
 from xwinjax.stages.config import group
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.stage import Context, Stage
 
 # The annotators' way of writing, and the built-in prompt that it answers.
 STYLES = {"additive": judging.judgement, "multiple_choice": judging.choice}
@@ -111,9 +111,9 @@ def compared(world: World, count: int, name: str, held_out: bool) -> list[Pair]:
   return made
 
 
-def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
+def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str, Any]:
   """Everything of `sandbox.write_world`, with the judging in documents, tokenizer and files."""
-  figures = sandbox.write_world(config.world, folder)
+  figures = sandbox.write_world(context, config.world, folder)
   world, c = World.load(folder / "world.json"), config.judging
   texts = [row["text"] for _, row in jsonl.read_rows(folder / "documents.jsonl")]
   lists = list(judging.question_lists(world, c.lists))
@@ -194,7 +194,4 @@ def files(world: Path, prompt: str) -> dict[str, str]:
   return found | {"judge_prompt": str(world / f"judge_{prompt}.txt")}
 
 
-def run_world(config: WorldConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  return run_stage(
-    folder, "world", config, {}, FILES, lambda: write_world(config, folder), redo=redo
-  )
+WORLD = Stage("world", WorldConfig, write_world, {}, FILES, uses=("seed",))

@@ -8,14 +8,16 @@ import itertools
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from xwinjax.core import host, system
-from xwinjax.data import items, jsonl
+from xwinjax.data import items, jsonl, read
 from xwinjax.data.records import (
+  CandidateSet,
   Counts,
   Example,
   Message,
@@ -32,10 +34,10 @@ from xwinjax.sample.scheduler import SamplerConfig
 from xwinjax.sandbox import gold
 from xwinjax.sandbox.world import World
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, Model, ModelConfig
+from xwinjax.stages.common import Model
 from xwinjax.stages.config import group, identity, plumbing
-from xwinjax.stages.manifest import run_stage
-from xwinjax.stages.sample import GenerateConfig, read_prompts, sample_shards
+from xwinjax.stages.sample import GenerateConfig, sample_shards
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
@@ -54,7 +56,6 @@ class WorldConfig:
   prompts: int = 192  # to sample candidates for
   heldout_prompts: int = 48
   vocab_size: int = 1024
-  seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,20 +70,18 @@ class PretrainConfig:
   max_length: int = 512
   train: TrainConfig = group(TrainConfig)
   cached: bool = plumbing(True)  # keep the model under $XWINJAX_CACHE for the next run
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
 
 
-def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
+def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str, Any]:
   """Writes documents.txt, tokenizer/, sft.jsonl, the prompts and held-out files."""
-  world = World(config.seed, config.creatures)
+  world = World(context.seed, config.creatures)
   world.save(folder / "world.json")
   documents = list(world.documents(config.documents))
   jsonl.write_atomic(
     folder / "documents.jsonl", "".join(jsonl.dumps({"text": d}) + "\n" for d in documents)
   )
 
-  rng = random.Random(f"examples-{config.seed}")
+  rng = random.Random(f"examples-{context.seed}")
 
   def example(id: str, held_out: bool) -> Example:
     task = world.task(rng, held_out=held_out)
@@ -100,7 +99,7 @@ def write_world(config: WorldConfig, folder: Path) -> dict[str, Any]:
     ("prompts", config.prompts, False),
     ("heldout_prompts", config.heldout_prompts, True),
   ):
-    rng = random.Random(f"{name}-{config.seed}")
+    rng = random.Random(f"{name}-{context.seed}")
     tasks: dict[Any, Any] = {}
     while len(tasks) < count:
       task = world.task(rng, held_out=held_out)
@@ -140,10 +139,7 @@ FILES = (
 )
 
 
-def run_world(config: WorldConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  return run_stage(
-    folder, "world", config, {}, FILES, lambda: write_world(config, folder), redo=redo
-  )
+WORLD = Stage("world", WorldConfig, write_world, {}, FILES, uses=("seed",))
 
 
 def _documents(path: Path, tokenizer: Tokenizer) -> items.Items:
@@ -155,28 +151,31 @@ def _documents(path: Path, tokenizer: Tokenizer) -> items.Items:
   return builder.build(Counts(kept=len(builder.ids)), branched=False)
 
 
-def kept_name(config: PretrainConfig, world: Path) -> str:
+def kept_name(context: Context, config: PretrainConfig, documents: Path) -> str:
   """Names a kept base model by all that decides its bits: settings, documents, jax, our code."""
   what = {
     "config": identity(config),
-    "documents": hashlib.sha256((world / "documents.jsonl").read_bytes()).hexdigest(),
+    "seed": context.seed,
+    "documents": hashlib.sha256(documents.read_bytes()).hexdigest(),
     "jax": jax.__version__,
     "code": system.code_digest(*TRAINING),
   }
   return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any]:
+def pretrain(
+  context: Context, config: PretrainConfig, folder: Path, documents: Path, tokenizer: Path
+) -> dict[str, Any]:
   """A base model from random weights and the world's documents; writes model/."""
-  kept = host.cache_folder() / "sandbox" / kept_name(config, world)
+  kept = host.cache_folder() / "sandbox" / kept_name(context, config, documents)
   if config.cached and (kept / "figures.json").exists():
     shutil.copytree(kept / "model", folder / "model", dirs_exist_ok=True)
     shutil.copyfile(kept / "metrics.jsonl", folder / "metrics.jsonl")
     common.say(f"pretrain: taken from {kept}")
     return {**json.loads((kept / "figures.json").read_text()), "cached": True}
-  tokenizer = Tokenizer.load(world / "tokenizer")
+  words = Tokenizer.load(tokenizer)
   llama_config = LlamaConfig(
-    tokenizer.vocab_size,
+    words.vocab_size,
     config.dim,
     config.layers,
     config.heads,
@@ -186,20 +185,19 @@ def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any
     max_length=config.max_length,
     tied=True,
   )
-  renderer = Renderer(get_template("vicuna"), tokenizer)
-  mesh = common.make_mesh(config.mesh)
-  params = llama.init(llama_config, jax.random.key(config.seed))
-  model = Model(llama_config, params, tokenizer, renderer, world / "tokenizer")
+  renderer = Renderer(get_template("vicuna"), words)
+  params = llama.init(llama_config, jax.random.key(context.seed))
+  model = Model(llama_config, params, words, renderer, tokenizer)
   params, figures = train(
     folder,
     "pretrain",
     model,
     params,
-    _documents(world / "documents.jsonl", tokenizer),
+    _documents(documents, words),
     objectives.sft(llama_config),
     config.train,
-    seed=config.seed,
-    mesh=mesh,
+    seed=context.seed,
+    mesh=common.make_mesh(context.mesh),
   )
   figures["parameters"] = llama_config.num_params()
   common.save_model(folder / "model", model, params)
@@ -214,47 +212,38 @@ def pretrain(config: PretrainConfig, world: Path, folder: Path) -> dict[str, Any
   return {**figures, "cached": False}
 
 
-def run_pretrain(
-  config: PretrainConfig, world: Path, folder: Path, *, redo: bool = False
-) -> dict[str, Any]:
-  inputs = {"documents": world / "documents.jsonl", "tokenizer": world / "tokenizer"}
-  return run_stage(
-    folder,
-    "pretrain",
-    config,
-    inputs,
-    ("model", "metrics.jsonl"),
-    lambda: pretrain(config, world, folder),
-    redo=redo,
-  )
+PRETRAIN = Stage(
+  "pretrain",
+  PretrainConfig,
+  pretrain,
+  {"documents": "texts", "tokenizer": "folder of the tokenizer"},
+  ("model", "metrics.jsonl"),
+  uses=("mesh", "seed"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelConfig:
   """The sandbox's annotators: pairs of a model's answers, labelled as GPT-4 labels Xwin-Pair."""
 
-  model: ModelConfig = group(ModelConfig)
-  world: str = plumbing("")  # folder of the world
   generate: GenerateConfig = group(GenerateConfig, samples=4, sampler=SamplerConfig(unique=True))
   noise: float = 0.35  # scale of the logistic noise through which annotators see gold gaps
   tie: float = 1.0  # gaps they see as smaller are ties, which are dropped
   pairs: int = 3  # of a prompt
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
 
 
 def label_pairs(
-  rows: list[dict[str, Any]], scorer, config: LabelConfig, *, with_gold: bool
+  sets: Sequence[CandidateSet], scorer, config: LabelConfig, seed: int, *, with_gold: bool
 ) -> list[Pair]:
   """Random pairs of each prompt's answers under noisy labels.
 
   Held-out pairs carry the gold scores of both answers: they measure, and nothing trains on them.
   """
   pairs = []
-  for row in rows:
-    rng = random.Random(f"labels-{config.seed}-{row['id']}")
-    prompt = Example(row["id"], tuple(Message(**m) for m in row["prompt"]), row["meta"])
-    texts = [c["text"] for c in row["candidates"] if c["text"].strip()]
+  for row in sets:
+    rng = random.Random(f"labels-{seed}-{row.id}")
+    prompt = Example(row.id, row.prompt, row.meta)
+    texts = [c.text for c in row.candidates if c.text.strip()]
     [golds] = scorer([prompt], [texts])
     all_pairs = list(itertools.combinations(range(len(texts)), 2))
     for n, (a, b) in enumerate(rng.sample(all_pairs, min(config.pairs, len(all_pairs)))):
@@ -264,33 +253,42 @@ def label_pairs(
       if verdict < 0:
         a, b = b, a
       meta = {"gold": [golds[a], golds[b]]} if with_gold else {}
-      pairs.append(Pair(f"{row['id']}/{n}", prompt.messages, texts[a], texts[b], meta=meta))
+      pairs.append(Pair(f"{row.id}/{n}", prompt.messages, texts[a], texts[b], meta=meta))
   return pairs
 
 
-def run_label(config: LabelConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+def label(
+  context: Context,
+  config: LabelConfig,
+  folder: Path,
+  model: Path,
+  world: Path,
+  prompts: Path,
+  heldout: Path,
+) -> dict[str, Any]:
   """Samples answers to the world's pair prompts and labels pairs of them; writes pairs.jsonl."""
-  world = Path(config.world)
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "world": world / "world.json",
-    "prompts": world / "pair_prompts.jsonl",
-    "heldout": world / "heldout_pair_prompts.jsonl",
-  }
+  writer = open_model(context, model)
+  scorer, figures = gold.scorer(World.load(world)), {}
+  for name, path in (("pairs", prompts), ("heldout_pairs", heldout)):
+    asked = read.prompts(path, say=common.say)
+    sets, _ = sample_shards(
+      folder / name, f"label {name}", asked, writer, config.generate, 256, context.seed
+    )
+    pairs = label_pairs(sets, scorer, config, context.seed, with_gold=path == heldout)
+    jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
+    figures[name] = len(pairs)
+  return figures
 
-  def body() -> dict[str, Any]:
-    model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
-    scorer, figures = gold.scorer(World.load(inputs["world"])), {}
-    for name, role in (("pairs", "prompts"), ("heldout_pairs", "heldout")):
-      prompts = read_prompts(str(inputs[role]), role)
-      rows, _ = sample_shards(
-        folder / name, f"label {name}", prompts, model, config.generate, 256, config.seed
-      )
-      pairs = label_pairs(rows, scorer, config, with_gold=role == "heldout")
-      jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
-      figures[name] = len(pairs)
-    return figures
 
-  return run_stage(
-    folder, "label", config, inputs, ("pairs.jsonl", "heldout_pairs.jsonl"), body, redo=redo
-  )
+LABEL = Stage(
+  "label",
+  LabelConfig,
+  label,
+  {
+    "model": "whose answers are labelled",
+    "world": "world.json",
+    "prompts": "pair_prompts.jsonl",
+    "heldout": "heldout_pair_prompts.jsonl",
+  },
+  ("pairs.jsonl", "heldout_pairs.jsonl"),
+)

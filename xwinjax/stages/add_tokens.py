@@ -17,26 +17,27 @@ from xwinjax.data import jsonl
 from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer
 from xwinjax.stages import common
-from xwinjax.stages.config import plumbing
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.stage import Context, Stage
+
+TEMPLATE = "lima"
 
 
 @dataclasses.dataclass(frozen=True)
 class AddTokensConfig:
   """Which template's tokens a model is given."""
 
-  model: str = plumbing("")  # folder of a Hugging Face Llama
-  template: str = "lima"  # a built-in template, or a .json file
-  system: str = ""  # opens conversations that have no system turn
   multiple: int = 1  # make the vocabulary a multiple of this, so that devices share it evenly
 
 
-def add_tokens(config: AddTokensConfig, folder: Path) -> dict[str, Any]:
-  """Writes model/: weights with a row for each new token, and the tokenizer and template."""
-  source, target = Path(config.model), folder / "model"
+def make(context: Context, config: AddTokensConfig, folder: Path, model: Path) -> dict[str, Any]:
+  """Writes model/: weights with a row for each new token, and the tokenizer and template.
+
+  The template is the context's, or LIMA's.
+  """
+  source, target = model, folder / "model"
   if huggingface.is_reward_model(source):
     raise UserError(f"{source}: is a reward model; this stage needs a language model")
-  template, old = get_template(config.template), Tokenizer.load(source)
+  template, old = get_template(context.model.template or TEMPLATE), Tokenizer.load(source)
   rows = hf_config.read_config(source).vocab_size
   common.open_tokenizer(source, common.ModelConfig(template="vicuna"), rows)  # do they fit?
   new = old.with_special(n for n in template.specials() if not has(old, n))
@@ -50,7 +51,7 @@ def add_tokens(config: AddTokensConfig, folder: Path) -> dict[str, Any]:
       shutil.copyfile(source / name, target / name)
   new.save(target)
   keep_settings(source / "tokenizer_config.json", target / "tokenizer_config.json")
-  renderer = Renderer(template, new, config.system)
+  renderer = Renderer(template, new, context.model.system)
   vocabulary.set_ends(target, new.bos_id, renderer.stop_ids())
   common.write_notes(target, renderer)
   added = {name: i for name, i in new.added.items() if name not in old.added}
@@ -74,10 +75,17 @@ def has(tokenizer: Tokenizer, name: str) -> bool:
   return True
 
 
-def run(config: AddTokensConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  inputs = {"model": common.input_file(config.model, "model.path")}
+def check(config: AddTokensConfig, **_) -> None:
   if config.multiple < 1:
     raise UserError(f"config.multiple is {config.multiple}; expected at least 1")
-  return run_stage(
-    folder, "add_tokens", config, inputs, ("model",), lambda: add_tokens(config, folder), redo=redo
-  )
+
+
+STAGE = Stage(
+  "add_tokens",
+  AddTokensConfig,
+  make,
+  {"model": "folder of a Hugging Face Llama"},
+  ("model",),
+  uses=("model",),
+  check=check,
+)

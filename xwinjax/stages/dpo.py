@@ -12,11 +12,12 @@ import jax
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
 from xwinjax.losses.preference import VARIANTS
-from xwinjax.stages import common, reference
-from xwinjax.stages.common import MeshConfig, ModelConfig
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.manifest import fingerprint, run_stage
+from xwinjax.stages import common
+from xwinjax.stages import reference as stored
+from xwinjax.stages.config import group
+from xwinjax.stages.manifest import fingerprint
 from xwinjax.stages.reward import pair_items, read_pairs
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
@@ -25,9 +26,6 @@ from xwinjax.train import objectives
 class DPOConfig:
   """DPO of one model on one file of pairs."""
 
-  model: ModelConfig = group(ModelConfig)  # the start, and the reference
-  data: str = plumbing("")  # pairs
-  reference: str = plumbing("")  # logps.jsonl of the reference stage
   format: str = "auto"  # a name from data/formats.py, or auto
   limit: int = 0  # read at most so many rows; 0 reads all
   max_length: int = 2048  # tokens of a prompt with its longer answer
@@ -37,8 +35,6 @@ class DPOConfig:
   length_normalised: bool = False  # compare mean instead of summed log-probs
   nll_weight: float = 0.0  # weight of the chosen answers' cross-entropy beside the loss
   train: TrainConfig = group(TrainConfig)
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
 
 
 def objective_of(config: DPOConfig, model) -> objectives.Objective:
@@ -54,9 +50,9 @@ def objective_of(config: DPOConfig, model) -> objectives.Objective:
   return objectives.weighted((1.0, dpo), (config.nll_weight, objectives.nll_on_chosen(model)))
 
 
-def check_starts_at_log_2(model, config: DPOConfig):
+def check_starts_at_log_2(model, beta: float, file: Path):
   """Policy = reference gives log 2; anything else says the log-probs are another model's."""
-  plain = objectives.dpo(model, beta=config.beta)
+  plain = objectives.dpo(model, beta=beta)
 
   def first_loss(params, batch):
     mean, _ = plain(params, batch, None)
@@ -67,55 +63,73 @@ def check_starts_at_log_2(model, config: DPOConfig):
     loss = float(jax.jit(first_loss)(params, batch))
     if abs(loss - math.log(2)) > (1e-3 if model.dtype == "float32" else 2e-2):
       raise UserError(
-        f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {config.reference} does not hold "
+        f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {file} does not hold "
         "this model's log-probs; run the reference stage again"
       )
 
   return check
 
 
-def run(
-  config: DPOConfig, folder: Path, *, redo: bool = False, keep: bool = False
-) -> dict[str, Any]:
-  """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json.
-
-  With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
-  """
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "data": common.input_file(config.data, "data"),
-    "reference": common.input_file(config.reference, "reference"),
-  }
+def check(config: DPOConfig, **_) -> None:
+  """Raises UserError for a loss that does not exist."""
   if config.variant not in VARIANTS:
     raise UserError(f"config.variant {config.variant!r} is not one of {', '.join(VARIANTS)}")
   if config.label_smoothing and config.variant != "sigmoid":
     raise UserError("config.label_smoothing belongs to variant 'sigmoid'; set it to 0")
 
-  def body() -> dict[str, Any]:
-    mesh = common.make_mesh(config.mesh)
-    model = common.open_model(config.model, mesh, reward=False)
-    pairs, _ = read_pairs(config, config.data, "data")
-    data = pair_items(pairs, model, config.max_length)
-    wanted = reference.key(fingerprint(model.folder), model, data)
-    logps = reference.read(Path(config.reference), wanted, data)
 
-    def keep_model(step: int, state) -> None:
-      common.save_model(folder / "steps" / f"{step:07d}", model, state.params)
+def reference_of(config: DPOConfig) -> stored.ReferenceConfig:
+  """How the reference stage reads the pairs of such a DPO."""
+  return stored.ReferenceConfig(config.format, config.limit, config.max_length, config.train.batch)
 
-    params, figures = train(
-      folder,
-      "dpo",
-      model,
-      model.params,
-      data.with_fields(reference=logps),
-      objective_of(config, model.config),
-      config.train,
-      seed=config.seed,
-      mesh=mesh,
-      check_first=check_starts_at_log_2(model.config, config),
-      on_checkpoint=keep_model if keep else None,
-    )
-    common.save_model(folder / "model", model, params)
-    return figures
 
-  return run_stage(folder, "dpo", config, inputs, ("model", "metrics.jsonl"), body, redo=redo)
+def make(
+  context: Context,
+  config: DPOConfig,
+  folder: Path,
+  model: Path,
+  data: Path,
+  reference: Path,
+  keep: bool = False,
+) -> dict[str, Any]:
+  """Trains the model on the pairs; writes model/ and metrics.jsonl.
+
+  With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
+  """
+  start = open_model(context, model)
+  pairs = pair_items(read_pairs(config, data), start, config.max_length)
+  wanted = stored.key(fingerprint(model), start, pairs)
+  logps = stored.read(reference, wanted, pairs)
+
+  def keep_model(step: int, state) -> None:
+    common.save_model(folder / "steps" / f"{step:07d}", start, state.params)
+
+  params, figures = train(
+    folder,
+    "dpo",
+    start,
+    start.params,
+    pairs.with_fields(reference=logps),
+    objective_of(config, start.config),
+    config.train,
+    seed=context.seed,
+    mesh=common.make_mesh(context.mesh),
+    check_first=check_starts_at_log_2(start.config, config.beta, reference),
+    on_checkpoint=keep_model if keep else None,
+  )
+  common.save_model(folder / "model", start, params)
+  return figures
+
+
+STAGE = Stage(
+  "dpo",
+  DPOConfig,
+  make,
+  {
+    "model": "the start, and the reference",
+    "data": "pairs",
+    "reference": "logps.jsonl of the reference stage",
+  },
+  ("model", "metrics.jsonl"),
+  check=check,
+)

@@ -9,22 +9,24 @@ import dataclasses
 import random
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import jsonl, rouge
+from xwinjax.data import jsonl, read, rouge
 from xwinjax.data.records import Counts, Message
 from xwinjax.eval import diversity
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Completion, Request, SamplerConfig
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, Model, ModelConfig
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.manifest import run_stage
-from xwinjax.stages.sample import GenerateConfig, make_sampler, read_prompts
+from xwinjax.stages.common import Model
+from xwinjax.stages.config import group
+from xwinjax.stages.sample import GenerateConfig, make_sampler
+from xwinjax.stages.stage import Context, Stage, open_model
+
+Rows = list[dict[str, Any]]
 
 KEPT = "kept"
 KEYWORDS = (
@@ -69,11 +71,7 @@ class FilterConfig:
 class InstructConfig:
   """New prompts in the manner of a file of others."""
 
-  model: ModelConfig = group(ModelConfig)  # who writes them
-  seeds: str = plumbing("")  # prompts to show: any format of data/formats.py; answers are left out
-  format: str = "auto"  # a name from there, or auto
-  heldout: str = plumbing("")  # prompts that must not be written again
-  earlier: str = plumbing("")  # prompts written in earlier rounds: shown, and not written again
+  format: str = "auto"  # of the seeds: a name from data/formats.py, or auto
   count: int = 1000  # prompts wanted
   shots: int = 6  # seeds shown …
   own_shots: int = 2  # … and prompts written earlier, as soon as there are some
@@ -90,9 +88,6 @@ class InstructConfig:
     sampler=SamplerConfig(),
   )
   shard: int = 256  # sets of shots written from together; what is lost when killed
-  world: str = plumbing("")  # world.json of a sandbox: tells which prompts are the world's
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
 
 
 def few_shots(header: str, texts: Sequence[str]) -> str:
@@ -185,7 +180,7 @@ def shown_shots(
 
 
 def _requests(
-  config: InstructConfig, model: Model, seeds: Sequence[str], own: Sequence[str], n: int
+  config: InstructConfig, model: Model, seeds: Sequence[str], own: Sequence[str], key: str
 ) -> list[Request]:
   """One shard's requests; sets of shots that leave no room lose one after the other."""
   room, made = model.config.max_length - config.generate.max_new, []
@@ -197,18 +192,23 @@ def _requests(
     return [model.tokenizer.bos_id, *model.tokenizer.encode(text)]
 
   for i in range(config.shard):
-    shown = shown_shots(config, seeds, own, f"instruct-{config.seed}-{n}-{i}")
+    shown = shown_shots(config, seeds, own, f"instruct-{key}-{i}")
     ids = encode(shown)
     while len(ids) > room and len(shown) > 1:
       shown = shown[1:]
       ids = encode(shown)
     if len(ids) <= room:
       made.append(
-        Request(f"instruct/{n}/{i}", ids, config.generate.samples, config.generate.max_new)
+        Request(
+          f"instruct/{key.partition('-')[2]}/{i}",
+          ids,
+          config.generate.samples,
+          config.generate.max_new,
+        )
       )
   if not made:
     raise UserError(
-      f"{config.seeds}: no prompt is short enough to be shown to a model of "
+      f"no prompt is short enough to be shown to a model of "
       f"{model.config.max_length} tokens; lower generate.max_new or shot_words"
     )
   return made
@@ -221,6 +221,7 @@ def write(
   heldout: Sequence[str],
   earlier: Sequence[str],
   folder: Path,
+  seed: int,
 ) -> tuple[list[str], Counts]:
   """(the new prompts, what was drawn and why it was dropped), in shards that are whole or absent.
 
@@ -228,18 +229,18 @@ def write(
   reads those that are done and goes on.
   """
   generate = dataclasses.replace(config.generate, stop_strings=("\n\n", "\nTask"))
-  sampler = make_sampler(model, generate, config.seed)
+  sampler = make_sampler(model, generate, seed)
   filters = Filters(config.filters, [*seeds, *earlier], heldout)
   counts, own = Counts(), []
   shown = [s for s in seeds if len(s.split()) <= config.shot_words]
   if not shown:
-    raise UserError(f"{config.seeds}: every prompt is longer than shot_words={config.shot_words}")
+    raise UserError(f"every prompt is longer than shot_words={config.shot_words}")
   n = 0
   with Progress("instruct", config.count, "prompts") as progress:
     while len(own) < config.count and counts["drawn"] < config.most_draws * config.count:
       part = folder / "parts" / f"{n:05d}.jsonl"
       if not part.exists():
-        done = sampler.sample(_requests(config, model, shown, [*earlier, *own], n))
+        done = sampler.sample(_requests(config, model, shown, [*earlier, *own], f"{seed}-{n}"))
         jsonl.write_rows(
           part,
           [
@@ -263,56 +264,56 @@ def write(
   return own, counts
 
 
-def run(config: InstructConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  """Writes prompts.jsonl."""
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "seeds": common.input_file(config.seeds, "seeds"),
+def make(
+  context: Context,
+  config: InstructConfig,
+  folder: Path,
+  model: Path,
+  seeds: Path,
+  heldout: Path | None = None,
+  earlier: Path | None = None,
+  world: Path | None = None,
+  add_tasks: Callable[[Rows, Path], int] | None = None,
+) -> dict[str, Any]:
+  """Writes prompts.jsonl. `add_tasks(rows, world)` marks the questions of a sandbox's world."""
+  shown = _texts(seeds, config.format)
+  if not shown:
+    raise UserError(f"{seeds}: holds no prompt of a single turn to show")
+  barred, before = (_texts(path, "auto") if path else [] for path in (heldout, earlier))
+  writer = open_model(context, model)
+  own, counts = write(config, writer, shown, barred, before, folder, context.seed)
+  if not own:
+    raise UserError(common.counted("no new prompt was kept", counts))
+  figures: dict[str, Any] = {"prompts": len(own), "counts": dict(counts)}
+  rows: Rows = [
+    {"id": f"{folder.parent.name}-{i}", "messages": [{"role": "user", "content": text}]}
+    for i, text in enumerate(own)
+  ]
+  if world is not None and add_tasks is not None:
+    figures["of_the_world"] = add_tasks(rows, world)
+  jsonl.write_rows(folder / "prompts.jsonl", rows)
+  return figures | {
+    "diversity": diversity.summary(own, seed=context.seed),
+    "seeds_diversity": diversity.summary(shown, seed=context.seed),
   }
-  for field in ("heldout", "earlier", "world"):
-    if getattr(config, field):
-      inputs[field] = common.input_file(getattr(config, field), field)
-
-  def body() -> dict[str, Any]:
-    texts = lambda path, field, form: [
-      p.messages[-1].content for p in read_prompts(path, field, form) if len(p.messages) == 1
-    ]
-    seeds = texts(config.seeds, "seeds", config.format)
-    heldout, earlier = (
-      texts(path, field, "auto") if (path := getattr(config, field)) else []
-      for field in ("heldout", "earlier")
-    )
-    if not seeds:
-      raise UserError(f"{config.seeds}: holds no prompt of a single turn to show")
-    model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
-    own, counts = write(config, model, seeds, heldout, earlier, folder)
-    if not own:
-      raise UserError(common.counted("no new prompt was kept", counts))
-    rows, figures = [], {"prompts": len(own), "counts": dict(counts)}
-    for i, text in enumerate(own):
-      rows.append(
-        {"id": f"{folder.parent.name}-{i}", "messages": [{"role": "user", "content": text}]}
-      )
-    if config.world:
-      figures["of_the_world"] = add_tasks(rows, Path(config.world))
-    jsonl.write_rows(folder / "prompts.jsonl", rows)
-    return figures | {
-      "diversity": diversity.summary(own, seed=config.seed),
-      "seeds_diversity": diversity.summary(seeds, seed=config.seed),
-    }
-
-  return run_stage(folder, "instruct", config, inputs, ("prompts.jsonl",), body, redo=redo)
 
 
-def add_tasks(rows: Sequence[dict[str, Any]], world: Path) -> int:
-  """Gives prompts that are questions of the sandbox's world their task; returns how many are."""
-  from xwinjax.sandbox.judging import task_of
-  from xwinjax.sandbox.world import World
+def _texts(path: Path, format: str) -> list[str]:
+  """The questions of a file's prompts of a single turn."""
+  prompts = read.prompts(path, format, say=common.say)
+  return [p.messages[-1].content for p in prompts if len(p.messages) == 1]
 
-  told, found = World.load(world), 0
-  for row in rows:
-    task = task_of(told, (Message("user", row["messages"][0]["content"]),))
-    if task is not None:
-      row["meta"] = task.meta()
-      found += 1
-  return found
+
+STAGE = Stage(
+  "instruct",
+  InstructConfig,
+  make,
+  {
+    "model": "who writes them",
+    "seeds": "prompts to show: any format of data/formats.py; answers are left out",
+    "heldout?": "prompts that must not be written again",
+    "earlier?": "prompts written in earlier rounds: shown, and not written again",
+    "world?": "world.json of a sandbox: tells which prompts are the world's",
+  },
+  ("prompts.jsonl",),
+)

@@ -8,8 +8,7 @@ from typing import Any
 
 from xwinjax.data import formats, jsonl
 from xwinjax.data.records import Counts, example_json
-from xwinjax.stages import common
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.stage import Context, Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,22 +18,21 @@ class MixConfig:
   formats: tuple[str, ...] = ()  # of each
 
 
-def run(sources: dict[str, tuple[str, str]], folder: Path, *, redo: bool = False) -> Path:
-  """Joins files, role -> (path, format), in this order; returns the mixed file."""
-  inputs = {role: common.input_file(path, f"data.{role}") for role, (path, _) in sources.items()}
+def make(context: Context, config: MixConfig, folder: Path, **files: Path) -> dict[str, Any]:
+  """Joins the files in their order; writes mixed.jsonl and returns how many rows each gave."""
+  rows, counts, seen = [], {}, Counts()
+  for (role, path), form in zip(files.items(), config.formats, strict=True):
+    before = len(rows)
+    for example in formats.read_examples(path, form):
+      seen[example.id] += 1
+      id = example.id if seen[example.id] == 1 else f"{example.id}#{seen[example.id]}"
+      rows.append(example_json(dataclasses.replace(example, id=id)))
+    counts[role] = len(rows) - before
+  jsonl.write_rows(folder / "mixed.jsonl", rows)
+  return counts
 
-  def body() -> dict[str, Any]:
-    rows, counts, seen = [], {}, Counts()
-    for role, (path, form) in sources.items():
-      before = len(rows)
-      for example in formats.read_examples(path, form):
-        seen[example.id] += 1
-        id = example.id if seen[example.id] == 1 else f"{example.id}#{seen[example.id]}"
-        rows.append(example_json(dataclasses.replace(example, id=id)))
-      counts[role] = len(rows) - before
-    jsonl.write_rows(folder / "mixed.jsonl", rows)
-    return counts
 
-  config = MixConfig(tuple(form for _, form in sources.values()))
-  run_stage(folder, "mix", config, inputs, ("mixed.jsonl",), body, redo=redo)
-  return folder / "mixed.jsonl"
+def stage(*roles: str) -> Stage[MixConfig]:
+  """The stage that joins a file for each of these roles."""
+  reads = dict.fromkeys(roles, "conversations")
+  return Stage("mix", MixConfig, make, reads, ("mixed.jsonl",), uses=())

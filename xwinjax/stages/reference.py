@@ -20,10 +20,11 @@ from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, Model, ModelConfig
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.manifest import fingerprint, run_stage
+from xwinjax.stages.common import Model
+from xwinjax.stages.config import plumbing
+from xwinjax.stages.manifest import fingerprint
 from xwinjax.stages.reward import over_pairs, pair_items, read_pairs
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.train import objectives
 
 
@@ -31,13 +32,10 @@ from xwinjax.train import objectives
 class ReferenceConfig:
   """Reference log-probs by one model for one file of pairs."""
 
-  model: ModelConfig = group(ModelConfig)  # the reference: what DPO starts from
-  data: str = plumbing("")  # pairs
   format: str = "auto"  # a name from data/formats.py, or auto
   limit: int = 0  # read at most so many rows; 0 reads all
   max_length: int = 2048  # as in the DPO that will read them
   batch: BatchConfig = plumbing(BatchConfig)
-  mesh: MeshConfig = plumbing(MeshConfig)
 
 
 def pair_logps(
@@ -84,30 +82,32 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
   return np.array([(row["chosen"], row["rejected"]) for row in rows[1:]], np.float32)
 
 
-def run(config: ReferenceConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+def make(
+  context: Context, config: ReferenceConfig, folder: Path, model: Path, data: Path
+) -> dict[str, Any]:
   """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair."""
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "data": common.input_file(config.data, "data"),
+  base, mesh = open_model(context, model), common.make_mesh(context.mesh)
+  pairs = pair_items(read_pairs(config, data), base, config.max_length)
+  logps = pair_logps(base.config, base.params, pairs, config.batch, mesh)
+  mine = key(fingerprint(model), base, pairs)
+  rows = [
+    {"id": i, "chosen": float(c), "rejected": float(r)}
+    for i, (c, r) in zip(pairs.ids, logps, strict=True)
+  ]
+  jsonl.write_rows(folder / "logps.jsonl", [{"key": mine}, *rows])
+  return {
+    "pairs": len(pairs),
+    "key": mine,
+    "logp_chosen": round(float(logps[:, 0].mean()), 4),
+    "logp_rejected": round(float(logps[:, 1].mean()), 4),
   }
 
-  def body() -> dict[str, Any]:
-    mesh = common.make_mesh(config.mesh)
-    model = common.open_model(config.model, mesh, reward=False)
-    pairs, _ = read_pairs(config, config.data, "data")
-    data = pair_items(pairs, model, config.max_length)
-    logps = pair_logps(model.config, model.params, data, config.batch, mesh)
-    found = key(fingerprint(model.folder), model, data)
-    rows = [
-      {"id": i, "chosen": float(c), "rejected": float(r)}
-      for i, (c, r) in zip(data.ids, logps, strict=True)
-    ]
-    jsonl.write_rows(folder / "logps.jsonl", [{"key": found}, *rows])
-    return {
-      "pairs": len(data),
-      "key": found,
-      "logp_chosen": round(float(logps[:, 0].mean()), 4),
-      "logp_rejected": round(float(logps[:, 1].mean()), 4),
-    }
 
-  return run_stage(folder, "reference", config, inputs, ("logps.jsonl",), body, redo=redo)
+STAGE = Stage(
+  "reference",
+  ReferenceConfig,
+  make,
+  {"model": "the reference: what DPO starts from", "data": "pairs"},
+  ("logps.jsonl",),
+  uses=("model", "mesh"),
+)

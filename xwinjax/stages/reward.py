@@ -20,9 +20,9 @@ from xwinjax.eval import reward_metrics
 from xwinjax.model import llama
 from xwinjax.sharding.mesh import data_shards
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, Model, ModelConfig
+from xwinjax.stages.common import Model
 from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import loop, objectives
 
@@ -31,10 +31,7 @@ from xwinjax.train import loop, objectives
 class RewardConfig:
   """A reward model from one model and one file of pairs."""
 
-  model: ModelConfig = group(ModelConfig)
-  data: str = plumbing("")  # pairs: any pair format of data/formats.py
-  heldout: str = plumbing("")  # pairs on which accuracy is measured
-  format: str = "auto"  # a name from there, or auto
+  format: str = "auto"  # a name from data/formats.py, or auto
   limit: int = 0  # read at most so many rows; 0 reads all
   max_length: int = 2048  # tokens of a prompt with its longer answer
   use_margin: bool = False  # subtract each pair's margin inside the loss
@@ -42,16 +39,14 @@ class RewardConfig:
   lm_weight: float = 0.0  # weight of the chosen answers' cross-entropy, as a regulariser
   train: TrainConfig = group(TrainConfig)
   score_batch: BatchConfig = plumbing(BatchConfig)  # rows scored at once when measuring
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
 
 
-def read_pairs(config, path: str, field: str) -> tuple[list[Pair], Counts]:
+def read_pairs(config, file: Path) -> list[Pair]:
   """The pairs of a file; what was dropped is said."""
-  file, counts = common.input_file(path, field), Counts()
+  counts = Counts()
   pairs = list(common.take(formats.read_pairs(file, config.format, counts), config.limit))
   common.say(common.counted(str(file), counts))
-  return pairs, counts
+  return pairs
 
 
 def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
@@ -84,7 +79,13 @@ def over_pairs(values, params, data: Items, batch: BatchConfig, mesh, title: str
 
 
 def measure(
-  config: RewardConfig, model: Model, params, pairs: list[Pair], data: Items, mesh, folder: Path
+  context: Context,
+  config: RewardConfig,
+  model: Model,
+  params,
+  pairs: list[Pair],
+  data: Items,
+  folder: Path,
 ) -> dict[str, Any]:
   """Accuracy and calibration on held-out pairs; their scores go to heldout_scores.jsonl."""
 
@@ -92,7 +93,9 @@ def measure(
     hidden_BTD = objectives.hidden_states(model.config, params, batch, None)
     return objectives.pair_rewards(model.config, params, hidden_BTD, batch)
 
-  scores = over_pairs(rewards, params, data, config.score_batch, mesh, "held-out pairs")
+  scores = over_pairs(
+    rewards, params, data, config.score_batch, common.make_mesh(context.mesh), "held-out pairs"
+  )
   jsonl.write_rows(
     folder / "heldout_scores.jsonl",
     [
@@ -100,53 +103,62 @@ def measure(
       for p, (c, r) in zip(pairs, scores, strict=True)
     ],
   )
-  return reward_metrics.summary(scores.tolist(), [p.meta for p in pairs], seed=config.seed)
+  return reward_metrics.summary(scores.tolist(), [p.meta for p in pairs], seed=context.seed)
 
 
-def heldout_pairs(config: RewardConfig, model: Model) -> tuple[list[Pair], Items]:
+def heldout_pairs(config: RewardConfig, file: Path, model: Model) -> tuple[list[Pair], Items]:
   """The held-out pairs that fit, with their tokens: what does not is left out and counted."""
-  pairs, _ = read_pairs(config, config.heldout, "heldout")
+  pairs = read_pairs(config, file)
   numbered = [dataclasses.replace(p, id=str(i)) for i, p in enumerate(pairs)]
   data = pair_items(numbered, model, config.max_length)
   if not len(data):
-    raise UserError(common.counted(f"{config.heldout}: no held-out pair is left", data.counts))
+    raise UserError(common.counted(f"{file}: no held-out pair is left", data.counts))
   return [pairs[int(i)] for i in data.ids], data
 
 
-def run(config: RewardConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  """Trains a reward model; writes model/, metrics.jsonl, heldout_scores.jsonl, manifest.json."""
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "data": common.input_file(config.data, "data"),
-    **({"heldout": common.input_file(config.heldout, "heldout")} if config.heldout else {}),
-  }
+def make(
+  context: Context,
+  config: RewardConfig,
+  folder: Path,
+  model: Path,
+  data: Path,
+  heldout: Path | None = None,
+) -> dict[str, Any]:
+  """Trains a reward model; writes model/, metrics.jsonl and heldout_scores.jsonl."""
+  base = open_model(context, model)
+  pairs = read_pairs(config, data)
+  held = heldout_pairs(config, heldout, base) if heldout else None
+  params, figures = train(
+    folder,
+    "reward",
+    base,
+    llama.with_reward_head(base.params, keep=config.lm_weight > 0),
+    pair_items(pairs, base, config.max_length),
+    objectives.reward(
+      base.config,
+      use_margin=config.use_margin,
+      centring=config.centring,
+      lm_weight=config.lm_weight,
+    ),
+    config.train,
+    seed=context.seed,
+    mesh=common.make_mesh(context.mesh),
+  )
+  params = {name: value for name, value in params.items() if name != "head"}
+  if held is not None:
+    figures |= measure(context, config, base, params, *held, folder)
+  common.save_model(folder / "model", base, params)
+  return figures
 
-  def body() -> dict[str, Any]:
-    mesh = common.make_mesh(config.mesh)
-    model = common.open_model(config.model, mesh, reward=False)
-    pairs, _ = read_pairs(config, config.data, "data")
-    heldout = heldout_pairs(config, model) if config.heldout else None
-    params, figures = train(
-      folder,
-      "reward",
-      model,
-      llama.with_reward_head(model.params, keep=config.lm_weight > 0),
-      pair_items(pairs, model, config.max_length),
-      objectives.reward(
-        model.config,
-        use_margin=config.use_margin,
-        centring=config.centring,
-        lm_weight=config.lm_weight,
-      ),
-      config.train,
-      seed=config.seed,
-      mesh=mesh,
-    )
-    params = {name: value for name, value in params.items() if name != "head"}
-    if heldout is not None:
-      figures |= measure(config, model, params, *heldout, mesh, folder)
-    common.save_model(folder / "model", model, params)
-    return figures
 
-  outputs = ("model", "metrics.jsonl", *(["heldout_scores.jsonl"] if config.heldout else []))
-  return run_stage(folder, "reward", config, inputs, outputs, body, redo=redo)
+STAGE = Stage(
+  "reward",
+  RewardConfig,
+  make,
+  {
+    "model": "the language model it is made from",
+    "data": "preference pairs: any pair format of data/formats.py",
+    "heldout?": "pairs on which accuracy is measured",
+  },
+  ("model", "metrics.jsonl", "heldout_scores.jsonl?"),
+)

@@ -20,9 +20,9 @@ from xwinjax.data.items import Items
 from xwinjax.data.records import Counts
 from xwinjax.data.templates import template_json
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, Model, ModelConfig
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.common import Model
+from xwinjax.stages.config import group
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import loop, objectives
 
@@ -31,23 +31,17 @@ from xwinjax.train import loop, objectives
 class SFTConfig:
   """SFT of one model on one file."""
 
-  model: ModelConfig = group(ModelConfig)
-  data: str = plumbing("")  # conversations: any format of data/formats.py
-  format: str = "auto"  # a name from there, or auto
-  heldout: str = plumbing("")  # conversations whose loss is measured before and after
+  format: str = "auto"  # a name from data/formats.py, or auto
   limit: int = 0  # read at most so many rows; 0 reads all
   max_length: int = 2048  # tokens a conversation may have
   too_long: str = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
   loss_on: str = "all"  # answers: all, or the last
   z_loss: float = 0.0  # weight of logsumexp², 0 in all three papers
   train: TrainConfig = group(TrainConfig)
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
 
 
-def read_items(config: SFTConfig, path: str, field: str, model: Model) -> Items:
+def read_items(config: SFTConfig, file: Path, model: Model) -> Items:
   """The conversations of a file as items."""
-  file = common.input_file(path, field)
   length = min(config.max_length, model.config.max_length)
 
   def make(builder: items.Builder) -> Items:
@@ -129,10 +123,8 @@ def read_epochs(folder: Path) -> list[dict[str, Any]]:
   ]
 
 
-def check_keep(config: SFTConfig, keep: tuple[int, int] | None) -> None:
+def check_keep(config: SFTConfig, keep: tuple[int, int]) -> None:
   """Raises UserError for epochs that will never end."""
-  if keep is None:
-    return
   first, last = keep
   if not 1 <= first <= last <= config.train.epochs:
     raise UserError(
@@ -143,56 +135,56 @@ def check_keep(config: SFTConfig, keep: tuple[int, int] | None) -> None:
     raise UserError("epochs are kept only without packing: packed epochs differ in their steps")
 
 
-def run(
+def make(
+  context: Context,
   config: SFTConfig,
   folder: Path,
-  *,
-  name: str = "sft",
-  redo: bool = False,
+  model: Path,
+  data: Path,
+  heldout: Path | None = None,
   keep: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-  """Trains config.model on config.data; writes model/, metrics.jsonl and manifest.json.
+  """Trains the model on the data; writes model/ and metrics.jsonl.
 
   With `keep` = (first, last), those epochs' models are kept, too, as steps/STEP/, and the held-out
   loss of every epoch is measured.
   """
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "data": common.input_file(config.data, "data"),
-  }
-  if config.heldout:
-    inputs["heldout"] = common.input_file(config.heldout, "heldout")
-  check_keep(config, keep)
+  mesh = common.make_mesh(context.mesh)
+  base = open_model(context, model)
+  items_ = read_items(config, data, base)
+  nll = None
+  if heldout is not None:
+    nll = measure_nll(base, read_items(config, heldout, base), config.train.batch, mesh)
+  before = {"heldout_nll_before": nll(base.params)} if nll else {}
+  params, figures = train(
+    folder,
+    folder.name,
+    base,
+    base.params,
+    items_,
+    objectives.sft(base.config, z_loss=config.z_loss),
+    config.train,
+    seed=context.seed,
+    mesh=mesh,
+    on_epoch=keep_epochs(folder, base, keep, nll) if keep else None,
+  )
+  figures |= before
+  if nll is not None:
+    figures["heldout_nll"] = nll(params)
+  if keep:
+    figures["epochs"] = read_epochs(folder)
+  common.save_model(folder / "model", base, params)
+  return {k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()}
 
-  def body() -> dict[str, Any]:
-    mesh = common.make_mesh(config.mesh)
-    model = common.open_model(config.model, mesh, reward=False)
-    data = read_items(config, config.data, "data", model)
-    heldout = read_items(config, config.heldout, "heldout", model) if config.heldout else None
-    nll = None
-    if heldout is not None:
-      nll = measure_nll(model, heldout, config.train.batch, mesh)
-    before = {"heldout_nll_before": nll(model.params)} if nll else {}
-    params, figures = train(
-      folder,
-      name,
-      model,
-      model.params,
-      data,
-      objectives.sft(model.config, z_loss=config.z_loss),
-      config.train,
-      seed=config.seed,
-      mesh=mesh,
-      on_epoch=keep_epochs(folder, model, keep, nll) if keep else None,
-    )
-    figures |= before
-    if nll is not None:
-      figures["heldout_nll"] = nll(params)
-    if keep:
-      figures["epochs"] = read_epochs(folder)
-    common.save_model(folder / "model", model, params)
-    return {
-      k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()
-    }
 
-  return run_stage(folder, name, config, inputs, ("model", "metrics.jsonl"), body, redo=redo)
+STAGE = Stage(
+  "sft",
+  SFTConfig,
+  make,
+  {
+    "model": "the model to start from",
+    "data": "conversations: any format of data/formats.py",
+    "heldout?": "conversations whose loss is measured before and after",
+  },
+  ("model", "metrics.jsonl"),
+)

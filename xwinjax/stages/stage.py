@@ -91,6 +91,8 @@ class Stage(Generic[C]):
     what |= {"seed": context.seed} if "seed" in self.uses else {}
     files = {role: path for role, path in paths.items() if path is not None}
     for option, value in options.items():
+      if callable(value):
+        continue  # how, not what: code is not part of a run's identity
       what[option] = identity(value.config) if hasattr(value, "config") else value
       for role, path in getattr(value, "inputs", {}).items():
         files[f"{option}_{role}"] = path
@@ -103,3 +105,11 @@ class Stage(Generic[C]):
       lambda: self.make(context, config, folder, **paths, **options),
       redo=context.redo,
     )
+
+
+def open_model(
+  context: Context, path: Path, *, reward: bool | None = False, **changes: Any
+) -> common.Model:
+  """The model in a folder as the context says; `changes` replace fields of its ModelConfig."""
+  config = dataclasses.replace(context.model, path=str(path), **changes)
+  return common.open_model(config, common.make_mesh(context.mesh), reward=reward)
