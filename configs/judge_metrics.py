@@ -6,9 +6,8 @@
 
 from ml_collections import ConfigDict
 
-from xwinjax.stages.config import to_config_dict
-from xwinjax.stages.judge_metrics import JudgeMetricsConfig
+from xwinjax.recipes import commands
 
 
 def get_config() -> ConfigDict:
-  return to_config_dict(JudgeMetricsConfig())
+  return commands.ALONE["judge_metrics"].values()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from xwinjax.recipes.lima_config import LimaConfig
 from xwinjax.stages.config import choose, to_config_dict
-from xwinjax.stages.lima_config import LimaConfig
 
 USEFULNESS = str(Path(__file__).parent / "usefulness.txt")  # for --config.judge.by=self
 

@@ -10,14 +10,12 @@ those of configs/dpo.py.
 from ml_collections import ConfigDict
 
 from configs import xwin
-from xwinjax.stages.config import to_config_dict
-from xwinjax.stages.reference import ReferenceConfig
+from xwinjax.recipes import commands
 
 
 def get_config(variant: str = "llama") -> ConfigDict:
   """llama or sandbox."""
-  dpo, config = xwin.stage("dpo", variant), to_config_dict(ReferenceConfig())
-  for name in ("model", "format", "limit", "max_length"):
-    config[name] = dpo[name]
-  config.batch = dpo.train.batch
+  chain = xwin.get_config(variant)
+  config = commands.ALONE["reference"].values(chain.dpo, model=chain.model)
+  config.batch = chain.dpo.train.batch
   return config

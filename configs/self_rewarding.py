@@ -11,8 +11,9 @@ Yuan et al. 2024, arXiv 2401.10020. Numbers marked "paper" are the paper's; the 
 
 from ml_collections import ConfigDict
 
+from xwinjax.recipes import commands
+from xwinjax.recipes.self_rewarding_config import SelfRewardingConfig
 from xwinjax.stages.config import choose, to_config_dict
-from xwinjax.stages.self_rewarding_config import SelfRewardingConfig
 
 
 def get_config(variant: str = "sandbox") -> ConfigDict:
@@ -23,12 +24,9 @@ def get_config(variant: str = "sandbox") -> ConfigDict:
 
 
 def stage(name: str, variant: str) -> ConfigDict:
-  """One stage's group of a variant, with the loop's model settings, to run that stage alone."""
-  loop = get_config(variant)
-  config = getattr(loop, name)
-  if "model" in config:
-    config.model.update({k: v for k, v in loop.model.items() if k != "dropout" or any(v)})
-  return config
+  """The fields of one stage's command in a variant, with the rounds' model settings."""
+  rounds = get_config(variant)
+  return commands.ALONE[name].values(rounds[name], model=rounds.model)
 
 
 def paper(config: ConfigDict) -> ConfigDict:

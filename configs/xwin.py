@@ -11,7 +11,8 @@ its hyper-parameters; every number below that is not marked "paper" is ours.
 
 from ml_collections import ConfigDict
 
-from xwinjax.stages.chain import XwinConfig
+from xwinjax.recipes import commands
+from xwinjax.recipes.xwin import XwinConfig
 from xwinjax.stages.config import choose, to_config_dict
 
 
@@ -21,12 +22,9 @@ def get_config(variant: str = "sandbox") -> ConfigDict:
 
 
 def stage(name: str, variant: str) -> ConfigDict:
-  """One stage's group of a variant, with the chain's model settings, to run that stage alone."""
+  """The fields of one stage's command in a variant, with the chain's model settings."""
   chain = get_config(variant)
-  config = getattr(chain, name)
-  if "model" in config:
-    config.model.update({k: v for k, v in chain.model.items() if k != "dropout" or any(v)})
-  return config
+  return commands.ALONE[name].values(chain[name], model=chain.model)
 
 
 def sandbox(config: ConfigDict) -> ConfigDict:

@@ -16,8 +16,8 @@ from pathlib import Path
 from xwinjax.core.arguments import Parser
 from xwinjax.core.errors import UserError
 from xwinjax.eval import agreement, votes
+from xwinjax.recipes import cli
 from xwinjax.report import agreement_tables, write_agreement
-from xwinjax.stages import cli
 
 
 def parser() -> Parser:

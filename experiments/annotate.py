@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from xwinjax.core.arguments import Parser
 from xwinjax.core.extras import needs
-from xwinjax.stages import cli
+from xwinjax.recipes import cli
 
 
 def parser() -> Parser:

@@ -17,9 +17,9 @@ under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, dpo
+from xwinjax.recipes import cli
 
-command = cli.stage(__doc__, "configs/dpo.py", dpo.DPOConfig, dpo.run, "model", "metrics.jsonl")
+command = cli.stage(__doc__, "configs/dpo.py", "dpo")
 
 if __name__ == "__main__":
   sys.exit(command())

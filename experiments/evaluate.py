@@ -17,11 +17,9 @@ reference is; win rate where another model's evaluation is. Writes, under --work
 
 import sys
 
-from xwinjax.stages import cli, evaluate
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__, "configs/evaluate.py", evaluate.EvaluateConfig, evaluate.run, "candidates.jsonl"
-)
+command = cli.stage(__doc__, "configs/evaluate.py", "evaluate")
 
 if __name__ == "__main__":
   sys.exit(command())

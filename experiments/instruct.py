@@ -14,11 +14,9 @@ that a language model cannot serve are dropped; every reason is counted. Writes,
 
 import sys
 
-from xwinjax.stages import cli, instruct
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__, "configs/instruct.py", instruct.InstructConfig, instruct.run, "prompts.jsonl"
-)
+command = cli.stage(__doc__, "configs/instruct.py", "instruct")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -18,11 +18,9 @@ under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, judge
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__, "configs/judge.py", judge.JudgeConfig, judge.run, "candidates.jsonl", "judgements.jsonl"
-)
+command = cli.stage(__doc__, "configs/judge.py", "judge")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -13,15 +13,9 @@ stars: higher is better. Writes, under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, judge_metrics
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__,
-  "configs/judge_metrics.py",
-  judge_metrics.JudgeMetricsConfig,
-  judge_metrics.run,
-  "metrics.json",
-)
+command = cli.stage(__doc__, "configs/judge_metrics.py", "judge_metrics")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -24,28 +24,10 @@ judge.model.path) or gold (the sandbox's). The end is summary.json and report.ht
 """
 
 import sys
-from pathlib import Path
 
-from xwinjax.stages import cli, lima
-from xwinjax.stages.lima_config import LimaConfig
+from xwinjax.recipes import cli, lima
 
-
-def main(config: LimaConfig, workdir: Path, redo: bool) -> None:
-  summary = lima.run(config, str(workdir), redo=redo)
-  print(lima.table(summary))
-  print()
-  for name in ("summary.json", "report.html"):
-    if (workdir / name).exists():
-      print(workdir / name)
-
-
-# The recipe gives every stage its model, files, mesh and seed.
-FILLED_IN = (
-  r"^(sft|choose|evaluate|dialogues|choose\.judge|sandbox\.\w+)\.(model|mesh|seed|data|heldout"
-  r"|trained|prompts|turns|judge|reward|reference|previous|gold)$|^tokens\.(model|template|system)$"
-  r"|^judge\.(candidates|gold|mesh|seed)$"
-)
-command = cli.Command(__doc__, "configs/lima.py:sandbox", LimaConfig, main, hide=FILLED_IN)
+command = cli.recipe(__doc__, "configs/lima.py:sandbox", lima.RECIPE)
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -14,16 +14,9 @@ with people's, and balanced over the scores. Writes, under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, make_eft
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__,
-  "configs/make_eft.py",
-  make_eft.MakeEftConfig,
-  make_eft.run,
-  "eft.jsonl",
-  "heldout_judged.jsonl",
-)
+command = cli.stage(__doc__, "configs/make_eft.py", "make_eft")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -13,11 +13,9 @@ Reads pairs and the model that DPO will start from. Writes, under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, reference
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__, "configs/reference.py", reference.ReferenceConfig, reference.run, "logps.jsonl"
-)
+command = cli.stage(__doc__, "configs/reference.py", "reference")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -10,7 +10,7 @@ from absl import flags
 
 from xwinjax import report
 from xwinjax.core.errors import UserError
-from xwinjax.stages import cli
+from xwinjax.recipes import cli
 
 
 def main(argv: Sequence[str]) -> None:

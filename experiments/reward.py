@@ -17,17 +17,9 @@ Face Llama folder. Writes, under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, reward
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__,
-  "configs/reward.py",
-  reward.RewardConfig,
-  reward.run,
-  "model",
-  "metrics.jsonl",
-  "heldout_scores.jsonl",
-)
+command = cli.stage(__doc__, "configs/reward.py", "reward")
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -16,11 +16,9 @@ Reads prompts in any format of xwinjax/data/formats.py; answers in it are left o
 
 import sys
 
-from xwinjax.stages import cli, sample
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__, "configs/sample.py", sample.SampleConfig, sample.run, "candidates.jsonl"
-)
+command = cli.stage(__doc__, "configs/sample.py", "sample")
 
 if __name__ == "__main__":
   sys.exit(command())

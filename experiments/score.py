@@ -14,9 +14,9 @@ Writes, under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, score
+from xwinjax.recipes import cli
 
-command = cli.stage(__doc__, "configs/score.py", score.ScoreConfig, score.run, "candidates.jsonl")
+command = cli.stage(__doc__, "configs/score.py", "score")
 
 if __name__ == "__main__":
   sys.exit(command())

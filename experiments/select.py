@@ -15,11 +15,9 @@ Reads candidates with scores. Writes, under --workdir:
 
 import sys
 
-from xwinjax.stages import cli, select
+from xwinjax.recipes import cli
 
-command = cli.stage(
-  __doc__, "configs/select.py", select.SelectConfig, select.run, "examples.jsonl", "pairs.jsonl"
-)
+command = cli.stage(__doc__, "configs/select.py", "select")
 
 if __name__ == "__main__":
   sys.exit(command())

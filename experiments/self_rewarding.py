@@ -28,30 +28,10 @@ report.html.
 """
 
 import sys
-from pathlib import Path
 
-from xwinjax.stages import cli, self_rewarding
-from xwinjax.stages.self_rewarding_config import SelfRewardingConfig
+from xwinjax.recipes import cli, self_rewarding
 
-
-def main(config: SelfRewardingConfig, workdir: Path, redo: bool) -> None:
-  summary = self_rewarding.run(config, str(workdir), redo=redo)
-  print(self_rewarding.table(summary))
-  print()
-  for name in ("summary.json", "report.html"):
-    if (workdir / name).exists():
-      print(workdir / name)
-
-
-# The loop gives every stage its model, files, mesh and seed.
-FILLED_IN = (
-  r"^(sft|best|make_eft|instruct|sample|judge|pairs|dpo|choose|evaluate|judging|make_eft\.judge"
-  r"|choose\.judge|judging\.judge|sandbox\.\w+)\.(model|mesh|seed|data|heldout|seeds|earlier|prompts"
-  r"|candidates|reference|previous|world|rankings|trained|judged|own|fixed|gold)$"
-)
-command = cli.Command(
-  __doc__, "configs/self_rewarding.py:sandbox", SelfRewardingConfig, main, hide=FILLED_IN
-)
+command = cli.recipe(__doc__, "configs/self_rewarding.py:sandbox", self_rewarding.RECIPE)
 
 if __name__ == "__main__":
   sys.exit(command())

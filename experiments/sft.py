@@ -17,9 +17,9 @@ Reads conversations in any format of xwinjax/data/formats.py (messages, Alpaca, 
 
 import sys
 
-from xwinjax.stages import cli, sft
+from xwinjax.recipes import cli
 
-command = cli.stage(__doc__, "configs/sft.py", sft.SFTConfig, sft.run, "model", "metrics.jsonl")
+command = cli.stage(__doc__, "configs/sft.py", "sft")
 
 if __name__ == "__main__":
   sys.exit(command())

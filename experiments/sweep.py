@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xwinjax.core.arguments import Parser
 from xwinjax.core.errors import UserError
-from xwinjax.stages import cli, sweep, sweep_summary
+from xwinjax.recipes import cli, sweep, sweep_summary
 
 
 def parser() -> Parser:

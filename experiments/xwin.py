@@ -25,26 +25,10 @@ The end is summary.json, a row for each of base, sft, rs and dpo, and report.htm
 """
 
 import sys
-from pathlib import Path
 
-from xwinjax.stages import chain, cli
+from xwinjax.recipes import cli, xwin
 
-
-def main(config: chain.XwinConfig, workdir: Path, redo: bool) -> None:
-  summary = chain.run(config, str(workdir), redo=redo)
-  print(chain.table(summary))
-  print()
-  for name in ("summary.json", "report.html"):
-    if (workdir / name).exists():
-      print(workdir / name)
-
-
-# The chain gives every stage its model, files, mesh and seed.
-FILLED_IN = (
-  r"^(sft|rs|reward|sample|score|select|dpo|evaluate|sandbox\.\w+)\."
-  r"(model|mesh|seed|data|heldout|prompts|candidates|reference|reward|previous|gold|world)$"
-)
-command = cli.Command(__doc__, "configs/xwin.py:sandbox", chain.XwinConfig, main, hide=FILLED_IN)
+command = cli.recipe(__doc__, "configs/xwin.py:sandbox", xwin.RECIPE)
 
 if __name__ == "__main__":
   sys.exit(command())

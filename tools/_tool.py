@@ -58,7 +58,7 @@ def say(text):
 def run(main, options):
   """Runs main(options) and exits; what a user can mend is said in one line."""
   from xwinjax.core import host
-  from xwinjax.stages import cli
+  from xwinjax.recipes import cli
 
   def body():
     cli.logging.set_verbosity(cli.logging.WARNING)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xwinjax.data import jsonl
-from xwinjax.stages import cli
+from xwinjax.recipes import cli
 from xwinjax.stages import config as configs
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.stages import lima_config
 from xwinjax.stages.config import from_config_dict
-from xwinjax.stages.lima_config import LimaConfig
+from xwinjax.recipes.lima_config import LimaConfig
 from xwinjax.train import optim
 
 ABLATIONS = (lima_diversity, lima_quality, lima_quantity, lima_multiturn)

@@ -58,7 +58,7 @@ def test_without_the_extra_one_line_says_what_gives_the_report(without, chain, p
 
 
 def test_the_chain_ends_well_without_the_extra(without, chain, tmp_path, capsys):
-  from xwinjax.stages.chain import Chain
+  from xwinjax.recipes.xwin import Chain
 
   folder = tmp_path / "demo"
   shutil.copytree(chain, folder)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.stages.chain import Chain, DataConfig, XwinConfig
+from xwinjax.recipes.xwin import Chain, DataConfig, XwinConfig
 from xwinjax.stages.common import ModelConfig
 
 EXAMPLE = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}

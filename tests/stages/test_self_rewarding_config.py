@@ -10,7 +10,7 @@ import pytest
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats, jsonl
 from xwinjax.stages import cli, config, mix
-from xwinjax.stages.self_rewarding_config import SelfRewardingConfig, check
+from xwinjax.recipes.self_rewarding_config import SelfRewardingConfig, check
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # configs/ablations imports from configs/

@@ -45,7 +45,7 @@ def test_a_config_survives_its_config_dict():
 
 
 def test_every_stages_defaults_survive():
-  from xwinjax.stages.chain import XwinConfig
+  from xwinjax.recipes.xwin import XwinConfig
 
   config = XwinConfig()
   assert configs.from_config_dict(XwinConfig, configs.to_config_dict(config)) == config

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import sweep as command
 from xwinjax.core.errors import UserError
-from xwinjax.stages import sweep
+from xwinjax.recipes import sweep
 
 FILE = '''"""Better data."""
 from ml_collections import ConfigDict

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from xwinjax.data.records import Message, Messages
 from xwinjax.judge.prompts import JudgePrompt
@@ -219,3 +221,14 @@ def judged_answers(
 
 def user(text: str) -> Messages:
   return (Message("user", text),)
+
+
+def add_tasks(rows: Sequence[dict[str, Any]], world: Path) -> int:
+  """Gives prompts that are questions of a world their task; returns how many are."""
+  told, known = World.load(world), 0
+  for row in rows:
+    task = task_of(told, (Message("user", row["messages"][0]["content"]),))
+    if task is not None:
+      row["meta"] = task.meta()
+      known += 1
+  return known

@@ -133,24 +133,29 @@ def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> lis
   return lines
 
 
-def describe(config: Any, prefix: str = "", hide: str = "^$") -> str:
-  """A config's fields by their full names, a line each: value, and the comment in the source.
+def comment(kind: type, f: dataclasses.Field) -> str:
+  """What a field means: its metadata's `help`, or the comment behind it in the source."""
+  if "help" in f.metadata:
+    return f.metadata["help"]
+  for base in kind.__mro__[:-1]:
+    source = inspect.getsource(base)
+    match = re.search(rf"^ +{f.name}:[^\n]*?  #\s*([^\n]+)$", source, re.MULTILINE)
+    if match:
+      return match.group(1)
+  return ""
 
-  Names that match the regular expression `hide` are left out.
-  """
-  source = inspect.getsource(type(config))
+
+def describe(config: Any, prefix: str = "") -> str:
+  """A config's fields by their full names, a line each: value, and what the field means."""
   rows, groups = [], []
   for f in dataclasses.fields(config):
     value, name = getattr(config, f.name), f"{prefix}{f.name}"
-    if re.search(hide, name):
-      continue
-    found = re.search(rf"^ +{f.name}:[^\n]*?  #\s*([^\n]+)$", source, re.MULTILINE)
-    comment = found.group(1) if found else ""
+    meaning = comment(type(config), f)
     if dataclasses.is_dataclass(value):
-      what = comment or (type(value).__doc__ or "").split("\n")[0]
-      groups.append(f"\n  {name}: {what}\n{describe(value, f'{name}.', hide)}")
+      what = meaning or (type(value).__doc__ or "").split("\n")[0]
+      groups.append(f"\n  {name}: {what}\n{describe(value, f'{name}.')}")
     else:
-      rows.append((f"{name}={_flag_value(value)}", comment))
+      rows.append((f"{name}={_flag_value(value)}", meaning))
   width = max((len(row[0]) for row in rows), default=0)
   return "\n".join([f"    {a.ljust(width)}  {b}".rstrip() for a, b in rows] + groups)
 

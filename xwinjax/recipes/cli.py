@@ -15,8 +15,12 @@ from typing import Any, Generic, TypeVar
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from xwinjax import report
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
+from xwinjax.recipes import commands
+from xwinjax.recipes import recipe as recipes
+from xwinjax.recipes.recipe import Recipe
 from xwinjax.stages import config as configs
 from xwinjax.stages import manifest
 from xwinjax.train.loop import Stopped
@@ -33,7 +37,6 @@ class Command(Generic[T]):
   default: str  # the config file, with a variant behind a colon
   kind: type[T]  # the dataclass its ConfigDict must fit
   main: Callable[[T, Path, bool], None]  # (config, workdir, redo)
-  hide: str = "^$"  # fields that --help leaves out, a regular expression
 
   def __call__(self, argv: Sequence[str] | None = None) -> int:
     """Runs with these arguments (or the process's) and returns the exit status.
@@ -72,39 +75,53 @@ class Command(Generic[T]):
         "  --redo                    do again what was made with other settings or inputs",
         "",
         f"Fields of the config, with their values in {spec}:",
-        configs.describe(config, hide=self.hide),
+        configs.describe(config),
       )
     )
 
 
 def stage(
-  doc: str | None,
-  default: str,
-  kind: type[T],
-  run: Callable[..., dict[str, Any]],
-  *outputs: str,
-  show: Callable[[dict[str, Any]], str] | None = None,
-) -> Command[T]:
+  doc: str | None, default: str, name: str, show: Callable[[dict[str, Any]], str] | None = None
+) -> Command[Any]:
   """The command of a single stage: locks its folder, runs it, prints figures and paths.
 
-  `show` turns the figures into what is printed; without it each gets a line.
+  `name` is its place in `commands.ALONE`; `show` turns the figures into what is printed, without it
+  each gets a line.
   """
+  alone = commands.ALONE[name]
 
-  def main(config: T, folder: Path, redo: bool) -> None:
-    _check_folder(folder)
+  def main(config: Any, folder: Path, redo: bool) -> None:
+    check_folder(folder)
+    context, own, inputs, options = alone.parts(config, redo)
     with manifest.lock(folder):
-      figures = run(config, folder, redo=redo)
-    print((show or figure_lines)(figures))
-    print(
-      "\n".join(
-        f"wrote {folder / name}" for name in (*outputs, manifest.NAME) if (folder / name).exists()
-      )
-    )
+      figures = alone.stage.run(context, folder, own, inputs, name=name, **options)
+    shown(folder, (show or figure_lines)(figures), alone.stage.writes)
 
-  return Command(doc, default, kind, main)
+  return Command(doc, default, alone.config, main)
 
 
-def _check_folder(folder: Path) -> None:
+def shown(folder: Path, text: str, writes: Sequence[str]) -> None:
+  """Prints a stage's figures, and the files there are."""
+  print(text)
+  names = (*(name.removesuffix("?") for name in writes), manifest.NAME)
+  print("\n".join(f"wrote {folder / name}" for name in names if (folder / name).exists()))
+
+
+def recipe(doc: str | None, default: str, recipe: Recipe) -> Command[Any]:
+  """The command of a recipe: runs it, prints its table and where the files are."""
+
+  def main(config: Any, folder: Path, redo: bool) -> None:
+    summary = recipes.run(recipe, config, folder, redo=redo)
+    print(report.text(summary, recipe.name))
+    print()
+    for name in ("summary.json", "report.html"):
+      if (folder / name).exists():
+        print(folder / name)
+
+  return Command(doc, default, recipe.config, main)
+
+
+def check_folder(folder: Path) -> None:
   """Refuses a folder with someone else's files: --redo would delete them."""
   if folder.exists() and not folder.is_dir():
     raise UserError(f"--workdir={folder}: is a file; name a folder")

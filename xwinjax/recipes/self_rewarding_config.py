@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats
-from xwinjax.sandbox import judging_world as sandbox_judging
-from xwinjax.sandbox import stages as sandbox_stage
-from xwinjax.stages import choose as choose_stage
-from xwinjax.stages import common, given
-from xwinjax.stages import dpo as dpo_stage
-from xwinjax.stages import evaluate as evaluate_stage
-from xwinjax.stages import instruct as instruct_stage
-from xwinjax.stages import judge as judge_stage
-from xwinjax.stages import judging as judging_stage
-from xwinjax.stages import make_eft as make_eft_stage
-from xwinjax.stages import pairs as pairs_stage
-from xwinjax.stages import reward as reward_stage
-from xwinjax.stages import sample as sample_stage
-from xwinjax.stages import sft as sft_stage
+from xwinjax.data import candidates, formats
+from xwinjax.recipes import given, judges
+from xwinjax.sandbox import judging_world
+from xwinjax.sandbox import stages as sandbox
+from xwinjax.stages import (
+  choose,
+  common,
+  dpo,
+  evaluate,
+  instruct,
+  judging,
+  make_eft,
+  reward,
+  sample,
+  select,
+  sft,
+)
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
 
@@ -47,16 +49,13 @@ class SandboxConfig:
   """The built-in world, in place of files and a model of one's own."""
 
   on: bool = False
-  world: sandbox_judging.WorldConfig = group(sandbox_judging.WorldConfig)
-  pretrain: sandbox_stage.PretrainConfig = group(sandbox_stage.PretrainConfig)
+  world: judging_world.WorldConfig = group(judging_world.WorldConfig)
+  pretrain: sandbox.PretrainConfig = group(sandbox.PretrainConfig)
 
 
 @dataclasses.dataclass(frozen=True)
 class SelfRewardingConfig:
-  """SFT on instructions and judgements, then rounds of prompts, answers, judgements and DPO.
-
-  The chain fills in every stage's model, files, mesh and seed from these first groups.
-  """
+  """SFT on instructions and judgements, then rounds of prompts, answers, judgements and DPO."""
 
   model: ModelConfig = group(ModelConfig)
   data: DataConfig = group(DataConfig)
@@ -65,41 +64,24 @@ class SelfRewardingConfig:
   eft: str = "data"  # data: data.eft; rankings: made by the SFT model from data.rankings; none
   prompts_by: str = "self"  # who writes new prompts: self, the model of the round; or base
   train_on: str = "pairs"  # DPO; or SFT on the best answers: best, or best_and_seed
-  sft: sft_stage.SFTConfig = group(sft_stage.SFTConfig)
-  make_eft: make_eft_stage.MakeEftConfig = group(make_eft_stage.MakeEftConfig)
-  reward: reward_stage.RewardConfig = group(reward_stage.RewardConfig)
-  instruct: instruct_stage.InstructConfig = group(instruct_stage.InstructConfig)
-  sample: sample_stage.SampleConfig = group(sample_stage.SampleConfig)
-  judge: judge_stage.JudgeConfig = group(judge_stage.JudgeConfig)
-  pairs: pairs_stage.PairsConfig = group(pairs_stage.PairsConfig)
-  dpo: dpo_stage.DPOConfig = group(dpo_stage.DPOConfig)
-  best: sft_stage.SFTConfig = group(sft_stage.SFTConfig)
-  choose: choose_stage.ChooseConfig = group(choose_stage.ChooseConfig)
-  evaluate: evaluate_stage.EvaluateConfig = group(evaluate_stage.EvaluateConfig)
-  judging: judging_stage.JudgingConfig = group(judging_stage.JudgingConfig)
+  sft: sft.SFTConfig = group(sft.SFTConfig)
+  make_eft: make_eft.MakeEftConfig = group(make_eft.MakeEftConfig)
+  reward: reward.RewardConfig = group(reward.RewardConfig)
+  instruct: instruct.InstructConfig = group(instruct.InstructConfig)
+  sample: sample.SampleConfig = group(sample.SampleConfig)
+  judge: judges.RecipeJudge = group(judges.RecipeJudge)
+  pairs: select.SelectConfig = group(select.SelectConfig, by="", unscored="leave_out")
+  dpo: dpo.DPOConfig = group(dpo.DPOConfig)
+  best: sft.SFTConfig = group(sft.SFTConfig)
+  choose: choose.ChooseConfig = group(choose.ChooseConfig)
+  evaluate: evaluate.EvaluateConfig = group(evaluate.EvaluateConfig)
+  judging: judging.JudgingConfig = group(judging.JudgingConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: int = 0
 
 
-# What the loop sets in each stage; a value there would be ignored.
-FILLED = {
-  "sft": ("data", "heldout"),
-  "best": ("data", "heldout"),
-  "make_eft": ("rankings",),
-  "reward": ("data", "heldout"),
-  "instruct": ("seeds", "heldout", "world", "earlier"),
-  "sample": ("prompts",),
-  "judge": ("candidates", "gold"),
-  "pairs": ("candidates",),
-  "dpo": ("data", "reference"),
-  "choose": ("trained", "prompts"),
-  "evaluate": ("prompts", "reward", "reference", "previous", "gold"),
-  "judging": ("judged", "own", "fixed"),
-}
-
-
 def check(config: SelfRewardingConfig) -> None:
-  """Refuses what does not exist, what is missing, and what the loop would overwrite."""
+  """Refuses what does not exist, what is missing, and files with a bad row."""
   for field, known in (
     ("eft", ("data", "rankings", "none")),
     ("prompts_by", ("self", "base")),
@@ -110,8 +92,7 @@ def check(config: SelfRewardingConfig) -> None:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
   if config.rounds < 1:
     raise UserError(f"config.rounds is {config.rounds}; expected at least 1")
-  judge_stage.check(config.judge)
-  given.check_filled_in(config, FILLED, "loop")
+  judges.check(config.judge)
   if config.sandbox.on:
     given.check_no_data(config.data)
     return
@@ -125,25 +106,26 @@ def check(config: SelfRewardingConfig) -> None:
     raise UserError("config.judge.by is 'gold', which only the sandbox has")
   if config.judge.by == "rm" and not config.judge.reward:
     common.input_file(config.data.pairs, "data.pairs")
+  check_data(config)
 
 
 def check_data(config: SelfRewardingConfig) -> None:
   """Refuses files with a bad row, or with none."""
   c = config
-  candidates = lambda path, _, counts: formats.read_candidates(path, counts)
+  sets = lambda path, _, counts: candidates.read(path, counts)
   given.check_files(
     c.data,
     {
       "ift": (formats.read_examples, c.sft.format),
       "eft": (formats.read_examples, "auto"),
       "heldout_ift": (formats.read_examples, c.sft.format),
-      "rankings": (candidates, ""),
+      "rankings": (sets, ""),
       "pairs": (formats.read_pairs, c.reward.format),
       "heldout_pairs": (formats.read_pairs, c.reward.format),
       "seeds": (formats.read_prompts, c.instruct.format),
       "heldout_prompts": (formats.read_prompts, c.evaluate.format),
       "validation_prompts": (formats.read_prompts, "auto"),
-      "heldout_judged": (candidates, ""),
+      "heldout_judged": (sets, ""),
     },
     (),
   )

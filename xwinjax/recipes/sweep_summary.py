@@ -9,8 +9,8 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
+from xwinjax.recipes.sweep import Ablation, collect
 from xwinjax.stages import common
-from xwinjax.stages.sweep import Ablation, collect
 
 
 def summarise(

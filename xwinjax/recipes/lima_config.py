@@ -1,0 +1,85 @@
+"""The settings of LIMA, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import formats
+from xwinjax.recipes import given, judges
+from xwinjax.sandbox import community
+from xwinjax.sandbox import stages as sandbox
+from xwinjax.stages import add_tokens, choose, common, dialogues, evaluate, sft
+from xwinjax.stages.common import MeshConfig, ModelConfig
+from xwinjax.stages.config import group, plumbing
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """The files; empty ones are made by the sandbox where that is on."""
+
+  train: str = plumbing("")  # conversations
+  dialogues: str = plumbing("")  # conversations of several turns, added to them
+  dev: str = plumbing("")  # prompts with answers: judged for the choice, read for perplexity
+  test_prompts: str = plumbing("")  # prompts the chosen model is judged on
+  test_dialogues: str = plumbing("")  # rows of {"turns": [question, …]}, as MT-bench's
+
+
+@dataclasses.dataclass(frozen=True)
+class SandboxConfig:
+  """The built-in world, in place of files and a model of one's own."""
+
+  on: bool = False
+  world: sandbox.WorldConfig = group(sandbox.WorldConfig)
+  pretrain: sandbox.PretrainConfig = group(sandbox.PretrainConfig)
+  community: community.CommunityConfig = group(community.CommunityConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class LimaConfig:
+  """SFT on few, well chosen examples; the checkpoint chosen by a judge of what it writes."""
+
+  model: ModelConfig = group(ModelConfig)
+  data: DataConfig = group(DataConfig)
+  sandbox: SandboxConfig = group(SandboxConfig)
+  judge: judges.RecipeJudge = group(judges.RecipeJudge)
+  tokens: add_tokens.AddTokensConfig = group(add_tokens.AddTokensConfig)
+  sft: sft.SFTConfig = group(sft.SFTConfig)
+  first_epoch: int = 5  # of those whose checkpoints are kept and judged …
+  last_epoch: int = 10  # … to this one
+  choose: choose.ChooseConfig = group(choose.ChooseConfig)
+  evaluate: evaluate.EvaluateConfig = group(evaluate.EvaluateConfig)
+  dialogues: dialogues.DialoguesConfig = group(dialogues.DialoguesConfig)
+  mesh: MeshConfig = plumbing(MeshConfig)
+  seed: int = 0
+
+
+def check(config: LimaConfig) -> None:
+  """Refuses what does not exist, what is missing, and files with a bad row."""
+  judges.check(config.judge)
+  sft.check_keep(config.sft, (config.first_epoch, config.last_epoch))
+  if config.sandbox.on:
+    given.check_no_data(config.data)
+    community.check(config.sandbox.community)
+    return
+  if config.judge.by == "gold":
+    raise UserError("config.judge.by=gold needs the sandbox; elsewhere judge by rm or self")
+  common.input_file(config.model.path, "model.path")
+  judges.check_inputs(config.judge)
+  check_data(config)
+
+
+def check_data(config: LimaConfig) -> None:
+  c, format = config.data, config.sft.format
+  given.check_files(
+    c,
+    {
+      "train": (formats.read_examples, format),
+      "dialogues": (formats.read_examples, format),
+      "dev": (formats.read_examples, format),
+      "test_prompts": (formats.read_prompts, format),
+    },
+    ("train", "dev", "test_prompts"),
+  )
+  if c.test_dialogues:
+    dialogues.read_turns(common.input_file(c.test_dialogues, "data.test_dialogues"))

@@ -1,0 +1,83 @@
+"""A recipe: a short list of stages, and what each reads from which earlier one."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from xwinjax import report
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+from xwinjax.stages import common, manifest
+from xwinjax.stages.config import identity
+from xwinjax.stages.stage import Context, Stage
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A stage in its place."""
+
+  place: str  # its folder, under the run's
+  stage: Stage
+  config: Any
+  reads: Mapping[str, str | Path | None]
+  name: str = ""  # what it calls itself; empty: the stage's name
+  context: Context | None = None  # where it is another than the run's
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  spare: str = ""  # a folder of an earlier stage that nobody needs once this one is done
+
+
+Steps = Callable[[C, Context, Path], Iterable[Step]]  # (config, context, the run's folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(Generic[C]):
+  """What makes a run; `config` has model, mesh and seed besides the stages' groups."""
+
+  name: str  # of the command, and of the report
+  config: type[C]
+  check: Callable[[C], None]  # refuses, before anything starts, what cannot work
+  steps: Steps[C]
+
+
+def run(recipe: Recipe[C], config: Any, workdir: str | Path, *, redo: bool = False) -> Any:
+  """Every step in order, with the folder locked; returns the summary.
+
+  A step that is done is skipped, one that was killed continues. Writes recipe.json, which says
+  whose folder it is, and at the end summary.json and report.html.
+  """
+  folder = Path(workdir)
+  recipe.check(config)
+  model = dataclasses.replace(config.model, path="")
+  context = Context(model, config.mesh, config.seed, redo)
+  with manifest.lock(folder):
+    record = {"recipe": recipe.name, "config": identity(config)}
+    jsonl.write_json(folder / report.RECORD, record)
+    for step in recipe.steps(config, context, folder):
+      step.stage.run(
+        step.context or context,
+        folder / step.place,
+        step.config,
+        step.reads,
+        name=step.name,
+        **step.options,
+      )
+      if step.spare:
+        shutil.rmtree(folder / step.spare, ignore_errors=True)
+    return summary(folder)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+  """Writes summary.json, and report.html where its libraries are there; returns the summary."""
+  made = report.summary(folder)
+  jsonl.write_json(folder / "summary.json", made)
+  try:
+    report.write(folder)
+  except UserError as e:
+    common.say(str(e))
+  return made

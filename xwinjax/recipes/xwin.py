@@ -1,0 +1,147 @@
+"""Xwin-LM: SFT, reward model, scored candidates, rejection sampling, DPO; each model measured.
+
+Source: Ni et al. 2024, arXiv 2405.20335.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import formats
+from xwinjax.recipes import given, judges
+from xwinjax.recipes.recipe import Recipe, Step
+from xwinjax.sandbox import judge as sandbox_judge
+from xwinjax.sandbox import stages as sandbox
+from xwinjax.stages import common, dpo, evaluate, reference, reward, sample, score, select, sft
+from xwinjax.stages.common import MeshConfig, ModelConfig
+from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.stage import Context
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """The chain's files; empty ones are made by the sandbox where that is on."""
+
+  sft: str = plumbing("")  # conversations
+  heldout_sft: str = plumbing("")  # conversations whose loss is measured
+  pairs: str = plumbing("")  # preference pairs for the reward model
+  heldout_pairs: str = plumbing("")  # pairs its accuracy is measured on
+  prompts: str = plumbing("")  # prompts to sample candidates for
+  heldout_prompts: str = plumbing("")  # prompts every stage is evaluated on
+
+
+@dataclasses.dataclass(frozen=True)
+class SandboxConfig:
+  """The built-in world, in place of files and a model of one's own."""
+
+  on: bool = False
+  world: sandbox.WorldConfig = group(sandbox.WorldConfig)
+  pretrain: sandbox.PretrainConfig = group(sandbox.PretrainConfig)
+  label: sandbox.LabelConfig = group(sandbox.LabelConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class XwinConfig:
+  """SFT, reward model, scored candidates, rejection sampling, DPO; each stage measured."""
+
+  model: ModelConfig = group(ModelConfig)
+  data: DataConfig = group(DataConfig)
+  sandbox: SandboxConfig = group(SandboxConfig)
+  sft: sft.SFTConfig = group(sft.SFTConfig)
+  reward: reward.RewardConfig = group(reward.RewardConfig)
+  sample: sample.SampleConfig = group(sample.SampleConfig)
+  score: judges.RewardConfig = group(judges.RewardConfig)
+  select: select.SelectConfig = group(select.SelectConfig)
+  rs: sft.SFTConfig = group(sft.SFTConfig)
+  rs_from: str = "sft"  # what rejection-sampling fine-tuning starts from: sft or base
+  dpo: dpo.DPOConfig = group(dpo.DPOConfig)
+  evaluate: evaluate.EvaluateConfig = group(evaluate.EvaluateConfig)
+  mesh: MeshConfig = plumbing(MeshConfig)
+  seed: int = 0
+
+
+def check(c: XwinConfig) -> None:
+  """Refuses what does not exist, and files with a bad row or none."""
+  if c.rs_from not in ("sft", "base"):
+    raise UserError(f"config.rs_from {c.rs_from!r} is not one of sft, base")
+  if c.sandbox.on:
+    given.check_no_data(c.data)
+    return
+  common.input_file(c.model.path, "model.path")
+  given.check_files(
+    c.data,
+    {
+      "sft": (formats.read_examples, c.sft.format),
+      "heldout_sft": (formats.read_examples, c.sft.format),
+      "pairs": (formats.read_pairs, c.reward.format),
+      "heldout_pairs": (formats.read_pairs, c.reward.format),
+      "prompts": (formats.read_prompts, c.sample.format),
+      "heldout_prompts": (formats.read_prompts, c.evaluate.format),
+    },
+    ("sft", "pairs", "prompts", "heldout_prompts"),
+  )
+
+
+def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
+  """The chain, in order."""
+  data, world, on = c.data, folder / "world", c.sandbox.on
+  base = Path(c.model.path) if c.model.path else folder / "pretrain" / "model"
+  trained = {name: folder / name / "model" for name in ("sft", "reward", "rs", "dpo")}
+  if on:
+    files = [f.name for f in dataclasses.fields(DataConfig)]
+    made = {n: str(folder / ("label" if "pairs" in n else "world") / f"{n}.jsonl") for n in files}
+    data = DataConfig(**made)
+    yield from given.sandbox_steps(sandbox.WORLD, c.sandbox, c.model.path, folder)
+
+  def evaluated(name: str, model: Path, previous: str = "") -> Step:
+    """Measures a model; the base, which has no template, is asked in the one SFT will teach."""
+    mine = context
+    if name == "base" and not context.model.template:
+      template, system = common.template_of(trained["sft"], context.model)
+      mine = context.with_model(template=template, system=system)
+    place = f"evaluate_{name}"
+    reads = {
+      "model": model,
+      "prompts": data.heldout_prompts,
+      "reward": trained["reward"],
+      "reference": trained["sft"],
+      "previous": folder / f"evaluate_{previous}" / "candidates.jsonl" if previous else None,
+      "gold": world / "world.json" if on else None,
+    }
+    options = {"gold_judge": sandbox_judge.gold} if on else {}
+    return Step(place, evaluate.STAGE, c.evaluate, reads, place, mine, options)
+
+  def tuned(name: str, config: sft.SFTConfig, start: Path, examples: str | Path) -> Step:
+    reads = {"model": start, "data": examples, "heldout": data.heldout_sft}
+    return Step(name, sft.STAGE, config, reads, name)
+
+  yield tuned("sft", c.sft, base, data.sft)
+  if on:
+    asked = {"prompts": "pair_prompts.jsonl", "heldout": "heldout_pair_prompts.jsonl"}
+    reads = {"world": world / "world.json", **{k: world / v for k, v in asked.items()}}
+    yield Step("label", sandbox.LABEL, c.sandbox.label, {"model": trained["sft"], **reads})
+  pairs = {"data": data.pairs, "heldout": data.heldout_pairs}
+  yield Step("reward", reward.STAGE, c.reward, {"model": trained["sft"], **pairs})
+  yield evaluated("base", base)
+  yield evaluated("sft", trained["sft"], "base")
+  asked = {"model": trained["sft"], "prompts": data.prompts}
+  yield Step("sample", sample.STAGE, c.sample, asked)
+  judge = judges.make(c.score.judge(), reward=trained["reward"])
+  candidates = {"candidates": folder / "sample" / "candidates.jsonl"}
+  yield Step("score", score.STAGE, score.ScoreConfig(), candidates, options={"judge": judge})
+  scored = {"candidates": folder / "score" / "candidates.jsonl"}
+  yield Step("select", select.STAGE, c.select, scored)
+  start = trained["sft"] if c.rs_from == "sft" else base
+  yield tuned("rs", c.rs, start, folder / "select" / "examples.jsonl")
+  yield evaluated("rs", trained["rs"], "sft")
+  pairs = {"model": trained["rs"], "data": folder / "select" / "pairs.jsonl"}
+  yield Step("reference", reference.STAGE, dpo.reference_of(c.dpo), pairs)
+  logps = folder / "reference" / "logps.jsonl"
+  yield Step("dpo", dpo.STAGE, c.dpo, {**pairs, "reference": logps})
+  yield evaluated("dpo", trained["dpo"], "rs")
+
+
+RECIPE = Recipe("xwin", XwinConfig, check, steps)
