@@ -15,19 +15,18 @@ sampling over sources and domains. Needs the [curate] extra. Writes, under --wor
 """
 
 import sys
+from pathlib import Path
 
-from xwinjax.stages import cli, curate
+from xwinjax.recipes import cli
+from xwinjax.stages import curate
 
-command = cli.stage(
-  __doc__,
-  "configs/curate.py",
-  curate.CurateConfig,
-  curate.run,
-  "examples.jsonl",
-  "dev.jsonl",
-  "dropped.jsonl",
-  show=curate.table,
-)
+
+def main(config: curate.CurateConfig, workdir: Path, redo: bool) -> None:
+  cli.check_folder(workdir)
+  cli.shown(workdir, curate.table(curate.run(config, workdir, redo=redo)), curate.WRITES)
+
+
+command = cli.Command(__doc__, "configs/curate.py", curate.CurateConfig, main)
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -74,4 +74,4 @@ def test_the_same_command_does_nothing_again_and_another_choice_is_refused(finis
   assert before == {p: p.stat().st_mtime_ns for p in Path(workdir).rglob("manifest.json")}
   other = run(workdir, "--config.first_epoch=1")
   assert other.returncode == 2
-  assert "kept epochs 2, 3, not 1 to 3" in other.stderr
+  assert "keep was [2, 3] and is [1, 3]" in other.stderr

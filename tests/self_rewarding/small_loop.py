@@ -35,7 +35,7 @@ SMALL = {
   "judge.max_new": 16,
   "judge.shard": 4,
   "judge.mode": "expected",
-  "judging.judge.mode": "both",
+  "judging.mode": "both",
   "choose.generate.max_new": 24,
   "choose.generate.samples": 2,
   "dpo.train.epochs": 4.0,

@@ -15,14 +15,20 @@ from xwinjax.data.tokenizer import Tokenizer
 from xwinjax.stages import add_tokens, common
 from xwinjax.stages.add_tokens import AddTokensConfig
 from xwinjax.stages.common import ModelConfig
+from xwinjax.stages.stage import Context
 
 EOT = "<|eot|>"
 ASKED = (Message("user", "What colour is it?"), Message("assistant", "It is red."))
 
 
+def add(model: Path, folder: Path, **changes):
+  """The stage on a model; returns its figures."""
+  return add_tokens.STAGE.run(Context(), folder, AddTokensConfig(**changes), {"model": model})
+
+
 @pytest.fixture
 def added(tiny_folder, tmp_path) -> Path:
-  add_tokens.run(AddTokensConfig(str(tiny_folder)), tmp_path / "tokens")
+  add(tiny_folder, tmp_path / "tokens")
   return tmp_path / "tokens" / "model"
 
 
@@ -70,13 +76,13 @@ def test_export_and_import_keep_it(added, tmp_path):
 
 
 def test_a_vocabulary_that_divides_over_devices(tiny_folder, tmp_path):
-  figures = add_tokens.run(AddTokensConfig(str(tiny_folder), multiple=64), tmp_path / "t")
+  figures = add(tiny_folder, tmp_path / "t", multiple=64)
   assert figures["vocab_size"] % 64 == 0 < figures["vocab_size"] - figures["rows_before"]
   common.open_model(ModelConfig(str(tmp_path / "t" / "model")), None)
 
 
 def test_a_model_that_has_its_tokens_is_copied(added, tmp_path):
-  figures = add_tokens.run(AddTokensConfig(str(added)), tmp_path / "again")
+  figures = add(added, tmp_path / "again")
   assert figures["added"] == {}
   copy = tmp_path / "again" / "model" / "model.safetensors"
   assert copy.read_bytes() == (added / "model.safetensors").read_bytes()
@@ -86,7 +92,7 @@ def test_settings_of_the_tokenizer_stay(tiny_folder, tmp_path):
   mine = shutil.copytree(tiny_folder, tmp_path / "mine")
   path = mine / "tokenizer_config.json"
   path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": "{{ x }}"}))
-  add_tokens.run(AddTokensConfig(str(mine)), tmp_path / "t")
+  add(mine, tmp_path / "t")
   fields = json.loads((tmp_path / "t" / "model" / "tokenizer_config.json").read_text())
   assert fields["chat_template"] == "{{ x }}"
   assert EOT in fields["additional_special_tokens"]

@@ -12,12 +12,13 @@ from xwinjax.data.batching import BatchConfig
 from xwinjax.stages import common, sft
 from xwinjax.stages.common import ModelConfig
 from xwinjax.stages.sft import SFTConfig
+from xwinjax.stages.stage import Context, open_model
 from xwinjax.stages.training import TrainConfig, at_epoch_ends
 from xwinjax.train.optim import OptimConfig
 
 
 @pytest.fixture
-def config(tiny_folder, tmp_path) -> SFTConfig:
+def config(tmp_path) -> SFTConfig:
   colours = ("red", "blue", "green", "white", "black", "brown", "grey", "pink", "gold")
   rows = [
     {
@@ -28,19 +29,23 @@ def config(tiny_folder, tmp_path) -> SFTConfig:
     }
     for i, c in enumerate(colours)
   ]
-  data = jsonl.write_rows(tmp_path / "train.jsonl", rows)
+  jsonl.write_rows(tmp_path / "train.jsonl", rows)
   train = TrainConfig(
     epochs=4.0,
     batch=BatchConfig(batch_size=8, buckets=1),
     optim=OptimConfig(lr=1e-2, schedule="constant", warmup=0.0),
   )
-  return SFTConfig(
-    model=ModelConfig(str(tiny_folder)), data=str(data), heldout=str(data), train=train
-  )
+  return SFTConfig(train=train)
 
 
-def test_epochs_are_measured_and_some_are_kept(config, tmp_path):
-  figures = sft.run(config, tmp_path / "sft", keep=(2, 3))
+@pytest.fixture
+def reads(config, tiny_folder, tmp_path):
+  data = tmp_path / "train.jsonl"
+  return {"model": tiny_folder, "data": data, "heldout": data}
+
+
+def test_epochs_are_measured_and_some_are_kept(config, reads, tmp_path):
+  figures = sft.STAGE.run(Context(), tmp_path / "sft", config, reads, keep=(2, 3))
   epochs = figures["epochs"]
   assert [e["epoch"] for e in epochs] == [1, 2, 3, 4]
   assert [e["step"] for e in epochs] == [2, 4, 6, 8]
@@ -50,16 +55,16 @@ def test_epochs_are_measured_and_some_are_kept(config, tmp_path):
   steps = sorted(p.name for p in (tmp_path / "sft" / "steps").iterdir())
   assert steps == ["0000004", "0000006"]
   model = common.open_model(ModelConfig(str(tmp_path / "sft" / "steps" / "0000006")), None)
-  data = sft.read_items(config, config.data, "data", model)
+  data = sft.read_items(config, reads["data"], model)
   nll = sft.measure_nll(model, data, config.train.batch, None)(model.params)
   assert nll == pytest.approx(epochs[2]["heldout_nll"], abs=1e-5)
   assert abs(nll - epochs[1]["heldout_nll"]) > 1e-3  # the twin: it is another epoch's
 
 
-def test_dropout_is_off_where_loss_is_measured(config, tmp_path):
-  model = common.open_model(dataclasses.replace(config.model, dropout=(0.5, 0.5)), None)
-  plain = common.open_model(config.model, None)
-  data = sft.read_items(config, config.data, "data", plain)
+def test_dropout_is_off_where_loss_is_measured(config, reads, tiny_folder):
+  model = open_model(Context(), tiny_folder, dropout=(0.5, 0.5))
+  plain = open_model(Context(), tiny_folder)
+  data = sft.read_items(config, reads["data"], plain)
   measured = [sft.measure_nll(m, data, config.train.batch, None)(m.params) for m in (model, plain)]
   assert measured[0] == measured[1]
   assert math.isfinite(measured[0])
@@ -75,16 +80,15 @@ def test_a_signal_in_the_middle_ends_no_epoch():
 
 
 @pytest.mark.parametrize("keep", [(0, 2), (3, 2), (2, 5)])
-def test_epochs_that_never_end(config, tmp_path, keep):
+def test_epochs_that_never_end(config, keep):
   with pytest.raises(UserError, match=f"epochs {keep[0]} to {keep[1]} are to be kept of 4"):
-    sft.run(config, tmp_path / "sft", keep=keep)
-  assert not (tmp_path / "sft").exists()
+    sft.check_keep(config, keep)
 
 
-def test_packed_epochs_are_not_kept(config, tmp_path):
+def test_packed_epochs_are_not_kept(config):
   packed = dataclasses.replace(config.train, batch=BatchConfig(packing=128))
   with pytest.raises(UserError, match="without packing"):
-    sft.run(dataclasses.replace(config, train=packed), tmp_path / "sft", keep=(1, 2))
+    sft.check_keep(dataclasses.replace(config, train=packed), (1, 2))
 
 
 def test_what_is_written_survives_a_kill(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from xwinjax.sandbox import stages as sandbox
 from xwinjax.sandbox.stages import PretrainConfig
+from xwinjax.stages.stage import Context
 
 
 @pytest.fixture
@@ -14,10 +15,13 @@ def world(tmp_path):
   return tmp_path
 
 
-@pytest.mark.parametrize("what", ["nothing", "settings", "documents", "code", "jax"])
+@pytest.mark.parametrize("what", ["nothing", "settings", "seed", "documents", "code", "jax"])
 def test_what_decides_its_bits_decides_its_name(world, monkeypatch, what):
-  config = PretrainConfig()
-  before = sandbox.kept_name(config, world)
+  config, context = PretrainConfig(), Context()
+  documents = world / "documents.jsonl"
+  before = sandbox.kept_name(context, config, documents)
+  if what == "seed":
+    context = Context(seed=1)
   if what == "settings":
     config = dataclasses.replace(config, dim=config.dim * 2)
   if what == "documents":
@@ -26,4 +30,4 @@ def test_what_decides_its_bits_decides_its_name(world, monkeypatch, what):
     monkeypatch.setattr(sandbox, "TRAINING", sandbox.TRAINING[1:])
   if what == "jax":
     monkeypatch.setattr(sandbox.jax, "__version__", "0.0.0")
-  assert (sandbox.kept_name(config, world) == before) == (what == "nothing")
+  assert (sandbox.kept_name(context, config, documents) == before) == (what == "nothing")

@@ -1,6 +1,7 @@
 """What the loop refuses before anything starts, and its small stages."""
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats, jsonl
-from xwinjax.stages import cli, config, mix
+from xwinjax.recipes import cli
 from xwinjax.recipes.self_rewarding_config import SelfRewardingConfig, check
+from xwinjax.stages import config, mix
+from xwinjax.stages.stage import Context
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # configs/ablations imports from configs/
@@ -42,9 +45,6 @@ def changed(config, path, value):
     ("rounds", 0, "config.rounds is 0; expected at least 1"),
     ("judge.by", "you", "config.by 'you' is not one of self, rm, gold"),
     ("data.ift", "x.jsonl", "config.sandbox.on makes the data itself"),
-    ("sft.data", "x", "config.sft.data is set by the loop"),
-    ("instruct.seeds", "x", "config.instruct.seeds is set by the loop"),
-    ("dpo.model.path", "x", "config.dpo.model.path is set by the loop; set config.model.path"),
   ],
 )
 def test_what_cannot_be_is_refused_by_name(sandbox, path, value, said):
@@ -53,11 +53,18 @@ def test_what_cannot_be_is_refused_by_name(sandbox, path, value, said):
     check(changed(sandbox, path, value))
 
 
+@pytest.mark.parametrize("field", ["sft.data", "instruct.seeds", "dpo.model.path", "judge.seed"])
+def test_what_a_recipe_decides_is_no_field(sandbox, field):
+  with pytest.raises(AttributeError):
+    functools.reduce(getattr, field.split("."), sandbox)
+
+
 def test_without_the_sandbox_files_are_needed(sandbox, tmp_path, tiny_folder):
   own = changed(changed(sandbox, "sandbox.on", False), "model.path", str(tiny_folder))
   with pytest.raises(UserError, match=r"config\.data\.ift is empty"):
     check(own)
-  (tmp_path / "f").write_text("{}")
+  row = {"prompt": "Hi?", "completion": "Hi."}
+  (tmp_path / "f").write_text(json.dumps(row))
   for field in ("ift", "heldout_prompts"):
     own = changed(own, f"data.{field}", str(tmp_path / "f"))
   with pytest.raises(UserError, match=r"config\.data\.eft is empty"):
@@ -102,7 +109,9 @@ def test_mixed_files_keep_all_conversations_under_distinct_ids(tmp_path):
   }
   one = jsonl.write_rows(tmp_path / "one.jsonl", [row("a", "1"), row("b", "2")])
   two = jsonl.write_rows(tmp_path / "two.jsonl", [row("a", "3")])
-  path = mix.run({"ift": (str(one), "auto"), "eft": (str(two), "auto")}, tmp_path / "mix")
+  stage, config_ = mix.stage("ift", "eft"), mix.MixConfig(("auto", "auto"))
+  stage.run(Context(), tmp_path / "mix", config_, {"ift": one, "eft": two})
+  path = tmp_path / "mix" / "mixed.jsonl"
   found = [(e.id, e.messages[-1].content) for e in formats.read_examples(path)]
   assert found == [("a", "1"), ("b", "2"), ("a#2", "3")]
   figures = json.loads((tmp_path / "mix" / "manifest.json").read_text())["figures"]

@@ -18,7 +18,8 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.stages import cli, common
+from xwinjax.recipes import cli
+from xwinjax.stages import common
 from xwinjax.stages.config import nearest
 
 DONE = "sweep.json"  # in a run's folder: with what command it was made

@@ -21,6 +21,7 @@ from xwinjax.stages import common
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import run_stage
 
+WRITES = ("examples.jsonl", "dev.jsonl", "dropped.jsonl")
 KEPT, NOT_DRAWN, DEV = "kept", "good, but not drawn", "set apart for dev"
 
 
@@ -173,12 +174,4 @@ def run(config: CurateConfig, folder: Path, *, redo: bool = False) -> dict[str, 
       "mean_answer_characters": round(sum(len(e.answer) for e in chosen) / len(chosen), 1),
     }
 
-  return run_stage(
-    folder,
-    "curate",
-    config,
-    inputs,
-    ("examples.jsonl", "dev.jsonl", "dropped.jsonl"),
-    body,
-    redo=redo,
-  )
+  return run_stage(folder, "curate", config, inputs, WRITES, body, redo=redo)
