@@ -11,6 +11,7 @@ import transformers
 from xwinjax.checkpoint import huggingface
 from xwinjax.stages import add_tokens
 from xwinjax.stages.add_tokens import AddTokensConfig
+from xwinjax.stages.stage import Context
 
 GOLDENS = ("mha_tied", "gqa_untied", "llama3_rope", "wide_head")
 
@@ -36,7 +37,7 @@ def test_transformers_computes_the_same_from_what_we_write(name, shared, tmp_pat
 
 
 def test_transformers_reads_a_token_that_was_added(tiny_folder, tmp_path):
-  add_tokens.run(AddTokensConfig(str(tiny_folder)), tmp_path / "tokens")
+  add_tokens.STAGE.run(Context(), tmp_path / "tokens", AddTokensConfig(), {"model": tiny_folder})
   folder = tmp_path / "tokens" / "model"
   config, params = huggingface.load(folder)
   eot = config.vocab_size - 1

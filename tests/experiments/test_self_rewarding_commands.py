@@ -117,7 +117,7 @@ def test_rankings_without_peoples_values(mistake, ranked, tiny_folder, tmp_path)
     make_eft.command,
     f"--workdir={tmp_path}/e",
     f"--config.rankings={ranked}",
-    f"--config.judge.model.path={tiny_folder}",
+    f"--config.judge.model={tiny_folder}",
     "--config.people=stars",
     "--config.judge.max_new=4",
   )

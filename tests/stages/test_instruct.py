@@ -1,5 +1,6 @@
 """New prompts: what is shown, what is dropped and why, and going on after a kill."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from xwinjax.data import jsonl
 from xwinjax.sample import Completion
 from xwinjax.stages import instruct
 from xwinjax.stages.instruct import FilterConfig, Filters, InstructConfig, few_shots, shown_shots
+from xwinjax.stages.stage import Context
 
 SEEDS = [
   "Write a poem about the sea.",
@@ -119,7 +121,7 @@ class Writer:
 
 @pytest.fixture
 def stage(tiny_folder, tmp_path, monkeypatch):
-  """(a config of a small stage, the folder of its results, its writers so far)."""
+  """(run(folder, earlier, changes…) of a small stage, its writers so far)."""
   seeds = jsonl.write_rows(tmp_path / "seeds.jsonl", [{"prompt": s} for s in SEEDS])
   writers = []
   real = instruct.make_sampler
@@ -129,10 +131,15 @@ def stage(tiny_folder, tmp_path, monkeypatch):
     return writers[-1]
 
   monkeypatch.setattr(instruct, "make_sampler", make)
-  config = InstructConfig(seeds=str(seeds), count=8, shard=4, header="Tasks.")
-  generate = instruct.dataclasses.replace(config.generate, max_new=16)
-  model = instruct.dataclasses.replace(config.model, path=str(tiny_folder))
-  return instruct.dataclasses.replace(config, generate=generate, model=model), writers
+  config = InstructConfig(count=8, shard=4, header="Tasks.")
+  generate = dataclasses.replace(config.generate, max_new=16)
+
+  def run(folder, earlier=None, **changes):
+    mine = dataclasses.replace(config, generate=generate, **changes)
+    reads = {"model": tiny_folder, "seeds": seeds, "earlier": earlier}
+    return instruct.STAGE.run(Context(), folder, mine, reads)
+
+  return run, writers
 
 
 def prompts(folder):
@@ -143,8 +150,8 @@ def prompts(folder):
 
 
 def test_the_stage_writes_as_many_as_were_wanted_and_counts(stage, tmp_path):
-  config, writers = stage
-  figures = instruct.run(config, tmp_path / "out")
+  run, writers = stage
+  figures = run(tmp_path / "out")
   assert figures["prompts"] == len(prompts(tmp_path / "out")) == 8
   assert figures["counts"]["kept"] == 8
   assert figures["counts"]["drawn"] == sum(figures["counts"].values()) - figures["counts"]["drawn"]
@@ -153,27 +160,25 @@ def test_the_stage_writes_as_many_as_were_wanted_and_counts(stage, tmp_path):
 
 
 def test_killed_between_shards_it_ends_with_the_same_prompts(stage, tmp_path):
-  config, writers = stage
-  instruct.run(config, tmp_path / "run")
+  run, writers = stage
+  run(tmp_path / "run")
   whole, asked = prompts(tmp_path / "run"), writers[0].calls
   for name in ("manifest.json", "prompts.jsonl", "parts/00001.jsonl"):
     (tmp_path / "run" / name).unlink()
-  instruct.run(config, tmp_path / "run")
+  run(tmp_path / "run")
   assert prompts(tmp_path / "run") == whole
   assert writers[1].calls == asked[1:]  # only what was missing, shown the same prompts
 
 
 def test_earlier_prompts_are_shown_and_not_written_again(stage, tmp_path):
-  config, _ = stage
-  instruct.run(config, tmp_path / "one")
+  run, _ = stage
+  run(tmp_path / "one")
   earlier = str(tmp_path / "one" / "prompts.jsonl")
   with pytest.raises(UserError, match=r"no new prompt was kept: .*another prompt above 0.7"):
-    instruct.run(
-      instruct.dataclasses.replace(config, earlier=earlier, most_draws=1, count=4), tmp_path / "two"
-    )
+    run(tmp_path / "two", earlier, most_draws=1, count=4)
 
 
 def test_seeds_too_long_to_show_are_refused(stage, tmp_path):
-  config, _ = stage
+  run, _ = stage
   with pytest.raises(UserError, match="every prompt is longer than shot_words=2"):
-    instruct.run(instruct.dataclasses.replace(config, shot_words=2), tmp_path / "out")
+    run(tmp_path / "out", shot_words=2)

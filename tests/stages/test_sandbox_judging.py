@@ -14,6 +14,7 @@ from xwinjax.sandbox.judging import judged_answers, judgement, task_of
 from xwinjax.sandbox.judging_world import JudgingConfig, WorldConfig
 from xwinjax.sandbox.stages import WorldConfig as PlainWorld
 from xwinjax.sandbox.world import KINDS, World
+from xwinjax.stages.stage import Context
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ def test_the_stage_writes_all_the_loop_reads(tmp_path):
     ),
     JudgingConfig(lists=40, writing=10, eft=50, judged=6, heldout_judged=5, validation_prompts=3),
   )
-  figures = sandbox_judging.run_world(config, tmp_path / "world")
+  figures = sandbox_judging.WORLD.run(Context(), tmp_path / "world", config, {})
   assert figures["documents"] == 240
   for prompt in ("additive", "multiple_choice"):
     files = sandbox_judging.files(tmp_path / "world", prompt)

@@ -47,7 +47,7 @@ def test_uniform_data_are_of_one_kind_and_diverse_data_of_all(world):
 
 
 def test_files_hold_what_the_recipe_reads(world, tmp_path):
-  figures = sandbox_lima.write_community(dataclasses.replace(SMALL, dialogues=4), world, tmp_path)
+  figures = sandbox_lima.community(dataclasses.replace(SMALL, dialogues=4), world, tmp_path)
   assert figures["examples"] == 64
   train = list(formats.read_examples(tmp_path / "train.jsonl"))
   assert sum(len(e.messages) == 8 for e in train) == 4
@@ -59,7 +59,7 @@ def test_files_hold_what_the_recipe_reads(world, tmp_path):
     task = Task.from_meta(example.meta)
     assert gold.points(world, task, example.messages[-1].content).total == 5
   again = tmp_path / "again"
-  sandbox_lima.write_community(dataclasses.replace(SMALL, dialogues=4), world, again)
+  sandbox_lima.community(dataclasses.replace(SMALL, dialogues=4), world, again)
   for name in sandbox_lima.FILES:
     assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
 
@@ -91,9 +91,9 @@ def test_grades(world):
     assert dialogues.grade(world, task, text) == grade, text
 
 
-def test_kinds_that_do_not_exist(tmp_path):
+def test_kinds_that_do_not_exist():
   with pytest.raises(UserError, match="expected some of list, compare"):
-    sandbox_lima.run(CommunityConfig(kinds=("poem",)), tmp_path, tmp_path / "c")
+    sandbox_lima.check(CommunityConfig(kinds=("poem",)))
 
 
 def test_twin_votes_without_noise_are_gold(world):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data.records import Counts, Example
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Example, Message
 from xwinjax.sandbox import gold
 from xwinjax.sandbox.stages import LabelConfig, label_pairs
 from xwinjax.sandbox.world import ATTRIBUTES, CLOSINGS, FILLERS, KINDS, Task, World
@@ -204,23 +204,19 @@ def test_without_noise_annotators_are_right():
 
 
 def test_labelled_pairs_follow_the_annotators_and_show_gold_only_when_held_out():
-  row = {
-    "id": "p",
-    "prompt": [{"role": "user", "content": "Hi?"}],
-    "meta": {},
-    "candidates": [{"text": t} for t in ("a", "bbb", "ccccc", " ")],
-  }
+  texts = ("a", "bbb", "ccccc", " ")
+  row = CandidateSet("p", (Message("user", "Hi?"),), tuple(Candidate(t) for t in texts))
 
   def scorer(_, candidates):
     return [[float(len(t)) for t in texts] for texts in candidates]
 
   config = LabelConfig(noise=1e-9, tie=0.5, pairs=3)
-  pairs = label_pairs([row], scorer, config, with_gold=True)
+  pairs = label_pairs([row], scorer, config, 0, with_gold=True)
   assert {(p.chosen, p.rejected) for p in pairs} == {("bbb", "a"), ("ccccc", "a"), ("ccccc", "bbb")}
   assert all(p.meta["gold"] == [len(p.chosen), len(p.rejected)] for p in pairs)
-  assert all(p.meta == {} for p in label_pairs([row], scorer, config, with_gold=False))
-  assert label_pairs([row], scorer, config, with_gold=True) == pairs
-  none = label_pairs([row], scorer, dataclasses.replace(config, tie=9.0), with_gold=True)
+  assert all(p.meta == {} for p in label_pairs([row], scorer, config, 0, with_gold=False))
+  assert label_pairs([row], scorer, config, 0, with_gold=True) == pairs
+  none = label_pairs([row], scorer, dataclasses.replace(config, tie=9.0), 0, with_gold=True)
   assert none == []
 
 

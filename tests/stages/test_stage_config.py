@@ -98,9 +98,10 @@ def test_the_identity_leaves_plumbing_out():
 
 
 def test_the_identity_of_a_real_run_does_not_depend_on_where_it_runs():
-  from xwinjax.stages.sft import SFTConfig
+  from xwinjax.stages import sft
+  from xwinjax.stages.alone import Alone
 
-  config = SFTConfig()
+  config = Alone(sft.STAGE).config()
   moved = dataclasses.replace(
     config,
     data="other/place.jsonl",

@@ -5,10 +5,11 @@ import numpy as np
 from xwinjax.stages import add_tokens, common
 from xwinjax.stages.add_tokens import AddTokensConfig
 from xwinjax.stages.common import ModelConfig
+from xwinjax.stages.stage import Context
 
 
 def test_convert_keeps_the_token_and_its_template(tiny_folder, tmp_path, run):
-  add_tokens.run(AddTokensConfig(str(tiny_folder)), tmp_path / "tokens")
+  add_tokens.STAGE.run(Context(), tmp_path / "tokens", AddTokensConfig(), {"model": tiny_folder})
   added = tmp_path / "tokens" / "model"
   run("convert", added, tmp_path / "ours", "--to", "orbax")
   run("convert", tmp_path / "ours", tmp_path / "back")
