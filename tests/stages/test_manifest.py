@@ -163,3 +163,18 @@ def test_a_run_that_made_nothing_leaves_nothing(tmp_path):
   with pytest.raises(UserError, match="no"), manifest.lock(tmp_path / "run"):
     raise UserError("no")
   assert not (tmp_path / "run").exists()
+
+
+def test_a_file_is_hashed_once_a_process_until_it_changes(tmp_path, monkeypatch):
+  read = []
+  real = manifest.sha256_file
+  monkeypatch.setattr(manifest, "sha256_file", lambda path: read.append(path.name) or real(path))
+  (tmp_path / "model").mkdir()
+  weights = tmp_path / "model" / "weights"
+  weights.write_text("one")
+  first = manifest.fingerprint(tmp_path / "model")
+  assert manifest.fingerprint(tmp_path / "model") == first
+  assert read == ["weights"]
+  weights.write_text("two")
+  assert manifest.fingerprint(tmp_path / "model") != first
+  assert read == ["weights"] * 2

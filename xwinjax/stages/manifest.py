@@ -44,17 +44,29 @@ _PACKAGES = (
 )
 
 
+_digests: dict[tuple[str, int, int], str] = {}  # (path, bytes, nanoseconds) -> sha256
+
+
+def _sha256(path: Path) -> str:
+  """A file's sha256, computed once a process: a recipe reads the same model many times."""
+  stat = path.stat()
+  key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+  if key not in _digests:
+    _digests[key] = sha256_file(path)
+  return _digests[key]
+
+
 def fingerprint(path: Path) -> str:
   """sha256 of a file, or of a folder's files by name and content."""
   if path.is_file():
-    return sha256_file(path)
+    return _sha256(path)
   if not path.is_dir():
     raise UserError(f"{path}: no such file or folder")
   import hashlib
 
   digest = hashlib.sha256()
   for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != NAME):
-    digest.update(f"{file.relative_to(path)} {sha256_file(file)}\n".encode())
+    digest.update(f"{file.relative_to(path)} {_sha256(file)}\n".encode())
   return digest.hexdigest()
 
 
