@@ -25,8 +25,8 @@ from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer
 from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
+from xwinjax.sandbox.tokenizer import tiny_tokenizer
 from xwinjax.sandbox.world import World
-from xwinjax.testing.tiny import tiny_tokenizer
 
 Row = dict[str, str]
 SHAPES = {  # name: sizes of a random model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import jax
@@ -10,10 +9,9 @@ import jax
 from xwinjax.checkpoint import huggingface
 from xwinjax.core.types import Params
 from xwinjax.data.templates import Renderer, get_template
-from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
-from xwinjax.sandbox.world import World
+from xwinjax.sandbox.tokenizer import tiny_tokenizer
 
 
 def tiny_config(**changes) -> LlamaConfig:
@@ -35,20 +33,6 @@ def tiny_config(**changes) -> LlamaConfig:
 def tiny_params(config: LlamaConfig | None = None, seed: int = 0) -> Params:
   """Random parameters; the same for the same seed."""
   return llama.init(config or tiny_config(), jax.random.key(seed))
-
-
-def tiny_tokenizer(folder: Path, vocab_size: int = 384) -> Tokenizer:
-  """A SentencePiece model trained on the sandbox world's documents, saved in `folder`."""
-  world = World(0, 16)
-  rng = random.Random(0)
-  chats = [
-    " ".join(m.content for m in world.task(rng).prompt) + " USER: ASSISTANT:" for _ in range(200)
-  ]
-  folder.mkdir(parents=True, exist_ok=True)
-  path = folder / "tokenizer.model"
-  tokenizer = train_tokenizer([*world.documents(300), *chats], path, vocab_size)
-  tokenizer.save(folder)
-  return tokenizer
 
 
 def tiny_model(folder: Path, *, template: str = "vicuna", **changes) -> Path:
