@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, ModelConfig
+from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import identity
 from xwinjax.stages.manifest import run_stage
 
@@ -80,6 +80,7 @@ class Stage(Generic[C]):
       name: what it calls itself, where a recipe runs it several times.
       options: what a recipe decides beyond hyper-parameters; they go to `make` and into the
         identity. One with `inputs` and `config`, as a judge, adds its files to the inputs.
+        Functions do not count in the identity.
 
     Raises: UserError as `manifest.run_stage` does, and for inputs or settings that do not fit.
     """
@@ -91,6 +92,8 @@ class Stage(Generic[C]):
     what |= {"seed": context.seed} if "seed" in self.uses else {}
     files = {role: path for role, path in paths.items() if path is not None}
     for option, value in options.items():
+      if callable(value):
+        continue
       what[option] = identity(value.config) if hasattr(value, "config") else value
       for role, path in getattr(value, "inputs", {}).items():
         files[f"{option}_{role}"] = path
@@ -103,3 +106,16 @@ class Stage(Generic[C]):
       lambda: self.make(context, config, folder, **paths, **options),
       redo=context.redo,
     )
+
+
+def open_model(
+  context: Context, path: str | Path, *, reward: bool | None = False, **changes: Any
+) -> Model:
+  """The model of this folder, computed as the context says.
+
+  Args:
+    reward: whether it has to be a reward model; None takes either.
+    changes: other model settings than the context's.
+  """
+  config = dataclasses.replace(context.model, path=str(path), **changes)
+  return common.open_model(config, common.make_mesh(context.mesh), reward=reward)
