@@ -18,6 +18,7 @@ LEVELS = (
   {"eval", "report", "testing", "annotate", "curate", "sandbox.world", "sandbox.gold"},
   {"stages"},
   {"sandbox"},
+  {"recipes"},
   {"configs", "experiments"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

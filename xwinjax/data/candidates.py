@@ -11,14 +11,7 @@ from typing import Any
 from xwinjax.core.errors import UserError
 from xwinjax.data import fields, jsonl
 from xwinjax.data.fields import Row
-from xwinjax.data.records import (
-  Candidate,
-  CandidateSet,
-  Counts,
-  Example,
-  messages_json,
-  meta_json,
-)
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Example, messages_json, meta_json
 
 
 def row(record: CandidateSet) -> Row:
@@ -48,9 +41,7 @@ def parse(row: Row, path: Path, line: int) -> CandidateSet:
   candidates = tuple(_parse_candidate(c, i) for i, c in enumerate(fields.a_list(row, "candidates")))
   prompt = fields.messages(row.get("prompt"), "prompt")
   repeats = int(fields.number(row, "repeats")) if row.get("repeats") is not None else None
-  return CandidateSet(
-    fields.row_id(row, path, line), prompt, candidates, fields.meta(row), repeats
-  )
+  return CandidateSet(fields.row_id(row, path, line), prompt, candidates, fields.meta(row), repeats)
 
 
 def _parse_candidate(value: Any, i: int) -> Candidate:

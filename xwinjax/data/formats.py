@@ -20,7 +20,6 @@ Malformed rows end in one line naming file and line. Rows that are well formed b
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -311,7 +310,12 @@ def read_pairs(
     if pair.prompt[-1].role != "user":
       raise Drop("no question")
     return Pair(
-      fields.row_id(row, path, line), pair.prompt, pair.chosen, pair.rejected, pair.margin, pair.meta
+      fields.row_id(row, path, line),
+      pair.prompt,
+      pair.chosen,
+      pair.rejected,
+      pair.margin,
+      pair.meta,
     )
 
   return _read(path, format, counts, parse)

@@ -15,9 +15,7 @@ from xwinjax.stages.score import Judge, Opened, by_scorer
 from xwinjax.stages.stage import Context
 
 
-def gold_scores(
-  world: World, prompts: Sequence[Example], texts: Sequence[Sequence[str]]
-) -> Scores:
+def gold_scores(world: World, prompts: Sequence[Example], texts: Sequence[Sequence[str]]) -> Scores:
   """Gold scores; missing (NaN) for prompts that are not known to be the world's."""
   known = [i for i, p in enumerate(prompts) if "kind" in p.meta]
   scores: Scores = [[math.nan] * len(row) for row in texts]

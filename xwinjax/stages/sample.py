@@ -84,9 +84,7 @@ def fitting(
   return kept, made
 
 
-def candidate_set(
-  prompt: Example, completions: Sequence[Completion], repeats: int
-) -> CandidateSet:
+def candidate_set(prompt: Example, completions: Sequence[Completion], repeats: int) -> CandidateSet:
   """One prompt's sampled answers, their log-probs rounded as in files."""
   candidates = tuple(
     Candidate(

@@ -109,11 +109,7 @@ def by_scorer(name: str, scorer_of: Callable[[OnRows], Scorer]) -> Opened:
 
 
 def judge_sets(
-  context: Context,
-  judge: Judge,
-  sets: Sequence[CandidateSet],
-  folder: Path,
-  title: str = "score",
+  context: Context, judge: Judge, sets: Sequence[CandidateSet], folder: Path, title: str = "score"
 ) -> tuple[list[CandidateSet], list[list[Judgements]], dict[str, Any]]:
   """The sets with every score there is, the written judgements, and figures."""
   opened = judge.open(context, judge)
