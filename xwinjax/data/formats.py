@@ -12,7 +12,7 @@
   prompt          {"prompt", "completion"?}                                prompt, example
   self_instruct   {"instruction", "instances": [{"input", "output"}]}      example, prompt
   mt_bench        {"question_id", "turns": […]}                            prompt
-  candidates      {"prompt", "candidates": [{"text", …}]}                  candidates
+  candidates      {"prompt", "candidates": [{"text", …}]}                  prompt
 
 Malformed rows end in one line naming file and line. Rows that are well formed but of no use
 (an empty answer, equal answers) are dropped and counted under their reason.
@@ -20,26 +20,16 @@ Malformed rows end in one line naming file and line. Rows that are well formed b
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
-from xwinjax.data.records import (
-  ROLES,
-  Candidate,
-  CandidateSet,
-  Counts,
-  Example,
-  Message,
-  Messages,
-  Pair,
-)
+from xwinjax.data import fields, jsonl
+from xwinjax.data.fields import Row
+from xwinjax.data.records import Counts, Example, Message, Messages, Pair
 
-Row = dict[str, Any]
 T = TypeVar("T")
 
 _SHAREGPT_ROLES = {
@@ -59,51 +49,8 @@ class Drop(Exception):
   """A well-formed row of no use; the message is the reason it is counted under."""
 
 
-def _text(row: Row, key: str, *, optional: bool = False) -> str:
-  value = row.get(key)
-  if value is None and optional:
-    return ""
-  if not isinstance(value, str):
-    found = "nothing" if key not in row else type(value).__name__
-    raise ValueError(f"field {key!r}: found {found}, expected text")
-  return value
-
-
-def _list(row: Row, key: str) -> list:
-  value = row.get(key)
-  if not isinstance(value, list):
-    raise ValueError(f"field {key!r}: found {type(value).__name__}, expected a list")
-  return value
-
-
-def _number(row: Row, key: str, default: float = 0.0) -> float:
-  value = row.get(key)
-  if value is None:
-    return default
-  if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-    raise ValueError(f"field {key!r}: found {value!r:.40}, expected a number")
-  return float(value)
-
-
-def _messages(value: Any, key: str) -> Messages:
-  """A list of {"role", "content"}, or a plain string as one user message."""
-  if isinstance(value, str):
-    return (Message("user", value),)
-  if not isinstance(value, list):
-    raise ValueError(f"field {key!r}: found {type(value).__name__}, expected a list of messages")
-  messages = []
-  for i, m in enumerate(value):
-    if not isinstance(m, dict):
-      raise ValueError(f"{key}[{i}]: found {type(m).__name__}, expected an object")
-    role = _text(m, "role")
-    if role not in ROLES:
-      raise ValueError(f"{key}[{i}]: role {role!r} is not one of {', '.join(ROLES)}")
-    messages.append(Message(role, _text(m, "content")))
-  return tuple(messages)
-
-
 def _instruction(row: Row) -> str:
-  instruction, extra = _text(row, "instruction"), _text(row, "input", optional=True)
+  instruction, extra = fields.text(row, "instruction"), fields.text(row, "input", optional=True)
   return f"{instruction}\n{extra}" if extra.strip() else instruction
 
 
@@ -113,7 +60,7 @@ def _alpaca(row: Row) -> Messages:
     if not (isinstance(exchange, list) and all(isinstance(t, str) for t in exchange)):
       raise ValueError(f"history[{i}]: expected [question, answer]")
     turns += exchange
-  turns += [_instruction(row), _text(row, "output", optional=True)]
+  turns += [_instruction(row), fields.text(row, "output", optional=True)]
   return _alternating(turns)
 
 
@@ -125,36 +72,36 @@ def _alternating(texts: list) -> Messages:
 
 def _sharegpt(row: Row) -> Messages:
   messages = []
-  for i, turn in enumerate(_list(row, "conversations")):
+  for i, turn in enumerate(fields.a_list(row, "conversations")):
     if not isinstance(turn, dict):
       raise ValueError(f"conversations[{i}]: found {type(turn).__name__}, expected an object")
-    role = _SHAREGPT_ROLES.get(_text(turn, "from"))
+    role = _SHAREGPT_ROLES.get(fields.text(turn, "from"))
     if role is None:
       raise ValueError(
         f"conversations[{i}]: from {turn['from']!r} is not one of {', '.join(_SHAREGPT_ROLES)}"
       )
-    messages.append(Message(role, _text(turn, "value")))
+    messages.append(Message(role, fields.text(turn, "value")))
   return tuple(messages)
 
 
 def _self_instruct(row: Row) -> Messages:
-  instances = _list(row, "instances")
+  instances = fields.a_list(row, "instances")
   if not instances or not isinstance(instances[0], dict):
     raise ValueError("field 'instances': expected a list of objects")
   first = instances[0]
   question = _instruction({"instruction": row.get("instruction"), "input": first.get("input")})
-  return _alternating([question, _text(first, "output", optional=True)])
+  return _alternating([question, fields.text(first, "output", optional=True)])
 
 
 def _prompt_completion(row: Row) -> Messages:
-  prompt = _messages(row.get("prompt"), "prompt")
+  prompt = fields.messages(row.get("prompt"), "prompt")
   completion = row.get("completion")
   if completion is None:
     return prompt
   return prompt + (
     (Message("assistant", completion),)
     if isinstance(completion, str)
-    else _messages(completion, "completion")
+    else fields.messages(completion, "completion")
   )
 
 
@@ -170,16 +117,16 @@ def _hh_transcript(text: str, key: str) -> Messages:
 
 
 _CONVERSATIONS: dict[str, Callable[[Row], Messages]] = {
-  "messages": lambda row: _messages(row.get("messages"), "messages"),
+  "messages": lambda row: fields.messages(row.get("messages"), "messages"),
   "alpaca": _alpaca,
   "alpaca_eval": _alpaca,
   "sharegpt": _sharegpt,
-  "lima": lambda row: _alternating(_list(row, "conversations")),
+  "lima": lambda row: _alternating(fields.a_list(row, "conversations")),
   "prompt": _prompt_completion,
   "self_instruct": _self_instruct,
-  "mt_bench": lambda row: _alternating(_list(row, "turns")[:1]),
-  "candidates": lambda row: _messages(row.get("prompt"), "prompt"),
-  "pairs": lambda row: _messages(row.get("prompt"), "prompt"),
+  "mt_bench": lambda row: _alternating(fields.a_list(row, "turns")[:1]),
+  "candidates": lambda row: fields.messages(row.get("prompt"), "prompt"),
+  "pairs": lambda row: fields.messages(row.get("prompt"), "prompt"),
 }
 FORMATS = (*_CONVERSATIONS, "alpaca_pairs", "hh")
 
@@ -237,18 +184,6 @@ def _tidy(messages: Messages, counts: Counts) -> Messages:
   return tuple(merged)
 
 
-def _row_id(row: Row, path: Path, line: int) -> str:
-  given = row.get("id", row.get("question_id"))
-  return str(given) if isinstance(given, (str, int)) else f"{path.name.split('.')[0]}-{line}"
-
-
-def _meta(row: Row) -> dict[str, Any]:
-  meta = row.get("meta", {})
-  if not isinstance(meta, dict):
-    raise ValueError(f"field 'meta': found {type(meta).__name__}, expected an object")
-  return meta
-
-
 def _read(
   path: str | Path, format: str, counts: Counts, parse: Callable[[str, Row, Path, int], T]
 ) -> Iterator[T]:
@@ -262,7 +197,7 @@ def _read(
     except Drop as reason:
       counts[f"dropped: {reason}"] += 1
       continue
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as e:
+    except fields.MISTAKES as e:
       raise UserError(f"{path}:{line}: {e}") from None
     counts["kept"] += 1
     yield record
@@ -305,7 +240,7 @@ def read_examples(
       raise Drop("no answer")
     if not messages[-1].content.strip():
       raise Drop("empty answer")
-    return Example(_row_id(row, path, line), messages, _meta(row))
+    return Example(fields.row_id(row, path, line), messages, fields.meta(row))
 
   return _read(path, format, counts, parse)
 
@@ -325,7 +260,7 @@ def read_prompts(
         messages = messages[:-1]
     if messages[-1].role != "user" or not messages[-1].content.strip():
       raise Drop("no question")
-    return Example(_row_id(row, path, line), messages, _meta(row))
+    return Example(fields.row_id(row, path, line), messages, fields.meta(row))
 
   return _read(path, format, counts, parse)
 
@@ -333,7 +268,7 @@ def read_prompts(
 def _answer(value: Any, key: str) -> str:
   if isinstance(value, str):
     return value
-  messages = _messages(value, key)
+  messages = fields.messages(value, key)
   if len(messages) != 1 or messages[0].role != "assistant":
     raise ValueError(f"field {key!r}: expected one assistant message")
   return messages[0].content
@@ -341,7 +276,7 @@ def _answer(value: Any, key: str) -> str:
 
 def _parse_pair(name: str, row: Row, counts: Counts) -> Pair:
   if name == "hh":
-    chosen, rejected = (_hh_transcript(_text(row, k), k) for k in ("chosen", "rejected"))
+    chosen, rejected = (_hh_transcript(fields.text(row, k), k) for k in ("chosen", "rejected"))
     if chosen[-1].role != "assistant" or rejected[-1].role != "assistant":
       raise Drop("transcript without a last answer")
     if chosen[:-1] != rejected[:-1]:
@@ -350,14 +285,14 @@ def _parse_pair(name: str, row: Row, counts: Counts) -> Pair:
   elif name == "alpaca_pairs":
     prompt = (Message("user", _instruction(row)),)
     best = "chosen" if "chosen" in row else "output"
-    texts = (_text(row, best), _text(row, "rejected"))
+    texts = (fields.text(row, best), fields.text(row, "rejected"))
   elif name == "pairs":
-    prompt = _messages(row.get("prompt"), "prompt")
+    prompt = fields.messages(row.get("prompt"), "prompt")
     texts = tuple(_answer(row[k], k) for k in ("chosen", "rejected"))
   else:
     raise ValueError(f"format {name!r} does not hold pairs; expected hh, pairs or alpaca_pairs")
-  margin = _number(row, "margin")
-  return Pair("", _tidy(prompt, counts), *texts, margin=margin, meta=_meta(row))
+  margin = fields.number(row, "margin")
+  return Pair("", _tidy(prompt, counts), *texts, margin=margin, meta=fields.meta(row))
 
 
 def read_pairs(
@@ -375,34 +310,12 @@ def read_pairs(
     if pair.prompt[-1].role != "user":
       raise Drop("no question")
     return Pair(
-      _row_id(row, path, line), pair.prompt, pair.chosen, pair.rejected, pair.margin, pair.meta
+      fields.row_id(row, path, line),
+      pair.prompt,
+      pair.chosen,
+      pair.rejected,
+      pair.margin,
+      pair.meta,
     )
 
   return _read(path, format, counts, parse)
-
-
-def read_candidates(path: str | Path, counts: Counts | None = None) -> Iterator[CandidateSet]:
-  """Candidate sets as the sample and score stages write them."""
-  counts = Counts() if counts is None else counts
-
-  def parse(_, row, path, line):
-    candidates = []
-    for i, c in enumerate(_list(row, "candidates")):
-      if not isinstance(c, dict):
-        raise ValueError(f"candidates[{i}]: found {type(c).__name__}, expected an object")
-      scores = c.get("scores", {})
-      if not isinstance(scores, dict):
-        raise ValueError(f"candidates[{i}]: field 'scores': expected numbers by name")
-      scores = {k: _number(scores, k) for k in scores}
-      made = Candidate(
-        _text(c, "text"),
-        _number(c, "logp"),
-        int(_number(c, "tokens")),
-        str(c.get("finish", "stop")),
-        scores,
-      )
-      candidates.append(made)
-    prompt = _messages(row.get("prompt"), "prompt")
-    return CandidateSet(_row_id(row, path, line), prompt, tuple(candidates), _meta(row))
-
-  return _read(path, "candidates", counts, parse)

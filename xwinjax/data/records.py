@@ -47,7 +47,8 @@ class Candidate:
   """One sampled answer.
 
   `logp` is the sum of the model's log-probs of its tokens (nats, temperature 1, end token
-  included); `finish` is why it ended: "stop", "stop_string" or "length".
+  included); `finish` is why it ended: "stop", "stop_string" or "length". `ids` are the sampled
+  tokens, which a re-encoding of the text may not give back; empty where nobody sampled.
   """
 
   text: str
@@ -55,16 +56,21 @@ class Candidate:
   tokens: int = 0
   finish: str = "stop"
   scores: dict[str, float] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+  ids: tuple[int, ...] = dataclasses.field(default=(), repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class CandidateSet:
-  """All candidates of one prompt: a row of the multiwise set."""
+  """All candidates of one prompt: a row of the multiwise set.
+
+  `repeats` says how many repeats of a candidate were met on the way, where that is known.
+  """
 
   id: str
   prompt: Messages
   candidates: tuple[Candidate, ...]
   meta: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+  repeats: int | None = dataclasses.field(default=None, compare=False)
 
 
 def messages_json(messages: Messages) -> list[dict[str, str]]:
@@ -72,7 +78,7 @@ def messages_json(messages: Messages) -> list[dict[str, str]]:
 
 
 def example_json(example: Example) -> dict[str, Any]:
-  return {"id": example.id, "messages": messages_json(example.messages), **_meta(example)}
+  return {"id": example.id, "messages": messages_json(example.messages), **meta_json(example)}
 
 
 def pair_json(pair: Pair) -> dict[str, Any]:
@@ -83,23 +89,16 @@ def pair_json(pair: Pair) -> dict[str, Any]:
     "chosen": answer(pair.chosen),
     "rejected": answer(pair.rejected),
     "margin": pair.margin,
-    **_meta(pair),
+    **meta_json(pair),
   }
 
 
-def candidates_json(row: CandidateSet) -> dict[str, Any]:
-  candidates = [
-    {
-      "text": c.text,
-      "logp": round(c.logp, 4),
-      "tokens": c.tokens,
-      "finish": c.finish,
-      **({"scores": {k: round(v, 5) for k, v in c.scores.items()}} if c.scores else {}),
-    }
-    for c in row.candidates
-  ]
-  return {"id": row.id, "prompt": messages_json(row.prompt), "candidates": candidates, **_meta(row)}
-
-
-def _meta(record) -> dict[str, Any]:
+def meta_json(record: Example | Pair | CandidateSet) -> dict[str, Any]:
+  """The record's meta as a part of its row; nothing where it is empty."""
   return {"meta": record.meta} if record.meta else {}
+
+
+def counted(title: str, counts: Counts) -> str:
+  """`read 100 · kept 97 · dropped: equal answers 3`."""
+  order = sorted(counts, key=lambda k: (k not in ("read", "kept"), k != "read", k))
+  return f"{title}: " + " · ".join(f"{name} {counts[name]}" for name in order)

@@ -60,7 +60,7 @@ ALONE = {
   "select": Alone(select.STAGE),
   "reference": Alone(reference.STAGE),
   "dpo": Alone(dpo.STAGE),
-  "evaluate": Alone(evaluate.STAGE, options=lambda *_: {"gold_judge": sandbox_judge.gold}),
+  "evaluate": Alone(evaluate.STAGE, options=lambda *_: {"gold_judge": sandbox_judge.gold_judge}),
   "instruct": Alone(instruct.STAGE, options=lambda *_: {"add_tasks": sandbox_judging.add_tasks}),
   "make_eft": Alone(
     make_eft.STAGE, groups={"judge": judges.RecipeJudge}, options=_judge_of_rankings

@@ -42,21 +42,21 @@ def steps(c: LimaConfig, context: Context, folder: Path) -> Iterator[Step]:
   judge = judges.make(
     c.judge.hyper(), model=c.judge.model or None, reward=c.judge.reward or None, gold=world
   )
-  reads = {"trained": folder / "sft", "prompts": data.dev}
+  reads = {"trained": folder / "sft" / "manifest.json", "prompts": data.dev}
   options = {"judge": judge}
   yield Step(
     "choose", choose.STAGE, c.choose, reads, context=own, options=options, spare="sft/steps"
   )
   model = folder / "choose" / "model"
   reads = {"model": model, "prompts": data.test_prompts, "gold": world}
-  gold = {"gold_judge": sandbox_judge.gold} if world else {}
+  gold = {"gold_judge": sandbox_judge.gold_judge} if world else {}
   yield Step("evaluate", evaluate.STAGE, c.evaluate, reads, context=own, options=gold)
   candidates = {"candidates": folder / "evaluate" / "candidates.jsonl"}
   config = score.ScoreConfig()
   yield Step("judge", score.STAGE, config, candidates, "judge", context=own, options=options)
   if data.test_dialogues:
     reads = {"model": model, "turns": data.test_dialogues, "gold": world}
-    grade = {"grade": sandbox_judge.grades} if world else {}
+    grade = {"grader": sandbox_judge.grader} if world else {}
     yield Step("dialogues", dialogues.STAGE, c.dialogues, reads, context=own, options=grade)
 
 

@@ -9,9 +9,14 @@ from xwinjax.data import formats
 from xwinjax.recipes import given, judges
 from xwinjax.sandbox import community
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import add_tokens, choose, common, dialogues, evaluate, sft
+from xwinjax.stages import common, dialogues, sft
+from xwinjax.stages.add_tokens import AddTokensConfig
+from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.dialogues import DialoguesConfig
+from xwinjax.stages.evaluate import EvaluateConfig
+from xwinjax.stages.sft import SFTConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +48,13 @@ class LimaConfig:
   data: DataConfig = group(DataConfig)
   sandbox: SandboxConfig = group(SandboxConfig)
   judge: judges.RecipeJudge = group(judges.RecipeJudge)
-  tokens: add_tokens.AddTokensConfig = group(add_tokens.AddTokensConfig)
-  sft: sft.SFTConfig = group(sft.SFTConfig)
+  tokens: AddTokensConfig = group(AddTokensConfig)
+  sft: SFTConfig = group(SFTConfig)
   first_epoch: int = 5  # of those whose checkpoints are kept and judged …
   last_epoch: int = 10  # … to this one
-  choose: choose.ChooseConfig = group(choose.ChooseConfig)
-  evaluate: evaluate.EvaluateConfig = group(evaluate.EvaluateConfig)
-  dialogues: dialogues.DialoguesConfig = group(dialogues.DialoguesConfig)
+  choose: ChooseConfig = group(ChooseConfig)
+  evaluate: EvaluateConfig = group(EvaluateConfig)
+  dialogues: DialoguesConfig = group(DialoguesConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: int = 0
 
@@ -65,7 +70,7 @@ def check(config: LimaConfig) -> None:
   if config.judge.by == "gold":
     raise UserError("config.judge.by=gold needs the sandbox; elsewhere judge by rm or self")
   common.input_file(config.model.path, "model.path")
-  judges.check_inputs(config.judge)
+  judges.make(config.judge.hyper(), model=config.judge.model, reward=config.judge.reward)
   check_data(config)
 
 

@@ -156,7 +156,7 @@ def preferred(run: Rounds, name: str, now: Path) -> Iterator[Step]:
   yield Step(f"{name}/dpo", dpo.STAGE, c.dpo, reads, options=options)
   if choosing:
     mode = "expected" if run.judge.mode == "expected" else "sampled"
-    reads = {"trained": folder / "dpo", "prompts": run.data.validation_prompts}
+    reads = {"trained": folder / "dpo" / "manifest.json", "prompts": run.data.validation_prompts}
     judge = {"judge": run.judge_of(now, mode=mode)}
     place, spare = f"{name}/choose", f"{name}/dpo/steps"  # the chosen one is kept
     yield Step(place, choose.STAGE, c.choose, reads, options=judge, spare=spare)
@@ -184,7 +184,7 @@ def measured(run: Rounds, name: str) -> Iterator[Step]:
     "reward": run.reward,
     "gold": world,
   }
-  options = {"gold_judge": sandbox_judge.gold} if world else {}
+  options = {"gold_judge": sandbox_judge.gold_judge} if world else {}
   yield Step(f"{name}/evaluate", evaluate.STAGE, c.evaluate, reads, options=options)
   reads = {
     "judged": run.data.heldout_judged,
@@ -193,7 +193,7 @@ def measured(run: Rounds, name: str) -> Iterator[Step]:
   judge = run.judge_of(model, by="self", name="", mode=c.judging.mode)
   options = {"judge": judge}
   if not (world or run.reward):
-    options["fixed"] = run.judge_of(run.model("M1"), by="self", name="fixed", mode=c.judging.mode)
+    reads["fixed"] = run.model("M1")
   yield Step(f"{name}/judging", judging.STAGE, c.judging, reads, options=options)
 
 

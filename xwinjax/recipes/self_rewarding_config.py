@@ -9,21 +9,19 @@ from xwinjax.data import candidates, formats
 from xwinjax.recipes import given, judges
 from xwinjax.sandbox import judging_world
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import (
-  choose,
-  common,
-  dpo,
-  evaluate,
-  instruct,
-  judging,
-  make_eft,
-  reward,
-  sample,
-  select,
-  sft,
-)
+from xwinjax.stages import common
+from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.dpo import DPOConfig
+from xwinjax.stages.evaluate import EvaluateConfig
+from xwinjax.stages.instruct import InstructConfig
+from xwinjax.stages.judging import JudgingConfig
+from xwinjax.stages.make_eft import MakeEftConfig
+from xwinjax.stages.reward import RewardConfig
+from xwinjax.stages.sample import SampleConfig
+from xwinjax.stages.select import SelectConfig
+from xwinjax.stages.sft import SFTConfig
 
 TRAIN_ON = ("pairs", "best", "best_and_seed")
 
@@ -64,18 +62,18 @@ class SelfRewardingConfig:
   eft: str = "data"  # data: data.eft; rankings: made by the SFT model from data.rankings; none
   prompts_by: str = "self"  # who writes new prompts: self, the model of the round; or base
   train_on: str = "pairs"  # DPO; or SFT on the best answers: best, or best_and_seed
-  sft: sft.SFTConfig = group(sft.SFTConfig)
-  make_eft: make_eft.MakeEftConfig = group(make_eft.MakeEftConfig)
-  reward: reward.RewardConfig = group(reward.RewardConfig)
-  instruct: instruct.InstructConfig = group(instruct.InstructConfig)
-  sample: sample.SampleConfig = group(sample.SampleConfig)
+  sft: SFTConfig = group(SFTConfig)
+  make_eft: MakeEftConfig = group(MakeEftConfig)
+  reward: RewardConfig = group(RewardConfig)
+  instruct: InstructConfig = group(InstructConfig)
+  sample: SampleConfig = group(SampleConfig)
   judge: judges.RecipeJudge = group(judges.RecipeJudge)
-  pairs: select.SelectConfig = group(select.SelectConfig, by="", unscored="leave_out")
-  dpo: dpo.DPOConfig = group(dpo.DPOConfig)
-  best: sft.SFTConfig = group(sft.SFTConfig)
-  choose: choose.ChooseConfig = group(choose.ChooseConfig)
-  evaluate: evaluate.EvaluateConfig = group(evaluate.EvaluateConfig)
-  judging: judging.JudgingConfig = group(judging.JudgingConfig)
+  pairs: SelectConfig = group(SelectConfig, by="", unscored="leave_out", least=0.0, keep_score=True)
+  dpo: DPOConfig = group(DPOConfig)
+  best: SFTConfig = group(SFTConfig)
+  choose: ChooseConfig = group(ChooseConfig)
+  evaluate: EvaluateConfig = group(EvaluateConfig)
+  judging: JudgingConfig = group(JudgingConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: int = 0
 

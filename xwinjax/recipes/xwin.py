@@ -18,6 +18,12 @@ from xwinjax.sandbox import stages as sandbox
 from xwinjax.stages import common, dpo, evaluate, reference, reward, sample, score, select, sft
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.dpo import DPOConfig
+from xwinjax.stages.evaluate import EvaluateConfig
+from xwinjax.stages.reward import RewardConfig
+from xwinjax.stages.sample import SampleConfig
+from xwinjax.stages.select import SelectConfig
+from xwinjax.stages.sft import SFTConfig
 from xwinjax.stages.stage import Context
 
 
@@ -50,15 +56,15 @@ class XwinConfig:
   model: ModelConfig = group(ModelConfig)
   data: DataConfig = group(DataConfig)
   sandbox: SandboxConfig = group(SandboxConfig)
-  sft: sft.SFTConfig = group(sft.SFTConfig)
-  reward: reward.RewardConfig = group(reward.RewardConfig)
-  sample: sample.SampleConfig = group(sample.SampleConfig)
+  sft: SFTConfig = group(SFTConfig)
+  reward: RewardConfig = group(RewardConfig)
+  sample: SampleConfig = group(SampleConfig)
   score: judges.RewardConfig = group(judges.RewardConfig)
-  select: select.SelectConfig = group(select.SelectConfig)
-  rs: sft.SFTConfig = group(sft.SFTConfig)
+  select: SelectConfig = group(SelectConfig)
+  rs: SFTConfig = group(SFTConfig)
   rs_from: str = "sft"  # what rejection-sampling fine-tuning starts from: sft or base
-  dpo: dpo.DPOConfig = group(dpo.DPOConfig)
-  evaluate: evaluate.EvaluateConfig = group(evaluate.EvaluateConfig)
+  dpo: DPOConfig = group(DPOConfig)
+  evaluate: EvaluateConfig = group(EvaluateConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: int = 0
 
@@ -111,10 +117,10 @@ def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
       "previous": folder / f"evaluate_{previous}" / "candidates.jsonl" if previous else None,
       "gold": world / "world.json" if on else None,
     }
-    options = {"gold_judge": sandbox_judge.gold} if on else {}
+    options = {"gold_judge": sandbox_judge.gold_judge} if on else {}
     return Step(place, evaluate.STAGE, c.evaluate, reads, place, mine, options)
 
-  def tuned(name: str, config: sft.SFTConfig, start: Path, examples: str | Path) -> Step:
+  def tuned(name: str, config: SFTConfig, start: Path, examples: str | Path) -> Step:
     reads = {"model": start, "data": examples, "heldout": data.heldout_sft}
     return Step(name, sft.STAGE, config, reads, name)
 

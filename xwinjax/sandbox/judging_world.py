@@ -12,14 +12,13 @@ import random
 from pathlib import Path
 from typing import Any
 
-from xwinjax.data import jsonl
+from xwinjax.data import candidates, jsonl
 from xwinjax.data.records import (
   Candidate,
   CandidateSet,
   Example,
   Message,
   Pair,
-  candidates_json,
   example_json,
   messages_json,
   pair_json,
@@ -88,7 +87,7 @@ def judged_sets(world: World, count: int, answers: int, name: str, held_out: boo
   asked = judging.judged_answers(world, count, answers=answers, held_out=held_out, name=name)
   for i, (task, texts) in enumerate(asked):
     scores = [gold.points(world, task, text).total for text in texts]
-    candidates = tuple(
+    answers_ = tuple(
       Candidate(t, scores={"human": s}) for t, s in zip(texts, scores, strict=True)
     )
     yield CandidateSet(f"{name}-{i}", task.prompt, candidates, task.meta())
@@ -140,7 +139,7 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     ("heldout_judged", c.heldout_judged, True),
   ):
     sets = judged_sets(world, count, c.answers, name, held_out)
-    jsonl.write_rows(folder / f"{name}.jsonl", map(candidates_json, sets))
+    candidates.write(folder / f"{name}.jsonl", sets)
   for name, count, held_out in (
     ("pairs", c.pairs, False),
     ("heldout_pairs", c.heldout_pairs, True),

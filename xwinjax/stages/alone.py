@@ -30,11 +30,13 @@ class Alone:
     fields: list[Any] = []
 
     def add(name: str, kind: type, default: Any, meaning: str, *, plumbing: bool = True) -> None:
-      how = {"default_factory": default} if isinstance(default, type) else {"default": default}
+      how: dict[str, Any] = (
+        {"default_factory": default} if isinstance(default, type) else {"default": default}
+      )
       about = {"help": meaning} | ({"plumbing": True} if plumbing else {})
       fields.append((name, kind, dataclasses.field(metadata=about, **how)))
 
-    inputs = {r.removesuffix("?"): text for r, text in (self.stage.reads | self.reads).items()}
+    inputs = {r.removesuffix("?"): text for r, text in {**self.stage.reads, **self.reads}.items()}
     model = inputs.pop("model", None)
     if model is not None:
       add("model", ModelConfig, ModelConfig, model, plumbing=False)
@@ -45,20 +47,21 @@ class Alone:
     hyper = self.hyper or self.stage.config
     for f in dataclasses.fields(hyper):
       about = dict(f.metadata) | {"help": comment(hyper, f)}
-      how = {"default": f.default, "default_factory": f.default_factory, "metadata": about}
+      how: dict[str, Any] = {
+        "default": f.default,
+        "default_factory": f.default_factory,
+        "metadata": about,
+      }
       fields.append((f.name, f.type, dataclasses.field(**how)))
     if "mesh" in self.stage.uses:
       add("mesh", MeshConfig, MeshConfig, "")
     if "seed" in self.stage.uses:
       add("seed", int, 0, "", plumbing=False)
     name = f"{self.stage.name}_command"
-    made = dataclasses.make_dataclass(name, fields, frozen=True, module=hyper.__module__)
-    made.__doc__ = hyper.__doc__
-    return made
+    about = {"__module__": hyper.__module__, "__doc__": hyper.__doc__}
+    return dataclasses.make_dataclass(name, fields, namespace=about, frozen=True)
 
-  def values(
-    self, hyper: ConfigDict | None = None, *, model: ConfigDict | None = None
-  ) -> ConfigDict:
+  def values(self, hyper: Any = None, *, model: ConfigDict | None = None) -> ConfigDict:
     """The command's fields with these hyper-parameters and model settings, for a config file."""
     config = to_config_dict(self.config())
     for name, value in (hyper or {}).items():

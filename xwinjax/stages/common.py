@@ -17,7 +17,7 @@ from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import jsonl
-from xwinjax.data.records import Counts
+from xwinjax.data.records import counted as counted
 from xwinjax.data.templates import TEMPLATES, Renderer, get_template, template_json
 from xwinjax.data.tokenizer import Tokenizer
 from xwinjax.model.config import LlamaConfig
@@ -189,9 +189,3 @@ def take(records: Iterable[T], limit: int) -> Iterator[T]:
     if limit and i >= limit:
       return
     yield record
-
-
-def counted(title: str, counts: Counts) -> str:
-  """`read 100 · kept 97 · dropped: equal answers 3`."""
-  order = sorted(counts, key=lambda k: (k not in ("read", "kept"), k != "read", k))
-  return f"{title}: " + " · ".join(f"{name} {counts[name]}" for name in order)

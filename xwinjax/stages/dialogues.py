@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.records import Example, Message, messages_json
-from xwinjax.sandbox import dialogues
-from xwinjax.sandbox.world import Task, World
-from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, ModelConfig
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.common import Model
+from xwinjax.stages.config import group
 from xwinjax.stages.sample import GenerateConfig, sample_shards
+from xwinjax.stages.stage import Context, Stage, open_model
+
+GRADES = ("excellent", "pass", "fail")
+# (world.json, a dialogue's meta, replies) -> a grade for each
+Grader = Callable[[Path, dict[str, Any], Sequence[str]], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
 class DialoguesConfig:
-  """Which dialogues, with which model."""
+  """How dialogues are held."""
 
-  model: ModelConfig = group(ModelConfig)
-  turns: str = plumbing("")  # rows of {"id", "turns": [question, question, …]}, as MT-bench's
   generate: GenerateConfig = group(GenerateConfig, samples=1)
-  gold: str = plumbing("")  # world.json of a sandbox: grade every reply
   shard: int = 64  # dialogues held together
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
 
 
 @dataclasses.dataclass
@@ -42,7 +39,7 @@ class Dialogue:
 
   id: str
   turns: list[str]
-  tasks: list[Task]  # of the sandbox, or none
+  meta: dict[str, Any]  # of the row
   messages: list[Message]
   grades: list[str]
 
@@ -58,13 +55,14 @@ def read_turns(path: Path) -> list[Dialogue]:
       or not all(isinstance(t, str) and t.strip() for t in turns)
     ):
       raise UserError(f'{path}:{line}: expected {{"turns": [question, question, …]}}')
-    tasks = [Task.from_meta(meta) for meta in row.get("meta", {}).get("tasks", ())]
     id = str(row.get("id", row.get("question_id", f"dialogue-{line}")))
-    made.append(Dialogue(id, turns, tasks, [], []))
+    made.append(Dialogue(id, turns, row.get("meta", {}), [], []))
   return made
 
 
-def hold(config: DialoguesConfig, model, held: list[Dialogue], folder: Path) -> int:
+def hold(
+  config: DialoguesConfig, model: Model, held: list[Dialogue], folder: Path, seed: int
+) -> int:
   """Asks every turn and appends the model's replies; returns how many turns did not fit."""
   unanswered, open_ones = 0, list(held)
   for turn in range(max(len(d.turns) for d in held)):
@@ -73,16 +71,16 @@ def hold(config: DialoguesConfig, model, held: list[Dialogue], folder: Path) -> 
       break
     for d in asked:
       d.messages.append(Message("user", d.turns[turn]))
-    rows, _ = sample_shards(
+    sets, _ = sample_shards(
       folder / f"turn{turn + 1}",
       f"turn {turn + 1}",
       [Example(d.id, tuple(d.messages)) for d in asked],
       model,
       config.generate,
       config.shard,
-      config.seed,
+      seed,
     )
-    replies = {row["id"]: row["candidates"][0]["text"] for row in rows}
+    replies = {s.id: s.candidates[0].text for s in sets}
     for d in asked:
       if d.id in replies:
         d.messages.append(Message("assistant", replies[d.id]))
@@ -93,41 +91,52 @@ def hold(config: DialoguesConfig, model, held: list[Dialogue], folder: Path) -> 
   return unanswered
 
 
-def run(config: DialoguesConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+def make(
+  context: Context,
+  config: DialoguesConfig,
+  folder: Path,
+  model: Path,
+  turns: Path,
+  gold: Path | None = None,
+  *,
+  grader: Grader | None = None,
+) -> dict[str, Any]:
   """Writes dialogues.jsonl: {"id", "messages", "grades"}."""
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "turns": common.input_file(config.turns, "turns"),
+  held = read_turns(turns)
+  unanswered = hold(config, open_model(context, model), held, folder, context.seed)
+  if gold is not None:
+    assert grader is not None, "a gold file needs the option grader"
+    for d in held:
+      replies = [m.content for m in d.messages if m.role == "assistant"]
+      d.grades = grader(gold, d.meta, replies)
+  jsonl.write_rows(
+    folder / "dialogues.jsonl",
+    [
+      {
+        "id": d.id,
+        "messages": messages_json(tuple(d.messages)),
+        **({"grades": d.grades} if d.grades else {}),
+      }
+      for d in held
+    ],
+  )
+  counts = Counter(g for d in held for g in d.grades)
+  return {
+    "dialogues": len(held),
+    "turns": sum(len(d.messages) // 2 for d in held),
+    "unanswered": unanswered,
+    **({"grades": {g: counts[g] for g in GRADES}} if counts else {}),
   }
-  if config.gold:
-    inputs["gold"] = common.input_file(config.gold, "gold")
 
-  def body() -> dict[str, Any]:
-    held = read_turns(inputs["turns"])
-    model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
-    unanswered = hold(config, model, held, folder)
-    if config.gold:
-      world = World.load(config.gold)
-      for d in held:
-        replies = [m.content for m in d.messages if m.role == "assistant"]
-        d.grades = [dialogues.grade(world, t, r) for t, r in zip(d.tasks, replies, strict=False)]
-    jsonl.write_rows(
-      folder / "dialogues.jsonl",
-      [
-        {
-          "id": d.id,
-          "messages": messages_json(tuple(d.messages)),
-          **({"grades": d.grades} if d.grades else {}),
-        }
-        for d in held
-      ],
-    )
-    counts = Counter(g for d in held for g in d.grades)
-    return {
-      "dialogues": len(held),
-      "turns": sum(len(d.messages) // 2 for d in held),
-      "unanswered": unanswered,
-      **({"grades": {g: counts[g] for g in dialogues.GRADES}} if counts else {}),
-    }
 
-  return run_stage(folder, "dialogues", config, inputs, ("dialogues.jsonl",), body, redo=redo)
+STAGE = Stage(
+  "dialogues",
+  DialoguesConfig,
+  make,
+  {
+    "model": "a language model",
+    "turns": 'rows of {"id", "turns": [question, question, …]}, as MT-bench has them',
+    "gold?": "world.json of a sandbox: grade every reply",
+  },
+  ("dialogues.jsonl",),
+)

@@ -9,23 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
+from xwinjax.data import candidates as candidate_files
+from xwinjax.data import jsonl
 from xwinjax.data.records import CandidateSet
 from xwinjax.eval import judge_metrics
-from xwinjax.stages import common
-from xwinjax.stages.config import plumbing
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.stage import Context, Stage
 
 
 @dataclasses.dataclass(frozen=True)
 class JudgeMetricsConfig:
   """Which scores of a file of candidates are compared with which."""
 
-  candidates: str = plumbing("")  # judged candidates, as the judge stage writes them
   score: str = "self"  # the judge's scores, by their name in `scores`
   people: str = "human"  # people's, higher is better: ranks from the last, votes, stars
   top: float = 5.0  # the best score of the judge's scale
-  seed: int = 0  # of the bootstrap
 
 
 def measure(
@@ -49,18 +46,25 @@ def measure(
   return judge_metrics.summary(scores, values, top=top, seed=seed)
 
 
-def run(config: JudgeMetricsConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+def make(
+  context: Context, config: JudgeMetricsConfig, folder: Path, candidates: Path
+) -> dict[str, Any]:
   """Writes metrics.json."""
-  inputs = {"candidates": common.input_file(config.candidates, "candidates")}
+  sets = list(candidate_files.read(candidates))
+  if not any(config.score in c.scores for s in sets for c in s.candidates):
+    raise UserError(
+      f"{candidates}: no answer has a score {config.score!r}; run the score stage first"
+    )
+  figures = measure(sets, config.score, config.people, top=config.top, seed=context.seed)
+  jsonl.write_json(folder / "metrics.json", figures)
+  return figures
 
-  def body() -> dict[str, Any]:
-    sets = list(formats.read_candidates(config.candidates))
-    if not any(config.score in c.scores for s in sets for c in s.candidates):
-      raise UserError(
-        f"{config.candidates}: no answer has a score {config.score!r}; run the judge stage first"
-      )
-    figures = measure(sets, config.score, config.people, top=config.top, seed=config.seed)
-    jsonl.write_json(folder / "metrics.json", figures)
-    return figures
 
-  return run_stage(folder, "judge_metrics", config, inputs, ("metrics.json",), body, redo=redo)
+STAGE = Stage(
+  "judge_metrics",
+  JudgeMetricsConfig,
+  make,
+  {"candidates": "judged candidates, as the score stage writes them"},
+  ("metrics.json",),
+  uses=("seed",),
+)

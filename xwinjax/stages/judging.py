@@ -10,50 +10,44 @@ from typing import Any
 import numpy as np
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
-from xwinjax.data.records import CandidateSet, candidates_json
+from xwinjax.data import candidates
+from xwinjax.data.records import CandidateSet
 from xwinjax.eval import judge_metrics, statistics
-from xwinjax.stages import common, judge
-from xwinjax.stages.common import ModelConfig
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.judge import JudgeConfig
 from xwinjax.stages.judge_metrics import measure
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.score import Judge, check_writes, get_prompt, judge_sets
+from xwinjax.stages.stage import Context, Stage
 
 
 @dataclasses.dataclass(frozen=True)
 class JudgingConfig:
   """One model as judge: of answers that people have valued, and of its own."""
 
-  model: ModelConfig = group(ModelConfig)
-  judge: JudgeConfig = group(JudgeConfig, mode="both")
-  judged: str = plumbing("")  # candidates with people's values
-  people: str = "human"  # the name of those values
-  own: str = plumbing("")  # candidates.jsonl of this model's evaluation
-  own_answers: int = 2  # of each prompt are judged by the model itself …
-  fixed: str = plumbing("")  # … and by this model, the same for all that are compared
-  seed: int = 0
+  mode: str = "both"  # how it scores: sampled, expected, both
+  people: str = "human"  # the name of people's values
+  own_answers: int = 2  # of each prompt are judged by the model itself, and by the fixed model
 
 
-def of_people(config: JudgingConfig, mine: JudgeConfig, folder: Path) -> dict[str, Any]:
+def of_people(
+  context: Context, config: JudgingConfig, mine: Judge, judged: Path, folder: Path
+) -> dict[str, Any]:
   """The judge against people, written and by expected score; writes judged.jsonl."""
-  sets = list(formats.read_candidates(config.judged))
-  sets, _, figures = judge.judge_sets(mine, sets, folder / "people", "judge people's")
-  jsonl.write_rows(folder / "judged.jsonl", map(candidates_json, sets))
+  sets = list(candidates.read(judged))
+  sets, _, figures = judge_sets(context, mine, sets, folder / "people", "judge people's")
+  candidates.write(folder / "judged.jsonl", sets)
   names = {"written": "self", "expected": "self_expected"}
-  if mine.mode != "both":
-    names = {"expected" if mine.mode == "expected" else "written": "self"}
-  high = judge.get_prompt(mine).high
+  if mine.config.mode != "both":
+    names = {"expected" if mine.config.mode == "expected" else "written": "self"}
+  high = get_prompt(mine.config).high
   return figures | {
-    how: measure(sets, name, config.people, top=high, seed=config.seed)
+    how: measure(sets, name, config.people, top=high, seed=context.seed)
     for how, name in names.items()
   }
 
 
-def own_sets(config: JudgingConfig) -> list[CandidateSet]:
+def own_sets(config: JudgingConfig, own: Path) -> list[CandidateSet]:
   return [
     dataclasses.replace(s, candidates=s.candidates[: config.own_answers])
-    for s in formats.read_candidates(config.own)
+    for s in candidates.read(own)
   ]
 
 
@@ -76,36 +70,49 @@ def figures_of_own(sets: Sequence[CandidateSet], seed: int) -> dict[str, Any]:
   return figures
 
 
-def run(config: JudgingConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  """Writes judged.jsonl and own.jsonl: the candidates with this judge's scores."""
-  inputs: dict[str, Path] = {"model": common.input_file(config.model.path, "model.path")}
-  if not (config.judged or config.own):
+def check(config: JudgingConfig, *, judged=None, own=None, **others) -> None:
+  if judged is None and own is None:
     raise UserError("config.judged and config.own are empty; there is nothing to judge")
-  for field in ("judged", "own", "fixed"):
-    if getattr(config, field):
-      inputs[field] = common.input_file(getattr(config, field), field)
-  mine = dataclasses.replace(config.judge, by="self", name="", model=config.model, seed=config.seed)
-  judge.check(mine)
-  if mine.prompt_file:
-    inputs["prompt"] = common.input_file(mine.prompt_file, "prompt_file")
 
-  def body() -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    if config.judged:
-      figures["people"] = of_people(config, mine, folder)
-    if config.own:
-      sampled = dataclasses.replace(mine, mode="sampled" if mine.mode == "both" else mine.mode)
-      sets, _, how = judge.judge_sets(sampled, own_sets(config), folder / "own", "judge its own")
-      if config.fixed:
-        other = dataclasses.replace(
-          sampled, name="fixed", model=dataclasses.replace(config.model, path=config.fixed)
-        )
-        sets, _, _ = judge.judge_sets(other, sets, folder / "fixed", "judge by the fixed model")
-      jsonl.write_rows(folder / "own.jsonl", map(candidates_json, sets))
-      figures["own"] = how | figures_of_own(sets, config.seed)
-    return figures
 
-  outputs = [
-    name for name, made in (("judged.jsonl", config.judged), ("own.jsonl", config.own)) if made
-  ]
-  return run_stage(folder, "judging", config, inputs, tuple(outputs), body, redo=redo)
+def make(
+  context: Context,
+  config: JudgingConfig,
+  folder: Path,
+  judged: Path | None = None,
+  own: Path | None = None,
+  fixed: Path | None = None,
+  *,
+  judge: Judge,
+) -> dict[str, Any]:
+  """Writes judged.jsonl and own.jsonl: the candidates with this judge's scores."""
+  check_writes(judge)
+  mine = judge.but(name="", mode=config.mode)
+  figures: dict[str, Any] = {}
+  if judged is not None:
+    figures["people"] = of_people(context, config, mine, judged, folder)
+  if own is not None:
+    sampled = mine.but(mode="sampled") if mine.config.mode == "both" else mine
+    sets, _, how = judge_sets(
+      context, sampled, own_sets(config, own), folder / "own", "judge its own"
+    )
+    if fixed is not None:
+      other = sampled.but(inputs={"model": fixed}, name="fixed")
+      sets, _, _ = judge_sets(context, other, sets, folder / "fixed", "judge by the fixed model")
+    candidates.write(folder / "own.jsonl", sets)
+    figures["own"] = how | figures_of_own(sets, context.seed)
+  return figures
+
+
+STAGE = Stage(
+  "judging",
+  JudgingConfig,
+  make,
+  {
+    "judged?": "candidates with people's values",
+    "own?": "candidates.jsonl of this model's evaluation",
+    "fixed?": "a language model that judges the model's own answers too, the same for all",
+  },
+  ("judged.jsonl?", "own.jsonl?"),
+  check=check,
+)

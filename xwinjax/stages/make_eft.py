@@ -15,35 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
-from xwinjax.data.records import (
-  CandidateSet,
-  Counts,
-  Example,
-  Message,
-  candidates_json,
-  example_json,
-)
+from xwinjax.data import candidates, jsonl
+from xwinjax.data.records import CandidateSet, Counts, Example, Message, counted, example_json
 from xwinjax.judge.prompts import JudgePrompt
 from xwinjax.judge.self_judge import Judgements, judge_messages, mean_score
-from xwinjax.stages import common, judge
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.judge import JudgeConfig
 from xwinjax.stages.judge_metrics import measure
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.score import Judge, check_writes, get_prompt, judge_sets
+from xwinjax.stages.stage import Context, Stage
 
 
 @dataclasses.dataclass(frozen=True)
 class MakeEftConfig:
   """Which judgements become examples."""
 
-  rankings: str = plumbing("")  # {"prompt", "candidates": [{"text", "scores": {people: …}}]} rows
   people: str = "human"  # people's values among the scores; higher is better
-  judge: JudgeConfig = group(JudgeConfig)  # the model that judges, its prompt, how often
   agreement: float = 1.0  # share of the pairs people rank apart on which the judge must agree
   balance: float = 1.0  # no score has more than this times an equal share of the examples; 0: any
   heldout_share: float = 0.25  # of the questions, set apart to measure judges on
-  seed: int = 0
 
 
 def agreement(scores: Sequence[float], values: Sequence[float]) -> float | None:
@@ -99,14 +87,15 @@ def balanced(
   return [example for i, (_, example) in enumerate(examples) if i in kept]
 
 
-def make(
+def examples_of(
   config: MakeEftConfig,
   prompt: JudgePrompt,
   sets: Sequence[CandidateSet],
   judged: Sequence[Sequence[Judgements]],
+  seed: int = 0,
 ) -> tuple[list[Example], Counts]:
   """(examples, what became of questions and judgements)."""
-  counts, found = Counts(questions=len(sets)), []
+  counts, made = Counts(questions=len(sets)), []
   for row, judgements in zip(sets, judged, strict=True):
     values = [c.scores[config.people] for c in row.candidates]
     share = agreement([mean_score(js) for js in judgements], values)
@@ -127,49 +116,48 @@ def make(
       example = Example(
         f"{row.id}/{n}", (*messages, Message("assistant", chosen[0])), {"score": chosen[1]}
       )
-      found.append((chosen[1], example))
-  kept = balanced(found, config.balance, config.seed, counts)
+      made.append((chosen[1], example))
+  kept = balanced(made, config.balance, seed, counts)
   counts["kept"] = len(kept)
   return kept, counts
 
 
-def run(config: MakeEftConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
+def make(
+  context: Context, config: MakeEftConfig, folder: Path, rankings: Path, *, judge: Judge
+) -> dict[str, Any]:
   """Writes eft.jsonl (conversations) and heldout_judged.jsonl (candidates with people's values)."""
-  if config.judge.by != "self":
-    raise UserError("config.judge.by is not 'self': only a model that writes makes examples")
-  judge.check(config.judge)
-  inputs = {
-    **judge.inputs_of(config.judge),
-    "rankings": common.input_file(config.rankings, "rankings"),
+  check_writes(judge)
+  sets = [
+    dataclasses.replace(s, candidates=tuple(c for c in s.candidates if config.people in c.scores))
+    for s in candidates.read(rankings)
+  ]
+  sets = [s for s in sets if len(s.candidates) > 1]
+  if not sets:
+    raise UserError(f"{rankings}: no question has two answers with a score {config.people!r}")
+  training, heldout = split(sets, config.heldout_share, context.seed)
+  mine = judge.but(mode="sampled")
+  scored, judged, figures = judge_sets(context, mine, training, folder, "make_eft")
+  prompt = get_prompt(mine.config)
+  examples, counts = examples_of(config, prompt, training, judged, context.seed)
+  if not examples:
+    raise UserError(counted(f"{rankings}: no judgement can be used", counts))
+  jsonl.write_rows(folder / "eft.jsonl", map(example_json, examples))
+  candidates.write(folder / "heldout_judged.jsonl", heldout)
+  scores = Counts(str(e.meta["score"]) for e in examples)
+  return {
+    "examples": len(examples),
+    "heldout_questions": len(heldout),
+    "counts": dict(counts),
+    "scores": dict(sorted(scores.items())),
+    "judge": measure(scored, mine.config.score, config.people, seed=context.seed),
+    "judging": figures,
   }
 
-  def body() -> dict[str, Any]:
-    sets = [
-      dataclasses.replace(s, candidates=tuple(c for c in s.candidates if config.people in c.scores))
-      for s in formats.read_candidates(config.rankings)
-    ]
-    sets = [s for s in sets if len(s.candidates) > 1]
-    if not sets:
-      raise UserError(
-        f"{config.rankings}: no question has two answers with a score {config.people!r}"
-      )
-    training, heldout = split(sets, config.heldout_share, config.seed)
-    mine = dataclasses.replace(config.judge, mode="sampled", seed=config.seed)
-    scored, judged, figures = judge.judge_sets(mine, training, folder, "make_eft")
-    examples, counts = make(config, judge.get_prompt(config.judge), training, judged)
-    if not examples:
-      raise UserError(common.counted(f"{config.rankings}: no judgement can be used", counts))
-    jsonl.write_rows(folder / "eft.jsonl", map(example_json, examples))
-    jsonl.write_rows(folder / "heldout_judged.jsonl", map(candidates_json, heldout))
-    scores = Counts(str(e.meta["score"]) for e in examples)
-    return {
-      "examples": len(examples),
-      "heldout_questions": len(heldout),
-      "counts": dict(counts),
-      "scores": dict(sorted(scores.items())),
-      "judge": measure(scored, mine.score, config.people, seed=config.seed),
-      "judging": figures,
-    }
 
-  outputs = ("eft.jsonl", "heldout_judged.jsonl")
-  return run_stage(folder, "make_eft", config, inputs, outputs, body, redo=redo)
+STAGE = Stage(
+  "make_eft",
+  MakeEftConfig,
+  make,
+  {"rankings": '{"prompt", "candidates": [{"text", "scores": {people: …}}]} rows'},
+  ("eft.jsonl", "heldout_judged.jsonl"),
+)

@@ -12,14 +12,14 @@ import numpy as np
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import formats, items, jsonl
-from xwinjax.data.records import Counts, Example, messages_json
+from xwinjax.data import candidates, items, read
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Example
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Completion, Request, Sampler, SamplerConfig
 from xwinjax.stages import common
-from xwinjax.stages.common import MeshConfig, Model, ModelConfig
-from xwinjax.stages.config import group, plumbing
-from xwinjax.stages.manifest import run_stage
+from xwinjax.stages.common import Model
+from xwinjax.stages.config import group
+from xwinjax.stages.stage import Context, Stage, open_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,29 +37,10 @@ class GenerateConfig:
 class SampleConfig:
   """Candidates of one model for one file of prompts."""
 
-  model: ModelConfig = group(ModelConfig)
-  prompts: str = plumbing("")  # prompts: any format of data/formats.py; answers in it are left out
-  format: str = "auto"  # a name from there, or auto
+  format: str = "auto"  # of the prompts: a name from data/formats.py, or auto
   limit: int = 0  # read at most so many rows; 0 reads all
   generate: GenerateConfig = group(GenerateConfig, sampler=SamplerConfig(unique=True))
   shard: int = 64  # prompts that run together; what is lost when killed
-  mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
-
-
-def read_prompts(path: str, field: str, format: str = "auto", limit: int = 0) -> list[Example]:
-  """The prompts of a file, with distinct ids."""
-  file, counts = common.input_file(path, field), Counts()
-  prompts = list(common.take(formats.read_prompts(file, format, counts), limit))
-  common.say(common.counted(str(file), counts))
-  if not prompts:
-    raise UserError(f"{file}: holds no prompts")
-  seen: Counts = Counts()
-  for i, p in enumerate(prompts):
-    seen[p.id] += 1
-    if seen[p.id] > 1:
-      prompts[i] = dataclasses.replace(p, id=f"{p.id}#{seen[p.id]}")
-  return prompts
 
 
 def make_sampler(model: Model, config: GenerateConfig, seed: int) -> Sampler:
@@ -103,24 +84,15 @@ def fitting(
   return kept, made
 
 
-def row_json(prompt: Example, completions: Sequence[Completion], repeats: int) -> dict[str, Any]:
-  """A candidates row; `ids` are the sampled tokens, which a re-encoding may not give back."""
-  return {
-    "id": prompt.id,
-    "prompt": messages_json(prompt.messages),
-    "candidates": [
-      {
-        "text": c.text,
-        "logp": round(float(np.sum(c.logps)), 4),
-        "tokens": len(c.ids),
-        "finish": c.finish,
-        "ids": c.ids,
-      }
-      for c in completions
-    ],
-    "repeats": repeats,
-    **({"meta": prompt.meta} if prompt.meta else {}),
-  }
+def candidate_set(prompt: Example, completions: Sequence[Completion], repeats: int) -> CandidateSet:
+  """One prompt's sampled answers, their log-probs rounded as in files."""
+  candidates = tuple(
+    Candidate(
+      c.text, round(float(np.sum(c.logps)), 4), len(c.ids), c.finish, ids=tuple(map(int, c.ids))
+    )
+    for c in completions
+  )
+  return CandidateSet(prompt.id, prompt.messages, candidates, prompt.meta, repeats)
 
 
 def sample_shards(
@@ -131,63 +103,66 @@ def sample_shards(
   config: GenerateConfig,
   shard: int,
   seed: int,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-  """Samples in shards of prompts, each a file that is whole or not there; returns rows, figures.
+) -> tuple[list[CandidateSet], dict[str, Any]]:
+  """Samples in shards of prompts, each a file that is whole or not there; returns sets, figures.
 
   A killed run redoes the shard it was in. Shards take prompts in the order of their length. There
-  is no row for a prompt that is too long; the figures count those.
+  is no set for a prompt that is too long; the figures count those.
   """
   parts = folder / "parts"
   counts = Counts()
   prompts, wanted = fitting(prompts, model, config, counts)
   order = sorted(range(len(prompts)), key=lambda i: (len(wanted[i].prompt), i))
   sampler = make_sampler(model, config, seed)
-  rows: dict[int, dict[str, Any]] = {}
+  sets: dict[int, CandidateSet] = {}
   started = time.perf_counter()
   with Progress(title, len(prompts), "prompts") as progress:
     for n, start in enumerate(range(0, len(order), shard)):
       chosen, part = order[start : start + shard], parts / f"{n:05d}.jsonl"
       if part.exists():
-        done = [row for _, row in jsonl.read_rows(part)]
+        done = list(candidates.read(part))
         progress.advance(len(chosen))
       else:
-        found = sampler.sample(
+        drawn = sampler.sample(
           [wanted[i] for i in chosen], lambda k, tokens: progress.advance(k, tokens=tokens)
         )
-        done = [row_json(prompts[i], *f) for i, f in zip(chosen, found, strict=True)]
-        jsonl.write_rows(part, done)
-      rows.update(zip(chosen, done, strict=True))
+        done = [candidate_set(prompts[i], *d) for i, d in zip(chosen, drawn, strict=True)]
+        candidates.write(part, done)
+      sets.update(zip(chosen, done, strict=True))
   seconds = time.perf_counter() - started
-  ordered = [rows[i] for i in range(len(prompts))]
-  candidates = [c for row in ordered for c in row["candidates"]]
-  tokens = sum(c["tokens"] for c in candidates)
+  ordered = [sets[i] for i in range(len(prompts))]
+  answers = [c for s in ordered for c in s.candidates]
+  tokens = sum(c.tokens for c in answers)
   figures = {
     "prompts": len(ordered),
-    "candidates": len(candidates),
+    "candidates": len(answers),
     "tokens": tokens,
-    "mean_length": round(tokens / max(len(candidates), 1), 3),
-    "repeats": sum(row["repeats"] for row in ordered),
-    "finish": dict(Counts(c["finish"] for c in candidates)),
+    "mean_length": round(tokens / max(len(answers), 1), 3),
+    "repeats": sum(s.repeats or 0 for s in ordered),
+    "finish": dict(Counts(c.finish for c in answers)),
     "counts": dict(counts),
     "tokens_per_second": round(sampler.generated / max(seconds, 1e-9), 1),
   }
   return ordered, figures
 
 
-def run(config: SampleConfig, folder: Path, *, redo: bool = False) -> dict[str, Any]:
-  """Samples config.generate.samples answers a prompt; writes candidates.jsonl."""
-  inputs = {
-    "model": common.input_file(config.model.path, "model.path"),
-    "prompts": common.input_file(config.prompts, "prompts"),
-  }
+def make(
+  context: Context, config: SampleConfig, folder: Path, model: Path, prompts: Path
+) -> dict[str, Any]:
+  """Samples config.generate.samples answers a prompt."""
+  opened = open_model(context, model)
+  asked = read.prompts(prompts, config.format, config.limit, say=common.say)
+  sets, figures = sample_shards(
+    folder, "sample", asked, opened, config.generate, config.shard, context.seed
+  )
+  candidates.write(folder / "candidates.jsonl", sets)
+  return figures
 
-  def body() -> dict[str, Any]:
-    model = common.open_model(config.model, common.make_mesh(config.mesh), reward=False)
-    prompts = read_prompts(config.prompts, "prompts", config.format, config.limit)
-    rows, figures = sample_shards(
-      folder, "sample", prompts, model, config.generate, config.shard, config.seed
-    )
-    jsonl.write_rows(folder / "candidates.jsonl", rows)
-    return figures
 
-  return run_stage(folder, "sample", config, inputs, ("candidates.jsonl",), body, redo=redo)
+STAGE = Stage(
+  "sample",
+  SampleConfig,
+  make,
+  {"model": "a language model", "prompts": "prompts of any format; answers in it are left out"},
+  ("candidates.jsonl",),
+)

@@ -80,6 +80,7 @@ class Stage(Generic[C]):
       name: what it calls itself, where a recipe runs it several times.
       options: what a recipe decides beyond hyper-parameters; they go to `make` and into the
         identity. One with `inputs` and `config`, as a judge, adds its files to the inputs.
+        Functions do not count in the identity.
 
     Raises: UserError as `manifest.run_stage` does, and for inputs or settings that do not fit.
     """

@@ -1,0 +1,84 @@
+"""Who may judge: one table. A new judge is a function that opens it, and a line here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from xwinjax.core.errors import UserError
+from xwinjax.data.batching import BatchConfig
+from xwinjax.sandbox import judge as sandbox_judge
+from xwinjax.stages import common, model_judges, score, self_judge
+from xwinjax.stages.config import plumbing
+from xwinjax.stages.score import Judge, JudgeConfig, Opened
+from xwinjax.stages.stage import Context
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """One way to judge."""
+
+  open: Callable[[Context, Judge], Opened]
+  needs: str  # the input it consists of
+  asked: bool = False  # in the words of the judge's prompt
+
+
+JUDGES: dict[str, Kind] = {
+  "self": Kind(self_judge.open_judge, "model", asked=True),  # a language model that writes
+  "rm": Kind(model_judges.open_reward, "reward"),  # a reward model
+  "logps": Kind(model_judges.open_logps, "model"),  # a language model's log-probs
+  "gold": Kind(sandbox_judge.open_judge, "gold"),  # the sandbox's own scorer
+}
+
+
+def check(config: JudgeConfig) -> None:
+  """Raises UserError for a choice that does not exist."""
+  for field, value, known in (("by", config.by, JUDGES), ("mode", config.mode, score.MODES)):
+    if value not in known:
+      raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
+  if config.mode != "pairwise":
+    score.get_prompt(config)
+
+
+def make(config: JudgeConfig, **inputs: str | Path | None) -> Judge:
+  """The judge that a config names, not loaded yet.
+
+  Args:
+    inputs: what judges may consist of: model and reward (folders), gold (world.json of a sandbox).
+      Those that this judge does not need are ignored.
+
+  Raises: UserError for a choice that does not exist, or an input that does not.
+  """
+  check(config)
+  kind = JUDGES[config.by]
+  field = "model.path" if kind.needs == "model" else kind.needs
+  files = {kind.needs: common.input_file(str(inputs.get(kind.needs) or ""), field)}
+  if kind.asked and config.prompt_file:
+    files["prompt"] = common.input_file(config.prompt_file, "prompt_file")
+  return Judge(config, files, kind.open)
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardConfig:
+  """Scores by a reward model."""
+
+  name: str = "rm"  # under which each candidate's `scores` gets this score
+  branches: int = 8  # answers that share their prompt in a row
+  batch: BatchConfig = plumbing(BatchConfig)
+
+  def judge(self) -> JudgeConfig:
+    return JudgeConfig(by="rm", name=self.name, branches=self.branches, batch=self.batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeJudge(JudgeConfig):
+  """The judge of a recipe, and the models it may consist of."""
+
+  reward: str = plumbing("")  # folder of the reward model, for rm
+  model: str = plumbing("")  # folder of the language model, for self; empty: the recipe's own
+
+  def hyper(self) -> JudgeConfig:
+    """The settings without the folders."""
+    names = [f.name for f in dataclasses.fields(JudgeConfig)]
+    return JudgeConfig(**{name: getattr(self, name) for name in names})
