@@ -3,7 +3,7 @@
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats
+from xwinjax.data import candidates, formats
 from xwinjax.data.records import (
   Candidate,
   CandidateSet,
@@ -11,7 +11,6 @@ from xwinjax.data.records import (
   Example,
   Message,
   Pair,
-  candidates_json,
   example_json,
   pair_json,
 )
@@ -260,24 +259,29 @@ def test_useless_rows_are_dropped_and_counted(read, row, reason, write):
       "field 'chosen': expected one assistant message",
     ),
     (
-      formats.read_candidates,
+      candidates.read,
       {"prompt": "Hi?", "candidates": [{"text": 1}]},
       "field 'text': found int, expected text",
     ),
     (
-      formats.read_candidates,
+      candidates.read,
       {"prompt": "Hi?", "candidates": [{"text": "x", "logp": "y"}]},
       "field 'logp': found 'y', expected a number",
     ),
     (
-      formats.read_candidates,
+      candidates.read,
       {"prompt": "Hi?", "candidates": [{"text": "x", "scores": [1]}]},
       "candidates[0]: field 'scores': expected numbers by name",
+    ),
+    (
+      candidates.read,
+      {"prompt": "Hi?", "candidates": [{"text": "x", "ids": [1, "2"]}]},
+      "candidates[0]: field 'ids': expected a list of token numbers",
     ),
   ],
 )
 def test_a_bad_row_is_named_by_file_and_line(read, row, says, write):
-  good = {formats.read_pairs: "pairs", formats.read_candidates: "candidates"}.get(read, "lima")
+  good = {formats.read_pairs: "pairs", candidates.read: "candidates"}.get(read, "lima")
   path = write("some.jsonl", [PROMPTS[good], {"id": "a", **row}])
   with pytest.raises(UserError) as e:
     list(read(path))
@@ -294,12 +298,12 @@ def test_an_unknown_format_is_refused_before_reading(tmp_path):
 def test_what_stages_write_is_what_readers_read(write):
   example = Example("e", (Message("system", "S"), Q, A), {"score": 1})
   pair = Pair("p", (Q,), "Hello.", "No.", 0.5, {"gold": [1, 2]})
-  candidate = Candidate("Hello.", -1.5, 3, "length", {"rm": 0.25})
-  scored = CandidateSet("c", (Q,), (candidate,), {"k": 1})
+  candidate = Candidate("Hello.", -1.5, 3, "length", {"rm": 0.25}, (5, 6, 7))
+  scored = CandidateSet("c", (Q,), (candidate,), {"k": 1}, 4)
   for record, row, read in (
     (example, example_json(example), formats.read_examples),
     (pair, pair_json(pair), formats.read_pairs),
-    (scored, candidates_json(scored), formats.read_candidates),
+    (scored, candidates.row(scored), candidates.read),
   ):
     [again] = read(write("some.jsonl", [row]))
     assert vars(again) == vars(record)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats
+from xwinjax.data import candidates, formats
 from xwinjax.data.records import Counts
 
 ROWS = [
@@ -68,7 +68,7 @@ READERS = (
   formats.read_prompts,
   formats.read_prompts,
   formats.read_pairs,
-  lambda path, _, counts: formats.read_candidates(path, counts),
+  lambda path, _, counts: candidates.read(path, counts),
 )
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xwinjax.data.records import Candidate, CandidateSet, Counts, Message, candidates_json
+from xwinjax.data import candidates as candidate_files
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Message
 from xwinjax.data.records import example_json as example
 from xwinjax.data.records import pair_json as pair
 from xwinjax.eval import reward_metrics
@@ -55,27 +56,27 @@ def metrics(steps: int, **last: float) -> list[dict]:
   ]
 
 
-def answers(rng, name: str, gold: bool) -> list[dict]:
-  """Evaluation rows: RM scores that follow the gold ones with noise."""
+def answers(rng, name: str, gold: bool) -> list[CandidateSet]:
+  """An evaluation: RM scores that follow the gold ones with noise."""
   rows = []
   for p in range(P):
     golds = np.clip(rng.normal(GOLD_MEANS[name], 0.8, S), 0, 5)
-    candidates = [
-      {
-        "text": f"{name} answer {p}.{s} {EVIL}",
-        "logp": -float(rng.uniform(3, 9)),
-        "tokens": 5 + s,
-        "finish": "length" if s == 7 else "stop",
-        "scores": {
+    candidates = tuple(
+      Candidate(
+        f"{name} answer {p}.{s} {EVIL}",
+        -float(rng.uniform(3, 9)),
+        5 + s,
+        "length" if s == 7 else "stop",
+        {
           "rm": float(g - 2 + rng.normal(0, 0.5)),
           "reference": -9.0,
           **({"gold": float(g)} if gold else {}),
         },
-      }
+      )
       for s, g in enumerate(golds)
-    ]
-    prompt = [{"role": "user", "content": f"question {p} & <b>more</b>"}]
-    rows.append({"id": f"p{p}", "prompt": prompt, "candidates": candidates})
+    )
+    prompt = (Message("user", f"question {p} & <b>more</b>"),)
+    rows.append(CandidateSet(f"p{p}", prompt, candidates))
   return rows
 
 
@@ -83,12 +84,11 @@ def write_evaluations(folder: Path, rng, gold: bool) -> None:
   before = None
   for name in GOLD_MEANS:
     rows = answers(rng, name, gold)
-    figures = evaluate.measures(evaluate.EvaluateConfig(), [], rows)
+    figures = evaluate.measures(rows)
     figures["sampling"] = {"tokens": 1000, "tokens_per_second": 123.4}
     if before:
-      config = evaluate.EvaluateConfig(gold="world.json" if gold else "")
-      figures["versus_previous"] = evaluate.compare(config, rows, before)
-    write_rows(folder / f"evaluate_{name}" / "candidates.jsonl", rows)
+      figures["versus_previous"] = evaluate.compare(rows, before, "gold" if gold else "rm")
+    candidate_files.write(folder / f"evaluate_{name}" / "candidates.jsonl", rows)
     write_stage(folder, f"evaluate_{name}", figures)
     before = rows
 
@@ -107,10 +107,10 @@ def write_selection(folder: Path, rng) -> None:
   ]
   config = select.SelectConfig(rejected=("rank:4", "random"))
   examples, pairs, counts = select.select(sets, config)
-  write_rows(folder / "score" / "candidates.jsonl", [candidates_json(s) for s in sets])
+  candidate_files.write(folder / "score" / "candidates.jsonl", sets)
   write_rows(folder / "select" / "examples.jsonl", [example(e) for e in examples])
   write_rows(folder / "select" / "pairs.jsonl", [pair(p) for p in pairs])
-  write_stage(folder, "score", score.set_figures(sets, "rm"), {"name": "rm"})
+  write_stage(folder, "score", score.set_figures(sets, "rm"))
   write_stage(
     folder,
     "select",

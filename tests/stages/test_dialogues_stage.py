@@ -8,11 +8,12 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import SamplerConfig
+from xwinjax.sandbox.judge import grader
 from xwinjax.sandbox.world import World
 from xwinjax.stages import dialogues
-from xwinjax.stages.common import ModelConfig
-from xwinjax.stages.dialogues import DialoguesConfig
+from xwinjax.stages.dialogues import STAGE, DialoguesConfig
 from xwinjax.stages.sample import GenerateConfig
+from xwinjax.stages.stage import Context
 
 
 def test_each_turn_is_answered_before_the_next_is_asked(tiny_folder, tmp_path):
@@ -33,12 +34,10 @@ def test_each_turn_is_answered_before_the_next_is_asked(tiny_folder, tmp_path):
     ],
   )
   config = DialoguesConfig(
-    ModelConfig(str(tiny_folder)),
-    str(turns),
-    GenerateConfig(1, 8, SamplingParams(0.7), sampler=SamplerConfig(8, 1, block=4, window=8)),
-    gold=str(tmp_path / "world.json"),
+    GenerateConfig(1, 8, SamplingParams(0.7), sampler=SamplerConfig(8, 1, block=4, window=8))
   )
-  figures = dialogues.run(config, tmp_path / "d")
+  inputs = {"model": tiny_folder, "turns": turns, "gold": tmp_path / "world.json"}
+  figures = STAGE.run(Context(), tmp_path / "d", config, inputs, grader=grader)
   rows = {row["id"]: row for _, row in jsonl.read_rows(tmp_path / "d" / "dialogues.jsonl")}
   assert [m["role"] for m in rows["a"]["messages"]] == ["user", "assistant"] * 2
   assert len(rows["a"]["grades"]) == 2

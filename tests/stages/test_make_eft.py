@@ -5,12 +5,22 @@ import dataclasses
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
-from xwinjax.data.records import Candidate, CandidateSet, Counts, Example, Message, candidates_json
+from xwinjax.data import candidates, formats
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Example, Message
 from xwinjax.judge.prompts import ADDITIVE
 from xwinjax.judge.self_judge import Judgement
-from xwinjax.stages import make_eft
-from xwinjax.stages.make_eft import MakeEftConfig, agreement, balanced, make, nearest, split
+from xwinjax.recipes import judges
+from xwinjax.stages.make_eft import (
+  STAGE,
+  MakeEftConfig,
+  agreement,
+  balanced,
+  examples_of,
+  nearest,
+  split,
+)
+from xwinjax.stages.score import JudgeConfig
+from xwinjax.stages.stage import Context
 
 CONFIG = MakeEftConfig(balance=0)
 
@@ -26,7 +36,7 @@ def judged(*scores):
 
 
 def kept(rows, judgements, **changes):
-  examples, counts = make(dataclasses.replace(CONFIG, **changes), ADDITIVE, rows, judgements)
+  examples, counts = examples_of(dataclasses.replace(CONFIG, **changes), ADDITIVE, rows, judgements)
   return [(e.id, e.meta["score"]) for e in examples], counts
 
 
@@ -69,7 +79,7 @@ def test_the_judgement_nearest_to_the_mean_is_the_example():
 
 
 def test_an_example_asks_as_the_judge_was_asked():
-  examples, _ = make(CONFIG, ADDITIVE, [ranked(2, 1)], [judged([5], [1])])
+  examples, _ = examples_of(CONFIG, ADDITIVE, [ranked(2, 1)], [judged([5], [1])])
   question, answer = examples[0].messages
   assert question.content == ADDITIVE.fill("Hi?", "q0")
   assert (question.role, answer.role, answer.content) == ("user", "assistant", "Because.\nScore: 5")
@@ -96,50 +106,50 @@ def test_questions_are_held_out_whole():
 
 
 @pytest.fixture
-def config(tiny_folder, tmp_path):
-  rows = [candidates_json(ranked(3, 2, 1, id=str(i))) for i in range(8)]
-  path = jsonl.write_rows(tmp_path / "rankings.jsonl", rows)
+def run(tiny_folder, tmp_path):
+  """run(changes of the config, changes of the judge) -> the stage's figures."""
+  rows = [ranked(3, 2, 1, id=str(i)) for i in range(8)]
+  path = candidates.write(tmp_path / "rankings.jsonl", rows)
   prompt = tmp_path / "judge.txt"
   prompt.write_text("Ask: {prompt} Say: {answer} Rate.")
-  judge = dataclasses.replace(
-    CONFIG.judge,
-    model=dataclasses.replace(CONFIG.judge.model, path=str(tiny_folder)),
-    prompt_file=str(prompt),
-    samples=1,
-    max_new=4,
-  )
-  return dataclasses.replace(CONFIG, rankings=str(path), judge=judge)
+  judge = judges.make(JudgeConfig(prompt_file=str(prompt), samples=1, max_new=4), model=tiny_folder)
+
+  def run(judging=None, **changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    mine = judge.but(**(judging or {}))
+    return STAGE.run(Context(), tmp_path / "eft", config, {"rankings": path}, judge=mine)
+
+  return run
 
 
-def test_the_stage_reads_rankings_and_writes_conversations(config, tmp_path, monkeypatch):
+def test_the_stage_reads_rankings_and_writes_conversations(run, tmp_path, monkeypatch):
   scores = {"0": 5.0, "1": 3.0, "2": 1.0}  # by the answer's number: people's order
   monkeypatch.setattr(
-    "xwinjax.stages.judge.Sampled.judge",
+    "xwinjax.judge.self_judge.Sampled.judge",
     lambda self, prompts, texts: [[judged([scores[t[-1]]])[0] for t in row] for row in texts],
   )
-  figures = make_eft.run(config, tmp_path / "eft")
+  figures = run()
   assert figures["examples"] == 18  # six questions of three answers; two are held out
   assert figures["heldout_questions"] == 2
   assert figures["scores"] == {"1.0": 6, "3.0": 6, "5.0": 6}
   assert figures["judge"]["pairwise_accuracy"] == 1
   examples = list(formats.read_examples(tmp_path / "eft" / "eft.jsonl"))
   assert {e.messages[-1].content[-1] for e in examples} == {"5", "3", "1"} or len(examples) == 18
-  held = list(formats.read_candidates(tmp_path / "eft" / "heldout_judged.jsonl"))
+  held = list(candidates.read(tmp_path / "eft" / "heldout_judged.jsonl"))
   assert len(held) == 2
   assert not {s.id for s in held} & {e.id.split("/")[0] for e in examples}
 
 
-def test_a_model_that_cannot_judge_is_refused_with_the_counts(config, tmp_path):
+def test_a_model_that_cannot_judge_is_refused_with_the_counts(run):
   with pytest.raises(UserError, match=r"no judgement can be used: .*an answer without a score 6"):
-    make_eft.run(config, tmp_path / "eft")
+    run()
 
 
-def test_rankings_without_peoples_values_are_refused(config, tmp_path):
+def test_rankings_without_peoples_values_are_refused(run):
   with pytest.raises(UserError, match="no question has two answers with a score 'stars'"):
-    make_eft.run(dataclasses.replace(config, people="stars"), tmp_path / "eft")
+    run(people="stars")
 
 
-def test_only_a_model_that_writes_makes_examples(config, tmp_path):
-  judge = dataclasses.replace(config.judge, by="gold")
-  with pytest.raises(UserError, match="only a model that writes makes examples"):
-    make_eft.run(dataclasses.replace(config, judge=judge), tmp_path / "eft")
+def test_only_a_model_that_writes_makes_examples(run):
+  with pytest.raises(UserError, match="only a model that writes can be used"):
+    run({"by": "gold"})

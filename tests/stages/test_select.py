@@ -6,9 +6,11 @@ from statistics import fmean, pstdev
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
-from xwinjax.data.records import Candidate, CandidateSet, Counts, Message, candidates_json
-from xwinjax.stages.select import SelectConfig, parse_rule, ranked, run, select, statistics
+from xwinjax.data import candidates as candidate_files
+from xwinjax.data import formats
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Message
+from xwinjax.stages.select import STAGE, SelectConfig, parse_rule, ranked, select, statistics
+from xwinjax.stages.stage import Context
 
 SCORES = (0.0, 4.0, 1.0, 3.0, 2.0)  # of the texts c0 … c4
 
@@ -18,8 +20,8 @@ def candidates(scores=SCORES, id="p") -> CandidateSet:
   return CandidateSet(id, (Message("user", "Hi?"),), made)
 
 
-def chosen(config: SelectConfig, *rows: CandidateSet):
-  examples, pairs, counts = select(rows or (candidates(),), config)
+def chosen(config: SelectConfig, *rows: CandidateSet, seed=0):
+  examples, pairs, counts = select(rows or (candidates(),), config, seed)
   return (
     [e.messages[-1].content for e in examples],
     [(p.chosen, p.rejected, p.margin) for p in pairs],
@@ -67,9 +69,9 @@ def test_std_k_is_the_candidate_nearest_to_mean_minus_k_deviations():
 
 def test_random_is_a_function_of_seed_and_prompt_and_never_the_best():
   rows = [candidates(id=str(i)) for i in range(200)]
-  first = chosen(SelectConfig(rejected=("random",), seed=1), *rows)[1]
-  assert first == chosen(SelectConfig(rejected=("random",), seed=1), *rows[::-1])[1][::-1]
-  assert first != chosen(SelectConfig(rejected=("random",), seed=2), *rows)[1]
+  first = chosen(SelectConfig(rejected=("random",)), *rows, seed=1)[1]
+  assert first == chosen(SelectConfig(rejected=("random",)), *rows[::-1], seed=1)[1][::-1]
+  assert first != chosen(SelectConfig(rejected=("random",)), *rows, seed=2)[1]
   seen = Counts(rejected for _, rejected, _ in first)
   assert set(seen) == {"c0", "c2", "c3", "c4"}
   assert min(seen.values()) > 25
@@ -122,7 +124,7 @@ def test_only_the_first_n_are_looked_at():
 def test_one_candidate_makes_no_pair():
   examples, pairs, counts = chosen(SelectConfig(), candidates((1.0,)))
   assert (examples, pairs) == (["c0"], [])
-  assert counts["no pair: no candidate for rank:-1"] == 1
+  assert counts["no pair: a single candidate"] == 1
 
 
 def test_statistics_by_hand():
@@ -163,9 +165,10 @@ def test_a_candidate_without_its_score_is_refused():
 
 
 def test_the_stage_writes_what_the_next_ones_read(tmp_path):
-  rows = [candidates_json(candidates(id=str(i))) for i in range(3)]
-  path = jsonl.write_rows(tmp_path / "candidates.jsonl", rows)
-  figures = run(SelectConfig(candidates=str(path), rejected=("rank:2",)), tmp_path / "select")
+  rows = [candidates(id=str(i)) for i in range(3)]
+  path = candidate_files.write(tmp_path / "candidates.jsonl", rows)
+  config = SelectConfig(rejected=("rank:2",))
+  figures = STAGE.run(Context(), tmp_path / "select", config, {"candidates": path})
   examples = list(formats.read_examples(tmp_path / "select" / "examples.jsonl"))
   pairs = list(formats.read_pairs(tmp_path / "select" / "pairs.jsonl"))
   assert [e.messages[-1].content for e in examples] == ["c1"] * 3
@@ -175,6 +178,21 @@ def test_the_stage_writes_what_the_next_ones_read(tmp_path):
 
 
 def test_nothing_to_choose_is_refused_with_the_counts(tmp_path):
-  path = jsonl.write_rows(tmp_path / "c.jsonl", [candidates_json(candidates((1.0, 1.0)))])
+  path = candidate_files.write(tmp_path / "c.jsonl", [candidates((1.0, 1.0))])
   with pytest.raises(UserError, match=r"1 examples and 0 pairs can be chosen; counts: .*tie 1"):
-    run(SelectConfig(candidates=str(path)), tmp_path / "select")
+    STAGE.run(Context(), tmp_path / "select", SelectConfig(), {"candidates": path})
+
+
+@pytest.mark.parametrize(
+  ("changes", "says"),
+  [
+    ({"by": ""}, "config.by is empty"),
+    ({"unscored": "maybe"}, "config.unscored 'maybe' is not one of refuse, leave_out"),
+    ({"rejected": ("worst",)}, "config.rejected 'worst': expected"),
+    ({"by": "gold"}, r"c.jsonl: prompt p has a candidate without a score 'gold'"),
+  ],
+)
+def test_wrong_settings_are_refused(changes, says, tmp_path):
+  path = candidate_files.write(tmp_path / "c.jsonl", [candidates()])
+  with pytest.raises(UserError, match=says):
+    STAGE.run(Context(), tmp_path / "select", SelectConfig(**changes), {"candidates": path})

@@ -197,7 +197,7 @@ def rank_chart(work: Workdir) -> list[Chart]:
   """Scores by rank of the multiwise set, with the ranks that were chosen."""
   if "score" not in work.manifests:
     return []
-  select, by = work.config("select"), work.config("score")["name"]
+  select, by = work.config("select"), work.figures("score")["score"]
   first, ended_only = select.get("first") or None, select.get("ended_only", False)
   scores = [
     sorted(

@@ -1,4 +1,4 @@
-"""Pairs of highest against lowest score."""
+"""Pairs of highest against lowest score, where a judge may have left some out."""
 
 import dataclasses
 import json
@@ -7,13 +7,12 @@ import math
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
-from xwinjax.data.records import Candidate, CandidateSet, Message, candidates_json
-from xwinjax.stages import pairs
-from xwinjax.stages.judge import with_scores
-from xwinjax.stages.pairs import PairsConfig, make
+from xwinjax.data import candidates, formats
+from xwinjax.data.records import Candidate, CandidateSet, Message
+from xwinjax.stages.select import STAGE, SelectConfig, select
+from xwinjax.stages.stage import Context
 
-CONFIG = PairsConfig(by="self")
+CONFIG = SelectConfig(by="self", unscored="leave_out", least=0.0, keep_score=True)
 
 
 def row(*scores, tokens=(), id="p") -> CandidateSet:
@@ -27,7 +26,7 @@ def row(*scores, tokens=(), id="p") -> CandidateSet:
 
 
 def paired(*rows, **changes):
-  found, examples, counts = make(rows, dataclasses.replace(CONFIG, **changes))
+  examples, found, counts = select(rows, dataclasses.replace(CONFIG, **changes))
   return [(p.chosen, p.rejected, p.margin) for p in found], examples, counts
 
 
@@ -46,7 +45,7 @@ def test_candidates_without_a_score_are_left_out_and_counted():
   assert found == [("c1", "c2", 3)]
   assert counts["left out: candidates without a score"] == 5
   assert counts["no pair: a single candidate"] == 1
-  assert counts["no pair: no candidate with a score"] == 1
+  assert counts["no pair: no candidate is left"] == 1
 
 
 def test_the_shorter_of_near_equals_is_chosen_only_when_asked_for():
@@ -70,20 +69,19 @@ def test_examples_hold_the_chosen_answers_that_score_enough():
 
 
 def test_a_missing_score_leaves_no_trace_in_a_file(tmp_path):
-  judged = with_scores(row(1, 1), {"self": [4.0, math.nan]})
+  judged = candidates.with_scores(row(1, 1), {"self": [4.0, math.nan]})
   assert [c.scores for c in judged.candidates] == [{"self": 4.0}, {}]
-  path = jsonl.write_rows(tmp_path / "c.jsonl", [candidates_json(judged)])
-  [again] = formats.read_candidates(path)
+  [again] = candidates.read(candidates.write(tmp_path / "c.jsonl", [judged]))
   assert [c.scores for c in again.candidates] == [{"self": 4.0}, {}]
 
 
 def test_the_stage_writes_pairs_and_says_how_far_apart_and_how_long(tmp_path):
-  rows = [candidates_json(row(1, 4, tokens=(7, 9), id="a")), candidates_json(row(5, 3, id="b"))]
-  path = jsonl.write_rows(tmp_path / "c.jsonl", rows)
-  config = dataclasses.replace(CONFIG, candidates=str(path))
-  figures = pairs.run(config, tmp_path / "pairs")
+  rows = [row(1, 4, tokens=(7, 9), id="a"), row(5, 3, id="b")]
+  path = candidates.write(tmp_path / "c.jsonl", rows)
+  figures = STAGE.run(Context(), tmp_path / "pairs", CONFIG, {"candidates": path}, name="pairs")
   assert figures["pairs"] == 2
-  assert figures["margin"] == 2.5
+  assert figures["margin"] == figures["pair_margin"] == 2.5
+  assert figures["chosen_score"] == 4.5
   assert (figures["chosen_tokens"], figures["rejected_tokens"]) == (9.5, 9)
   assert figures["chosen_longer"] == 0.5
   assert figures["margins"]["3"] == figures["margins"]["2"] == 1
@@ -92,17 +90,18 @@ def test_the_stage_writes_pairs_and_says_how_far_apart_and_how_long(tmp_path):
     ("a", "c1", "c0", 3),
     ("b", "c0", "c1", 2),
   ]
+  assert list(read[0].meta) == ["chosen_score", "chosen_tokens", "rejected_tokens"]
   assert json.loads((tmp_path / "pairs" / "manifest.json").read_text())["figures"] == figures
 
 
 def test_no_pair_at_all_is_refused_with_the_counts(tmp_path):
-  path = jsonl.write_rows(tmp_path / "c.jsonl", [candidates_json(row(3, 3))])
-  with pytest.raises(UserError, match=r"no pair can be made: .*tie 1"):
-    pairs.run(dataclasses.replace(CONFIG, candidates=str(path)), tmp_path / "pairs")
+  path = candidates.write(tmp_path / "c.jsonl", [row(3, 3)])
+  with pytest.raises(UserError, match=r"and 0 pairs can be chosen; counts: .*tie 1"):
+    STAGE.run(Context(), tmp_path / "pairs", CONFIG, {"candidates": path})
 
 
 def test_twin_the_lowest_chosen_would_show():
-  found, _, _ = make([row(2, 4.5, 1, 3)], CONFIG)
+  _, found, _ = select([row(2, 4.5, 1, 3)], CONFIG)
   assert found[0].margin > 0
   reversed_scores = row(*[-s for s in (2, 4.5, 1, 3)])
   assert paired(reversed_scores)[0][0][:2] == ("c2", "c1")
