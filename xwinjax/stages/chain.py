@@ -245,9 +245,8 @@ class Chain:
   def summary(self) -> dict[str, Any]:
     """summary.json, a row a model and the reward model's figures; report.html beside it."""
     from xwinjax import report
-    from xwinjax.report import tables, workdir
 
-    summary = tables.summary(workdir.Workdir(self.workdir))
+    summary = report.summary(self.workdir)
     jsonl.write_json(self.workdir / "summary.json", summary)
     try:
       report.write(self.workdir)
@@ -258,9 +257,9 @@ class Chain:
 
 def table(summary: dict[str, Any]) -> str:
   """The summary as the lines a person reads at the end of a run."""
-  from xwinjax.report import tables
+  from xwinjax import report
 
-  return tables.text(summary)
+  return report.text(summary, "xwin")
 
 
 def run(config: XwinConfig, workdir: str, *, redo: bool = False) -> dict[str, Any]:
@@ -268,4 +267,5 @@ def run(config: XwinConfig, workdir: str, *, redo: bool = False) -> dict[str, An
   folder = Path(workdir)
   chain = Chain(config, folder, redo=redo)
   with manifest.lock(folder):
+    jsonl.write_json(folder / "recipe.json", {"recipe": "xwin"})
     return chain.run()

@@ -139,12 +139,11 @@ class Recipe:
   def summary(self) -> dict[str, Any]:
     """summary.json; report.html beside it."""
     from xwinjax import report
-    from xwinjax.report import lima
 
-    summary = lima.summary(lima.Run(self.workdir))
+    summary = report.summary(self.workdir)
     jsonl.write_json(self.workdir / "summary.json", summary)
     try:
-      report.write_lima(self.workdir)
+      report.write(self.workdir)
     except UserError as e:
       common.say(str(e))
     return summary
@@ -152,9 +151,9 @@ class Recipe:
 
 def table(summary: dict[str, Any]) -> str:
   """The summary as the lines a person reads at the end of a run."""
-  from xwinjax.report import lima
+  from xwinjax import report
 
-  return lima.text(summary)
+  return report.text(summary, "lima")
 
 
 def run(config: LimaConfig, workdir: str, *, redo: bool = False) -> dict[str, Any]:
@@ -162,4 +161,5 @@ def run(config: LimaConfig, workdir: str, *, redo: bool = False) -> dict[str, An
   folder = Path(workdir)
   recipe = Recipe(config, folder, redo=redo)
   with manifest.lock(folder):
+    jsonl.write_json(folder / "recipe.json", {"recipe": "lima"})
     return recipe.run()

@@ -270,12 +270,11 @@ class Loop:
   def summary(self) -> dict[str, Any]:
     """summary.json, a row a model; report.html beside it."""
     from xwinjax import report
-    from xwinjax.report import rounds
 
-    summary = rounds.summary(rounds.Rounds(self.workdir))
+    summary = report.summary(self.workdir)
     jsonl.write_json(self.workdir / "summary.json", summary)
     try:
-      report.write_rounds(self.workdir)
+      report.write(self.workdir)
     except UserError as e:
       common.say(str(e))
     return summary
@@ -283,9 +282,9 @@ class Loop:
 
 def table(summary: dict[str, Any]) -> str:
   """The summary as the lines a person reads at the end of a run."""
-  from xwinjax.report import rounds
+  from xwinjax import report
 
-  return rounds.text(summary)
+  return report.text(summary, "self_rewarding")
 
 
 def run(config: SelfRewardingConfig, workdir: str, *, redo: bool = False) -> dict[str, Any]:
@@ -293,4 +292,5 @@ def run(config: SelfRewardingConfig, workdir: str, *, redo: bool = False) -> dic
   folder = Path(workdir)
   loop = Loop(config, folder, redo=redo)
   with manifest.lock(folder):
+    jsonl.write_json(folder / "recipe.json", {"recipe": "self_rewarding"})
     return loop.run()
