@@ -17,7 +17,8 @@ from xwinjax.core.arguments import Parser
 from xwinjax.core.errors import UserError
 from xwinjax.eval import agreement, votes
 from xwinjax.recipes import cli
-from xwinjax.report import agreement_tables, write_agreement
+from xwinjax.report import agreement as votes_report
+from xwinjax.report import write_agreement
 
 
 def parser() -> Parser:
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
   found = agreement.summary(
     ballot, system=options.system, least_checks=options.checks, seed=options.seed
   )
-  print(json.dumps(found, ensure_ascii=False) if options.json else agreement_tables.text(found))
+  print(json.dumps(found, ensure_ascii=False) if options.json else votes_report.text(found))
   beside = Path(options.db[0]).with_suffix(".html") if options.db and not options.json else None
   if page := options.page or beside:
     title = ", ".join(Path(file).name for file in options.db + options.votes)

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from xwinjax.report.charts import _STYLE, COLOURS
+from xwinjax.report.charts import COLOURS, STYLE
 
 NAMES = {"train_sft": "SFT", "train_reward": "reward model", "train_dpo_cached": "DPO"}
 
@@ -20,7 +20,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 def loss_curves(path: Path, found: dict[str, Any], device: str) -> None:
   """One panel a stage, ours over the peer's: the same rows in the same order."""
-  with rc_context({**_STYLE, "font.size": 9}):
+  with rc_context({**STYLE, "font.size": 9}):
     figure = Figure(figsize=(3.4 * len(found), 3.0), layout="constrained")
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, (name, both) in zip(panels, found.items(), strict=True):
@@ -46,7 +46,7 @@ def loss_curves(path: Path, found: dict[str, Any], device: str) -> None:
 
 def growth(path: Path, found: dict[str, list[dict[str, Any]]], device: str) -> None:
   """Time over size, both in multiples of the first; the dotted line is proportional growth."""
-  with rc_context({**_STYLE, "font.size": 9}):
+  with rc_context({**STYLE, "font.size": 9}):
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for (what, rows), marker in zip(found.items(), "os^D", strict=False):

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from xwinjax import report
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
+from xwinjax.report import workdir
 from xwinjax.stages import common, manifest
 from xwinjax.stages.config import identity
 from xwinjax.stages.stage import Context, Stage
@@ -45,19 +46,19 @@ class Recipe(Generic[C]):
   steps: Steps[C]
 
 
-def run(recipe: Recipe[C], config: Any, workdir: str | Path, *, redo: bool = False) -> Any:
+def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False) -> Any:
   """Every step in order, with the folder locked; returns the summary.
 
   A step that is done is skipped, one that was killed continues. Writes recipe.json, which says
   whose folder it is, and at the end summary.json and report.html.
   """
-  folder = Path(workdir)
+  folder = Path(place)
   recipe.check(config)
   model = dataclasses.replace(config.model, path="")
   context = Context(model, config.mesh, config.seed, redo)
   with manifest.lock(folder):
     record = {"recipe": recipe.name, "config": identity(config)}
-    jsonl.write_json(folder / report.RECORD, record)
+    jsonl.write_json(folder / workdir.RECIPE, record)
     for step in recipe.steps(config, context, folder):
       step.stage.run(
         step.context or context,

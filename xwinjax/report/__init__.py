@@ -1,55 +1,68 @@
-"""The report of a chain: reads the files of its folder, and nothing that trains imports it."""
+"""The report: a page of sections and a summary, from the files of a run and from nothing else.
+
+A recipe has a module with the same four names: `Run` (reads a folder), `summary`, `text`, `page`.
+Nothing that trains imports this room.
+"""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
-from xwinjax.core.extras import needs
+from xwinjax.core.errors import UserError
+
+NAME = "report.html"
+RECIPES = {"xwin": "chain", "self_rewarding": "rounds", "lima": "lima"}  # recipe -> its module
+
+
+def _module(recipe: str) -> Any:
+  return importlib.import_module(f"xwinjax.report.{RECIPES[recipe]}")
+
+
+def _run(folder: str | Path) -> tuple[Any, Any]:
+  """The module of the folder's recipe, and the folder as it reads it."""
+  from xwinjax.report import workdir
+
+  recipe = workdir.recipe(folder)
+  if recipe not in RECIPES:
+    raise UserError(
+      f"{Path(folder) / workdir.RECIPE}: recipe {recipe!r} is not one of {', '.join(RECIPES)}"
+    )
+  return _module(recipe), _module(recipe).Run(folder)
+
+
+def summary(folder: str | Path) -> dict[str, Any]:
+  """What summary.json holds of a run, finished or not. Raises UserError for another folder."""
+  module, run = _run(folder)
+  return module.summary(run)
+
+
+def text(summary: dict[str, Any], recipe: str) -> str:
+  """A summary as the lines a person reads at the end of a run."""
+  return _module(recipe).text(summary)
 
 
 def write(folder: str | Path) -> Path:
-  """Makes report.html in the folder of a chain, of self-rewarding rounds or of LIMA, done or not.
+  """Makes report.html in the folder of a run, finished or not.
 
   Raises: UserError for another folder, and where matplotlib or Jinja is missing.
   """
-  if (Path(folder) / "baseline").is_dir():
-    return write_rounds(folder)
-  if (Path(folder) / "tokens").is_dir():
-    return write_lima(folder)
-  with needs("report"):
-    from xwinjax.report import page
+  from xwinjax.report import pages
 
-  return page.write(folder)
+  module, run = _run(folder)
+  return pages.write(module.page(run), run.folder / NAME)
 
 
 def write_agreement(summary: dict[str, Any], title: str, path: str | Path) -> Path:
   """Makes the page of xwinjax.eval.agreement's figures. Raises UserError as `write` does."""
-  with needs("report"):
-    from xwinjax.report import agreement_page
+  from xwinjax.report import agreement, pages
 
-  return agreement_page.write(summary, title, path)
-
-
-def write_rounds(folder: str | Path) -> Path:
-  """Makes report.html in the folder of experiments.self_rewarding. Raises UserError as `write`."""
-  with needs("report"):
-    from xwinjax.report import rounds_page
-
-  return rounds_page.write(folder)
-
-
-def write_lima(folder: str | Path) -> Path:
-  """Makes report.html in the folder of experiments.lima. Raises UserError as `write` does."""
-  with needs("report"):
-    from xwinjax.report import lima_page
-
-  return lima_page.write(folder)
+  return pages.write(agreement.page(summary, title), path)
 
 
 def write_sweep(summary: dict[str, Any], path: str | Path) -> Path:
   """Makes the page of a sweep's figures. Raises UserError as `write` does."""
-  with needs("report"):
-    from xwinjax.report import sweep_page
+  from xwinjax.report import pages, sweep
 
-  return sweep_page.write(summary, path)
+  return pages.write(sweep.page(summary), path)

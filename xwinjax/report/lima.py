@@ -1,4 +1,4 @@
-"""What a run of LIMA's recipe came to: rows and sentences, from its files alone."""
+"""The report of LIMA's recipe: its summary, the lines a terminal shows, and its page."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ from scipy import stats
 
 from xwinjax.core.errors import UserError
 from xwinjax.eval import statistics
-from xwinjax.report.tables import NONE, Row, Table, lines, number, percent
+from xwinjax.report import charts, pages
+from xwinjax.report.charts import Chart, Series
+from xwinjax.report.tables import Row, Table, Text, columns, lines, number, percent
 from xwinjax.report.workdir import Stages
 
-STAGES = (
-  "world",
-  "pretrain",
-  "community",
-  "tokens",
-  "mix",
-  "sft",
-  "choose",
-  "evaluate",
-  "judge",
-  "dialogues",
-)
+ANSWERS = 8  # test prompts whose first answer is shown
+DIALOGUES = 4
+STAGES = "world pretrain community tokens mix sft choose evaluate judge dialogues"
 BY = {"gold": "gold", "rm": "RM", "self": "judge's"}
 
 
@@ -38,7 +31,7 @@ class Run(Stages):
       raise UserError(f"{folder}: holds no run of experiments.lima")
 
   def order(self) -> tuple[str, ...]:
-    return STAGES
+    return tuple(STAGES.split())
 
 
 def epochs(run: Run) -> list[Row]:
@@ -90,7 +83,7 @@ def summary(run: Run) -> Row:
   """What summary.json holds."""
   rows, choose = epochs(run), run.figures("choose")
   chosen = next((r["epoch"] for r in rows if r["step"] == choose.get("step")), None)
-  config = run.manifests["judge"]["config"] if "judge" in run.manifests else {}
+  config = run.config("judge")
   judge = config.get("name") or config.get("by", "")
   by_prompt = [
     float(np.mean(scores))
@@ -98,7 +91,6 @@ def summary(run: Run) -> Row:
     if (scores := [c["scores"][judge] for c in row["candidates"] if judge in c.get("scores", {})])
   ]
   found = run.figures("evaluate")
-  last = next(reversed(run.manifests.values()))
   return {
     "judge": judge,
     "score": float(np.mean(by_prompt)) if by_prompt else None,
@@ -114,9 +106,8 @@ def summary(run: Run) -> Row:
     "examples": run.figures("sft").get("items"),
     "tokens": run.figures("tokens").get("added"),
     "dialogues": grades(run),
-    "device": last["device"],
-    "seed": last["config"].get("seed"),
-    "seconds": round(sum(m["seconds"] for m in run.manifests.values()), 2),
+    **run.origin(),
+    "seconds": round(run.seconds(), 2),
   }
 
 
@@ -139,44 +130,35 @@ def grades(run: Run) -> Row | None:
 
 
 def epoch_table(s: Row) -> Table:
-  rows = [
-    (
-      str(r["epoch"]),
-      number(r["dev_perplexity"], 3),
-      number(r["dev_score"], 3),
-      number(r["dev_length"], 1),
-      "chosen" if r["epoch"] == s["epoch"] else "",
-    )
-    for r in s["epochs"]
-  ]
-  return Table(("epoch", "dev perplexity", f"dev quality ({s['judge']})", "tokens", ""), rows)
+  made = {
+    "epoch": lambda r: str(r["epoch"]),
+    "dev perplexity": lambda r: number(r["dev_perplexity"], 3),
+    f"dev quality ({s['judge']})": lambda r: number(r["dev_score"], 3),
+    "tokens": lambda r: number(r["dev_length"], 1),
+    "": lambda r: "chosen" if r["epoch"] == s["epoch"] else "",
+  }
+  return columns(s["epochs"], made)
 
 
 def main_table(s: Row) -> Table:
-  head = (
-    f"{BY.get(s['judge'], s['judge'])} score (95 %)",
-    "examples",
-    "epoch",
-    "tokens",
-    "ended",
-    "false claims",
-  )
-  row = (
-    number(s["score"], ci=s["score_ci"]),
-    str(s["examples"]),
-    str(s["epoch"]),
-    number(s["mean_length"], 1),
-    percent(s["ended_share"]),
-    percent(s["hallucination"]),
-  )
-  return Table(head, [row]).without_empty()
+  made = {
+    f"{BY.get(s['judge'], s['judge'])} score (95 %)": lambda s: number(
+      s["score"], ci=s["score_ci"]
+    ),
+    "examples": lambda s: str(s["examples"]),
+    "epoch": lambda s: str(s["epoch"]),
+    "tokens": lambda s: number(s["mean_length"], 1),
+    "ended": lambda s: percent(s["ended_share"]),
+    "false claims": lambda s: percent(s["hallucination"]),
+  }
+  return columns([s], made, "summary").without_empty()
 
 
 def grade_table(s: Row) -> Table:
   """Excellent, pass and fail, as the paper tells its dialogues."""
   g = s["dialogues"]
   if not g:
-    return Table((), [])
+    return Table()
   names = ("excellent", "pass", "fail")
   row = (
     str(g["turns"]),
@@ -218,10 +200,88 @@ def text(s: Row) -> str:
   return "\n\n".join([*parts, "\n".join(sentences(s))])
 
 
-def facts(run: Run, s: Row) -> list[Any]:
-  """What a page's first line says."""
-  from xwinjax.report.tables import seconds
+def quality_and_perplexity(s: Row) -> Chart | None:
+  """Both against the epoch, each with an axis of its own: the paper finds that they disagree."""
+  loss = [(r["epoch"], r["dev_perplexity"]) for r in s["epochs"] if r["dev_perplexity"]]
+  judged = [(r["epoch"], r["dev_score"]) for r in s["epochs"] if r["dev_score"] is not None]
+  if not loss:
+    return None
+  (first, start), (last, end) = loss[0], loss[-1]
+  said = [
+    f"perplexity {number(start, 3)} after epoch {first}, {number(end, 3)} after {last}",
+    ", ".join(f"quality {number(v, 3)} after epoch {e}" for e, v in judged),
+  ]
+  with charts.drawing("epoch", "dev perplexity") as (figure, axes):
+    Series("perplexity", *zip(*loss, strict=True), "one", "--", "s").draw(axes)
+    if judged:
+      right = axes.twinx()
+      right.grid(visible=False)
+      right.spines["right"].set_visible(True)
+      right.set_ylabel(f"dev quality ({s['judge']})")
+      Series("", *zip(*judged, strict=True), "two", "-", "o").draw(right)
+      Series("quality", [], [], "two", "-", "o").draw(axes)
+    if s["epoch"] is not None:
+      axes.axvline(s["epoch"], color=charts.INK, linewidth=0.9, linestyle=":", label="chosen")
+    axes.set_xticks([e for e, _ in loss])
+    charts.legend(axes)
+    note = (
+      "Both on the dev prompts: perplexity of the answers there (lower is better), quality of "
+      "the model's own as judged."
+    )
+    told = "; ".join(filter(None, said))
+    return charts.finish(figure, "Perplexity and quality by epoch", note, told)
 
-  version = next(reversed(run.manifests.values()))["versions"]["xwinjax"]
-  seed = f"seed {s['seed']}" if s["seed"] is not None else NONE
-  return [s["device"], seed, f"{seconds(s['seconds'])} in all", f"xwinjax {version}"]
+
+def dialogues(run: Run) -> list[pages.Details]:
+  """Some dialogues, each reply with its grade."""
+  rows, shown = run.rows_if_any("dialogues/dialogues.jsonl"), []
+  for i in pages.spread_out(DIALOGUES, len(rows)):
+    grades = iter(rows[i].get("grades", ()))
+    of = lambda m, grades=grades: next(grades, "") if m["role"] == "assistant" else ""
+    turns = [{**m, "grade": of(m)} for m in rows[i]["messages"]]
+    shown.append(pages.Details(f"Dialogue {len(shown) + 1}", [Text(turns=turns)], open=not shown))
+  return shown
+
+
+def texts_table(run: Run, judge: str) -> Table:
+  """The first answer to some test prompts."""
+  rows = run.rows_if_any("judge/candidates.jsonl")
+  answers = {"answer": {r["id"]: r["candidates"][0] for r in rows}}
+  return pages.side_by_side(answers, {r["id"]: r["prompt"] for r in rows}, (judge,), ANSWERS)
+
+
+def page(run: Run) -> pages.Page:
+  """Everything the folder says, finished or not."""
+  s, metrics = summary(run), run.metrics("sft")
+  gold = (
+    " Gold is the sandbox's own scorer, 0 to 5; here it is the judge that chose the epoch, on "
+    "other prompts than these."
+  )
+  read = "Brackets hold 95 % intervals over the test prompts."
+  read += gold if s["judge"] == "gold" else ""
+  windows = "Means over windows of steps, with each window's range."
+  loss = charts.steps("Training loss", metrics, {"loss": "loss"}, "nats a token", windows)
+  drawn = pages.Pictures(charts.there([quality_and_perplexity(s), loss]))
+  of_epochs = (
+    "Only kept epochs are judged. The paper finds that perplexity on held-out answers rises while "
+    "the answers written get better, and so chooses by quality."
+  )
+  of_dialogues = (
+    "The paper, LLaMA 65B: 45.2 % of turns excellent and 15 of 42 failed without dialogues among "
+    "the examples; 76.1 % and 1 of 46 with 30 of them."
+  )
+  held, folded = dialogues(run), pages.dump("summary.json", s)
+  talked = [
+    pages.Section("dialogues", "Dialogues", [grade_table(s), *held, pages.Words(of_dialogues)])
+  ]
+  sections = [
+    pages.Section(
+      "summary", "Summary", [main_table(s), pages.Says(sentences(s)), pages.Words(read), folded]
+    ),
+    pages.Section("epochs", "Epochs", [drawn, epoch_table(s), pages.Words(of_epochs)]),
+    *(talked if held else []),
+    pages.Section("texts", "Texts", [texts_table(run, s["judge"])]),
+    pages.Section("time", "Time", [pages.timing(run)]),
+    *pages.records(run),
+  ]
+  return pages.Page(f"LIMA: {run.folder.resolve().name}", pages.facts(run), sections)

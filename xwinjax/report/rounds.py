@@ -1,4 +1,4 @@
-"""What the rounds of Self-Rewarding LMs came to: rows and sentences, from the files alone."""
+"""The report of Self-Rewarding LMs' rounds: summary, terminal lines and page, from files alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import numpy as np
 
 from xwinjax.core.errors import UserError
 from xwinjax.eval import statistics, winrate
-from xwinjax.report.tables import NONE, Row, Table, number, percent, signed
+from xwinjax.report import charts, pages
+from xwinjax.report.charts import Chart
+from xwinjax.report.tables import NONE, Row, Table, Text, columns, gained, lines, number, percent
 from xwinjax.report.workdir import Stages
 
+TEXTS = 6  # held-out prompts whose answers are shown
+PROMPTS = 12  # new prompts that are shown of each round
+JUDGEMENTS = 4  # judged answers that are shown of each round
 BASELINE = "baseline"
 NAMES = {BASELINE: "SFT baseline"}
 JUDGES = ("gold", "rm", "fixed")  # who compares two models; the first there is
@@ -33,23 +38,10 @@ PAPER: dict[str, dict[str, Any]] = {
   "judge: Kendall's τ": {BASELINE: "0.233", "M1": "0.253", "M2": "0.315", "M3": "0.324"},
   "characters of an answer": {"M1": "1092", "M2": "1552", "M3": "2552"},
 }
-STAGES = (
-  "instruct",
-  "sample",
-  "judge",
-  "pairs",
-  "reference",
-  "dpo",
-  "choose",
-  "mix",
-  "sft",
-  "best",
-  "evaluate",
-  "judging",
-)
+STAGES = "instruct sample judge pairs reference dpo choose mix sft best evaluate judging"
 
 
-class Rounds(Stages):
+class Run(Stages):
   """Reads the folder of a run."""
 
   def __init__(self, folder: str | Path):
@@ -60,7 +52,7 @@ class Rounds(Stages):
   def order(self) -> Iterator[str]:
     yield from ("world", "pretrain", "make_eft", "reward")
     for name in self.candidates():
-      yield from (f"{name}/{stage}" for stage in STAGES)
+      yield from (f"{name}/{stage}" for stage in STAGES.split())
 
   def candidates(self) -> list[str]:
     """Every model's folder there is: baseline, M1, M2, …."""
@@ -86,7 +78,7 @@ def name_of(model: str) -> str:
   return NAMES.get(model, model)
 
 
-def versus(work: Rounds, ours: str, theirs: str, seed: int = 0) -> Row | None:
+def versus(work: Run, ours: str, theirs: str, seed: int = 0) -> Row | None:
   """Head to head of two models over their held-out prompts; None without a judge of both."""
   for judge in JUDGES:
     a, b = work.scores(ours, judge), work.scores(theirs, judge)
@@ -104,7 +96,7 @@ def versus(work: Rounds, ours: str, theirs: str, seed: int = 0) -> Row | None:
   return None
 
 
-def characters(work: Rounds, model: str) -> float | None:
+def characters(work: Run, model: str) -> float | None:
   """Mean characters of an answer to a held-out prompt."""
   lengths = [
     len(c["text"])
@@ -114,7 +106,7 @@ def characters(work: Rounds, model: str) -> float | None:
   return float(np.mean(lengths)) if lengths else None
 
 
-def round_row(work: Rounds, model: str) -> Row | None:
+def round_row(work: Run, model: str) -> Row | None:
   """How a round made its pairs; None for models that no round made."""
   instruct, pairs = work.figures(f"{model}/instruct"), work.figures(f"{model}/pairs")
   if not instruct:
@@ -142,7 +134,7 @@ def round_row(work: Rounds, model: str) -> Row | None:
   }
 
 
-def summary(work: Rounds) -> Row:
+def summary(work: Run) -> Row:
   """What summary.json holds: a row for each model that has been measured."""
   rows: list[Row] = []
   models = work.models()
@@ -174,14 +166,12 @@ def summary(work: Rounds) -> Row:
         ),
       }
     )
-  last = next(reversed(work.manifests.values()))
   first_last = versus(work, models[-1], "M1") if len(models) > 2 else None
   return {
     "models": rows,
     "last_versus_m1": first_last,
-    "device": last["device"],
-    "seed": last["config"].get("seed"),
-    "seconds": round(sum(m["seconds"] for m in work.manifests.values()), 2),
+    **work.origin(),
+    "seconds": round(work.seconds(), 2),
   }
 
 
@@ -197,67 +187,258 @@ def accuracy(row: Row, how: str = "written") -> str:
 
 def main_table(s: Row) -> Table:
   """A row a model: what its answers are worth, and what it thinks of them."""
-  rows = []
-  for r in s["models"]:
-    inflation = r["inflation"] or {}
-    rows.append(
-      (
-        name_of(r["model"]),
-        number(r["gold_mean"], ci=r["gold_ci"]),
-        number(r["rm_mean"]),
-        number(r["self_mean"], ci=r["self_ci"]),
-        number(inflation.get("mean"), ci=inflation.get("ci")),
-        wins(r["versus_baseline"]),
-        wins(r["versus_previous"]),
-        accuracy(r),
-        accuracy(r, "expected"),
-        percent(r["judge"].get("unparsed")),
-        number(r["mean_length"], 1),
-        number(r["characters"], 0),
-        percent(r["hallucination"]),
-      )
-    )
-  head = (
-    "model",
-    "gold score",
-    "RM score",
-    "self-score",
-    "self-score − gold",
-    "win/tie/lose vs baseline",
-    "vs previous",
-    "judge accuracy",
-    "by expected score",
-    "unparsed",
-    "tokens",
-    "characters",
-    "false claims",
-  )
-  return Table(head, rows).without_empty()
+  own = lambda r: r["inflation"] or {}
+  made = {
+    "model": lambda r: name_of(r["model"]),
+    "gold score": lambda r: number(r["gold_mean"], ci=r["gold_ci"]),
+    "RM score": lambda r: number(r["rm_mean"]),
+    "self-score": lambda r: number(r["self_mean"], ci=r["self_ci"]),
+    "self-score − gold": lambda r: number(own(r).get("mean"), ci=own(r).get("ci")),
+    "win/tie/lose vs baseline": lambda r: wins(r["versus_baseline"]),
+    "vs previous": lambda r: wins(r["versus_previous"]),
+    "judge accuracy": accuracy,
+    "by expected score": lambda r: accuracy(r, "expected"),
+    "unparsed": lambda r: percent(r["judge"].get("unparsed")),
+    "tokens": lambda r: number(r["mean_length"], 1),
+    "characters": lambda r: number(r["characters"], 0),
+    "false claims": lambda r: percent(r["hallucination"]),
+  }
+  return columns(s["models"], made, "summary").without_empty()
 
 
 def text(s: Row) -> str:
   """The summary as the lines a person reads at the end of a run."""
-  table = main_table(s)
-  cells = [table.head, *table.rows]
-  widths = [max(len(line[i]) for line in cells) for i in range(len(table.head))]
-  lines = [
-    "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
-  ]
-  return "\n".join([*lines, "", *sentences(s)])
+  return "\n".join([lines(main_table(s)), "", *sentences(s)])
 
 
 def sentences(s: Row) -> list[str]:
   """Whether each model beats the one before, and the last beats M1, in words."""
-  said = []
   compared = [(r["model"], r["versus_previous"]) for r in s["models"] if r["versus_previous"]]
   if s["last_versus_m1"] and len(s["models"]) > 3:
     compared.append((s["models"][-1]["model"], s["last_versus_m1"]))
-  for model, v in compared:
-    gain, against = v["gain"], name_of(v["against"])
-    by = f"{signed(gain['mean'], gain['ci'])} {BY[v['judge']]} points"
-    if not gain["significant"]:
-      said.append(f"{model} and {against}: no significant difference, {by}.")
-    else:
-      verb = "beats" if gain["mean"] > 0 else "is worse than"
-      said.append(f"{model} {verb} {against}: {by}.")
-  return said
+  return [
+    f"{gained(model, name_of(v['against']), v['gain'], BY[v['judge']])}." for model, v in compared
+  ]
+
+
+def pictures(s: Row) -> list[Chart]:
+  """Scores, judges, lengths and head-to-heads over the models."""
+  models = s["models"]
+  names = [name_of(r["model"]) for r in models]
+
+  def judged(how: str) -> list[Any]:
+    found = [r["judge"].get(how) or {} for r in models]
+    return [(f.get("pairwise_accuracy"), f.get("pairwise_accuracy_ci")) for f in found]
+
+  def by_model(title: str, lines: Row, y: str, note: str, **how: Any) -> Chart | None:
+    series = []
+    looks = (("one", "-", "o"), ("two", "--", "s"))
+    for (label, values), (colour, line, mark) in zip(lines.items(), looks, strict=False):
+      there = [f"{n} {number(v)}" for n, (v, _) in zip(names, values, strict=True) if v is not None]
+      said, at = f"{label}: {', '.join(there)}", range(len(names))
+      series += charts.by_row(label, values, at, said, colour=colour, line=line, marker=mark)
+    return charts.plot(title, series, "", y, note, ticks=dict(enumerate(names)), **how)
+
+  own = {
+    "gold": [(r["gold_mean"], r["gold_ci"]) for r in models],
+    "its own score": [(r["self_mean"], r["self_ci"]) for r in models],
+  }
+  against = {name_of(r["model"]): r["versus_baseline"] for r in models if r["versus_baseline"]}
+  return charts.there(
+    [
+      by_model(
+        "Answers to held-out prompts",
+        own,
+        "mean score, 0 to 5",
+        "Bars are 95 % intervals over prompts. Where its own score "
+        "runs ahead of gold, the model flatters itself.",
+      ),
+      by_model(
+        "The models as judges",
+        {"written": judged("written"), "expected score": judged("expected")},
+        "pairwise accuracy",
+        "Of pairs of answers that people value differently; a tie or a missing score counts half.",
+        level=(0.5, "a coin"),
+      ),
+      by_model(
+        "Length of answers",
+        {"tokens": [(r["mean_length"], None) for r in models]},
+        "tokens",
+        "Mean over all answers to the held-out prompts.",
+      ),
+      charts.win_tie_lose(
+        "Against the SFT baseline",
+        {name: [v[k] for k in ("win", "tie", "lose")] for name, v in against.items()},
+        "Every answer against every one of the baseline's to the same prompt.",
+      ),
+    ]
+  )
+
+
+def judge_table(s: Row) -> Table:
+  """Every figure of every model as judge."""
+  both = [(r, how) for r in s["models"] for how in ("written", "expected") if r["judge"].get(how)]
+  rows = [
+    {"name": f"{name_of(r['model'])}, {how}", **r["judge"][how]}
+    | ({k: r["judge"].get(k) for k in ("unparsed", "agreement")} if how == "written" else {})
+    for r, how in both
+  ]
+  spread = lambda f: " ".join(f"{k}:{n}" for k, n in f.get("distribution", {}).items())
+  made = {
+    "judge": lambda f: f["name"],
+    "pairwise accuracy": lambda f: percent(f["pairwise_accuracy"], f["pairwise_accuracy_ci"]),
+    "undecided": lambda f: percent(f["pairwise_undecided"]),
+    "5-best": lambda f: percent(f["five_best"]),
+    "exact match": lambda f: percent(f["exact_match"]),
+    "Spearman": lambda f: number(f["spearman"], 3),
+    "Kendall's τ": lambda f: number(f["kendall"], 3),
+    "mean score": lambda f: number(f["mean_score"]),
+    "unparsed": lambda f: percent(f.get("unparsed")),
+    "same score twice": lambda f: percent(f.get("agreement")),
+    "scores": lambda f: spread(f) or NONE,
+  }
+  return columns(rows, made)
+
+
+def round_table(s: Row) -> Table:
+  """How each round came to its pairs: a column a round."""
+  made = {r["model"]: r["round"] for r in s["models"] if r["round"]}
+  table: dict[str, list[str]] = {}
+  shared = lambda t: f"{t['read']} → {t['computed']}" if t else NONE
+  for i, r in enumerate(made.values()):
+    found = {
+      "new prompts": r["prompts"],
+      **{f"prompts {k}": n for k, n in r["prompt_counts"].items()},
+      "of them questions of the world": r["prompts_of_the_world"],
+      "ROUGE-L with the nearest other": number(r["diversity"]["nearest"]),
+      "groups by verb and noun": r["diversity"]["groups"],
+      "judgements read": r["judgements_read"],
+      "judgements unparsed": percent(r["unparsed"]),
+      "judgements of one answer that agree": percent(r["agreement"]),
+      "prompt tokens of judgements → computed": shared(r["prompt_tokens"]),
+      "the same for expected scores": shared(r["expected_prompt_tokens"]),
+      "pairs": r["pairs"],
+      **{f"pairs: {k}": n for k, n in (r["pair_counts"] or {}).items()},
+      "mean margin": number(r["margin"]),
+      "tokens, chosen": number(r["chosen_tokens"], 1),
+      "tokens, rejected": number(r["rejected_tokens"], 1),
+      "chosen is longer": percent(r["chosen_longer"]),
+      "checkpoint chosen": r["step"],
+    }
+    for name, value in found.items():
+      table.setdefault(name, [NONE] * len(made))[i] = NONE if value is None else str(value)
+  rows = [(name, *row) for name, row in table.items() if any(x != NONE for x in row)]
+  return Table(("figure", *made), rows)
+
+
+def paper_table(s: Row) -> Table:
+  """The paper's numbers, and ours where the same thing is measured."""
+
+  def judged(figure: str, scale: float, digits: int) -> Any:
+    """Of written judgements where there are any."""
+    f = lambda r: r["judge"].get("written") or r["judge"].get("expected") or {}
+    x = lambda r: f(r).get(figure)
+    return lambda r: NONE if x(r) is None else number(x(r) * scale, digits)
+
+  ours = {r["model"]: r for r in s["models"]}
+  measured = {
+    "against SFT, win/tie/lose, %": lambda r: wins(r["versus_baseline"]),
+    "characters of an answer": lambda r: number(r["characters"], 0),
+    "judge: pairwise accuracy, %": judged("pairwise_accuracy", 100, 1),
+    "judge: 5-best, %": judged("five_best", 100, 1),
+    "judge: exact match, %": judged("exact_match", 100, 1),
+    "judge: Spearman": judged("spearman", 1, 3),
+    "judge: Kendall's τ": judged("kendall", 1, 3),
+  }
+  names, rows = [BASELINE, "M1", "M2", "M3"], []
+  for line, numbers in PAPER.items():
+    rows.append((f"{line}: paper", *(numbers.get(n, NONE) for n in names)))
+    if line in measured:
+      here = [measured[line](ours[n]) if n in ours else NONE for n in names]
+      rows.append((f"{line}: here", *here))
+  return Table(("figure", *(name_of(n) for n in names)), rows)
+
+
+def texts_table(work: Run) -> Table:
+  """The first answer of every model to some held-out prompts."""
+  rows = {m: work.rows_if_any(f"{m}/evaluate/candidates.jsonl") for m in work.models()}
+  answers = {name_of(m): {r["id"]: r["candidates"][0] for r in found} for m, found in rows.items()}
+  prompts = {r["id"]: r["prompt"] for r in next(iter(rows.values()), [])}
+  return pages.side_by_side(answers, prompts, ("gold",), TEXTS)
+
+
+def judgements(work: Run) -> list[Any]:
+  """Some answers of each round, with what its judge wrote of them."""
+  parts: list[Any] = []
+  for model in work.candidates():
+    judged = work.rows_if_any(f"{model}/judge/judgements.jsonl")
+    sets = work.rows_if_any(f"{model}/judge/candidates.jsonl")
+    if not (judged and sets):
+      continue
+    rows = []
+    for i in pages.spread_out(JUDGEMENTS, len(sets)):
+      said = [
+        Text(j["text"], note=j["reason"] if j["score"] is None else "")
+        for j in judged[i]["judgements"][0]
+      ]
+      rows.append((Text(turns=sets[i]["prompt"]), Text(sets[i]["candidates"][0]["text"]), *said))
+    numbered = (f"judgement {k}" for k in range(1, len(rows[0]) - 1))
+    table = Table(("prompt", "answer", *numbered), rows, "texts")
+    parts += [pages.Words(f"On the way to {model}", "heading"), table]
+  return parts
+
+
+def new_prompts(work: Run) -> list[Any]:
+  """Some of the prompts each round wrote."""
+  parts: list[Any] = []
+  for model in work.candidates():
+    rows = work.rows_if_any(f"{model}/instruct/prompts.jsonl")
+    if rows:
+      shown = [rows[i]["messages"][0]["content"] for i in pages.spread_out(PROMPTS, len(rows))]
+      parts += [pages.Words(f"On the way to {model}", "heading"), pages.Says(shown, "answers")]
+  return parts
+
+
+def _read(s: Row) -> str:
+  """How the summary is read."""
+  gold = "Gold is the sandbox's own scorer, 0 to 5; no round sees it unless it was made the judge."
+  if all(r["gold_mean"] is None for r in s["models"]):
+    gold = (
+      "There is no gold score here: models are compared by a reward model or by M1's judgements, "
+      "which may favour what they were trained with."
+    )
+  return (
+    f"Brackets hold 95 % intervals over the held-out prompts. {gold} Judge accuracy is of pairs of "
+    "answers that people value differently; a tie or a missing score counts half."
+  )
+
+
+def page(work: Run) -> pages.Page:
+  """Everything the folder says, finished or not."""
+  s = summary(work)
+  table = main_table(s) or "No model has been measured yet."
+  of_judges = (
+    "5-best: how often an answer that got the scale's top score is one that people rank first. "
+    "Exact match, Spearman and Kendall's τ are means over prompts. Same score twice: of two "
+    "judgements of one answer."
+  )
+  of_paper = (
+    "Yuan et al. 2024, with Llama-2 70B, its own test sets and judges: numbers to know the shape "
+    "of, not to compare with."
+  )
+  folded = pages.dump("summary.json", s)
+  sections = [
+    pages.Section(
+      "summary", "Summary", [table, pages.Says(sentences(s)), pages.Words(_read(s)), folded]
+    ),
+    pages.Section("pictures", "Pictures", [pages.Pictures(pictures(s))]),
+    pages.Section("judges", "Judges", [judge_table(s), pages.Words(of_judges)]),
+    pages.Section("rounds", "Rounds", [round_table(s) or "No round has begun."]),
+    pages.Section("paper", "The paper's numbers", [paper_table(s), pages.Words(of_paper)]),
+    pages.Section("texts", "Texts side by side", [texts_table(work)]),
+    pages.Section("judgements", "Judgements", judgements(work)),
+    pages.Section("prompts", "New prompts", new_prompts(work)),
+    pages.Section("time", "Time", [pages.timing(work)]),
+    *pages.records(work),
+  ]
+  return pages.Page(f"Self-rewarding: {work.folder.resolve().name}", pages.facts(work), sections)

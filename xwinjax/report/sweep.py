@@ -1,4 +1,4 @@
-"""What a sweep came to: a row's mean over seeds with its interval, and the paper's claims."""
+"""The report of a sweep: a row's mean over seeds with its interval, and the paper's claims."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from xwinjax.report.tables import NONE, Row, Table, lines, number, signed
+from xwinjax.report import charts, pages
+from xwinjax.report.charts import Chart, Series
+from xwinjax.report.tables import NONE, Row, Table, columns, lines, number, seconds, signed
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> list[float] | None:
@@ -95,22 +97,17 @@ def summarise(ablation: Any, found: Row) -> Row:
 
 def table(a: Row) -> Table:
   """A row of the ablation a line: every figure over seeds, the gap to the first row, the paper."""
-  rows = []
-  for r in a["rows"]:
-    figures = [number(f["mean"], 3, f["ci"]) for f in r["figures"].values()]
-    d = r["against_first"]
-    rows.append(
-      (
-        r["row"],
-        *figures,
-        signed(d["mean"], d["ci"]) if d else NONE,
-        str(len(r["figures"][a["main"]]["seeds"])),
-        NONE if r["paper"] is None else str(r["paper"]),
-      )
-    )
   names = list(a["rows"][0]["figures"]) if a["rows"] else []
-  head = (a["axis"] or "row", *names, f"{a['main']} − {a['first']}", "seeds", "paper")
-  return Table(head, rows).without_empty()
+  gap = lambda d: signed(d["mean"], d["ci"]) if d else NONE
+  figure = lambda f: number(f["mean"], 3, f["ci"])
+  made = {
+    a["axis"] or "row": lambda r: r["row"],
+    **{name: lambda r, name=name: figure(r["figures"][name]) for name in names},
+    f"{a['main']} − {a['first']}": lambda r: gap(r["against_first"]),
+    "seeds": lambda r: str(len(r["figures"][a["main"]]["seeds"])),
+    "paper": lambda r: NONE if r["paper"] is None else str(r["paper"]),
+  }
+  return columns(a["rows"], made, "summary").without_empty()
 
 
 def claim(c: Row) -> str:
@@ -127,3 +124,50 @@ def text(s: Row) -> str:
   for a in s["ablations"]:
     parts.append("\n".join([a["title"], "", lines(table(a)), *map(claim, a["claims"])]))
   return "\n\n".join(parts)
+
+
+def picture(a: Row, figure: str) -> Chart | None:
+  """Every row's mean with its interval over seeds, and each seed's value."""
+  rows = [r for r in a["rows"] if r["figures"][figure]["mean"] is not None]
+  numeric = a["axis"] is not None and all(r["at"] is not None for r in rows)
+  at = [float(r["at"]) if numeric else float(i) for i, r in enumerate(rows)]
+  cells = [r["figures"][figure] for r in rows]
+  said = "; ".join(f"{r['row']} {number(r['figures'][figure]['mean'], 3)}" for r in rows)
+  seeds = [(x, v) for x, c in zip(at, cells, strict=True) for v in c["seeds"].values()]
+  means = [(c["mean"], c["ci"]) for c in cells]
+  line, single = "-" if numeric else "", {"alpha": 0.6, "markersize": 4}
+  series = charts.by_row("", means, at, said, line=line, marker="o")
+  if series and seeds:
+    series.insert(0, Series("", *zip(*seeds, strict=True), "base", "", "o", options=single))
+  names = [
+    f"{x:g}" if numeric else r["row"].replace("_", " ") for x, r in zip(at, rows, strict=True)
+  ]
+  note = "Grey: single seeds. Blue: their mean"
+  note += " with a 95 % t interval over seeds." if any(c["ci"] for c in cells) else "."
+  how: Any = {"ticks": dict(zip(at, names, strict=True)), "log": "x" if numeric else ""}
+  title, x = f"{a['title']}: {figure}", a["axis"] if numeric else ""
+  return charts.plot(title, series, x, figure, note, **how)
+
+
+def section(a: Row) -> pages.Section:
+  """One ablation: its claims, a picture and a table."""
+  figures = list(a["rows"][0]["figures"]) if a["rows"] else []
+  drawn = charts.there([picture(a, figure) for figure in figures])
+  note = (
+    "Means over seeds; brackets hold 95 % t intervals over seeds. Differences are of runs with the "
+    "same seed. The paper's numbers are on its own scales."
+  )
+  more = [pages.Details("Other figures", [pages.Pictures(drawn[1:])])] if drawn[1:] else []
+  claims = pages.Says([claim(c) for c in a["claims"]])
+  parts = [claims, pages.Pictures(drawn[:1]), table(a), pages.Words(note), *more]
+  return pages.Section(a["name"], a["title"], parts)
+
+
+def page(s: Row) -> pages.Page:
+  """A picture and a table for every ablation."""
+  seeds = f"seeds {', '.join(map(str, s['seeds']))}"
+  facts = [seeds, s["device"] or "", f"{seconds(s['seconds'])} of runs"]
+  failed = [pages.Section("failed", "Failed", [pages.Says(s["failed"])])] if s["failed"] else []
+  found = [section(a) for a in s["ablations"]]
+  sections = [*failed, *found, pages.Section("json", "JSON", [pages.dump("sweep.json", s)])]
+  return pages.Page("Ablations", [fact for fact in facts if fact], sections)

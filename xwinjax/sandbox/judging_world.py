@@ -87,10 +87,8 @@ def judged_sets(world: World, count: int, answers: int, name: str, held_out: boo
   asked = judging.judged_answers(world, count, answers=answers, held_out=held_out, name=name)
   for i, (task, texts) in enumerate(asked):
     scores = [gold.points(world, task, text).total for text in texts]
-    answers_ = tuple(
-      Candidate(t, scores={"human": s}) for t, s in zip(texts, scores, strict=True)
-    )
-    yield CandidateSet(f"{name}-{i}", task.prompt, candidates, task.meta())
+    valued = tuple(Candidate(t, scores={"human": s}) for t, s in zip(texts, scores, strict=True))
+    yield CandidateSet(f"{name}-{i}", task.prompt, valued, task.meta())
 
 
 def compared(world: World, count: int, name: str, held_out: bool) -> list[Pair]:

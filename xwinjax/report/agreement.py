@@ -1,0 +1,252 @@
+"""The report of votes: what xwinjax.eval.agreement found, for the terminal and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xwinjax.report import charts, pages
+from xwinjax.report.tables import NONE, Row, Table, Text, columns, lines, number, percent
+
+MOST_PAIRS = 40  # pairs of annotators that are shown; JSON has all
+MOST_DISAGREEMENTS = 50
+MOST_LINES = 12  # of a table in the terminal
+BAR = 30  # characters
+
+
+def _share(figure: Row | None, n: bool = False) -> str:
+  if not figure or figure["value"] is None:
+    return NONE
+  return percent(figure["value"], figure["ci"]) + (f" of {figure['n']}" if n else "")
+
+
+def _coefficient(figure: Row) -> str:
+  return number(figure["value"], ci=figure["ci"])
+
+
+def facts(s: Row) -> list[str]:
+  counted = {
+    "vote": s["votes"],
+    "item": s["items"],
+    "prompt": s["prompts"],
+    "annotator": len(s["people"]),
+  }
+  found = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counted.items()]
+  if s["left_out_by_checks"]:
+    found.append(f"{s['left_out_by_checks']} votes left out: too few attention checks passed")
+  return found + [f"{n} {what}" for what, n in s["counts"].items() if what.startswith("left out")]
+
+
+def _names(c: Row) -> str:
+  return f"{c['a']} vs {c['b']}"
+
+
+def _between(pair: Row) -> str:
+  return " – ".join(pair["between"])
+
+
+def comparisons(s: Row) -> Table:
+  made = {
+    "systems": _names,
+    "wins": lambda c: _share(c["win"]),
+    "ties": lambda c: _share(c["tie"]),
+    "loses": lambda c: _share(c["lose"]),
+    "equal or better": lambda c: _share(c["equal_or_better"]),
+    "win rate, ties half": lambda c: _share(c["win_rate"]),
+    "votes": lambda c: str(c["votes"]),
+  }
+  return columns(s["comparisons"], made, "summary")
+
+
+def agreement(s: Row) -> Table:
+  """How far people agree, over all their pairs of votes on an item."""
+  a = s["agreement"]
+  if not a["tie_discounted"]["n"]:
+    return Table()
+  shares = [("agreement, ties discounted", a["tie_discounted"]), ("exact agreement", a["exact"])]
+  fleiss = a["fleiss_kappa"]
+  others = [
+    (f"Fleiss' κ, items with {fleiss['raters']} votes", fleiss),
+    ("Krippendorff's α, nominal", a["krippendorff_alpha_nominal"]),
+    ("Krippendorff's α, ordinal", a["krippendorff_alpha_ordinal"]),
+  ]
+  rows = [(name, _share(f), f"{f['n']} pairs of votes", str(f["prompts"])) for name, f in shares]
+  rows += [(name, _coefficient(f), f"{f['items']} items", str(f["prompts"])) for name, f in others]
+  return Table(("measure", "value", "over", "prompts"), rows)
+
+
+def groups(s: Row) -> Table:
+  """Agreement of groups of annotators, and of judges with them."""
+  made = {
+    "between": _between,
+    "agreement, ties discounted": _share,
+    "exact": lambda g: percent(g["exact"]),
+    "pairs of votes": lambda g: str(g["n"]),
+    "prompts": lambda g: str(g["prompts"]),
+  }
+  return columns(s["groups"], made)
+
+
+def pairs(s: Row) -> Table:
+  made = {
+    "between": _between,
+    "agreement, ties discounted": _share,
+    "exact": lambda p: percent(p["exact"]),
+    "Cohen's κ": lambda p: number(p["cohen_kappa"]),
+    "items": lambda p: str(p["n"]),
+  }
+  return columns(s["pairs"][:MOST_PAIRS], made)
+
+
+def people(s: Row) -> Table:
+  made = {
+    "annotator": lambda p: p["name"],
+    "votes": lambda p: str(p["votes"]),
+    "checks passed": lambda p: f"{p['passed']} of {p['checks']}" if p["checks"] else NONE,
+    "median seconds": lambda p: number(p["median_seconds"], 1),
+  }
+  rows = [{**p, "name": name} for name, p in s["people"].items()]
+  return columns(rows, made).without_empty()
+
+
+def usefulness(s: Row) -> Table:
+  rows = [(name, _coefficient(f), str(f["n"])) for name, f in s["usefulness"]["systems"].items()]
+  alpha = s["usefulness"]["krippendorff_alpha_interval"]
+  if alpha["value"] is not None:
+    rows.append(("Krippendorff's α, interval", _coefficient(alpha), str(alpha["items"])))
+  return Table(("system", "usefulness, 1 to 6", "grades"), rows)
+
+
+def grades(s: Row) -> Table:
+  """Excellent, pass and fail by system, as LIMA tells its dialogues."""
+  rows = [
+    (name, *(_share(g[k]) for k in ("excellent", "pass", "fail")), str(g["pass"]["n"]))
+    for name, g in s["grades"]["systems"].items()
+  ]
+  alpha = s["grades"]["krippendorff_alpha_ordinal"]
+  if alpha["value"] is not None:
+    rows.append(("Krippendorff's α, ordinal", _coefficient(alpha), "", "", str(alpha["items"])))
+  return Table(("system", "excellent", "pass", "fail", "turns"), rows)
+
+
+def first_shown(s: Row) -> str:
+  """Whether the place on the page moved the votes."""
+  figure = s["chosen_first_shown"]
+  if not figure:
+    return ""
+  return f"Where one was better, it was the answer shown first in {_share(figure, n=True)} votes."
+
+
+def bars(s: Row) -> Iterator[str]:
+  """Win, tie and lose shares as lines of text."""
+  width = max((len(_names(c)) for c in s["comparisons"]), default=0)
+  for c in s["comparisons"]:
+    win, lose = (round(BAR * c[k]["value"]) for k in ("win", "lose"))
+    bar = "█" * win + "▒" * (BAR - win - lose) + "░" * lose
+    yield (
+      f"{_names(c):{width}}  {bar}  wins {c['win']['value']:.0%}, ties {c['tie']['value']:.0%}, "
+      f"loses {c['lose']['value']:.0%} of {c['votes']}"
+    )
+
+
+def text(s: Row, disagreements: int = 5) -> str:
+  """All of it for a terminal."""
+  said = [", ".join(facts(s)), "95 % intervals in brackets resample prompts", ""]
+  said += [*bars(s), first_shown(s), ""]
+  for table in (agreement(s), groups(s), pairs(s), usefulness(s), grades(s), people(s)):
+    said += lines(table, MOST_LINES).split("\n") if table else []
+    if (more := len(table.rows) - MOST_LINES) > 0:
+      said.append(f"… and {more} more; the page and --json have them")
+    said.append("")
+  rows = s["disagreements"]
+  if rows:
+    said.append(f"{len(rows)} items without full agreement; those agreed on least:")
+  for row in rows[:disagreements]:
+    votes = ", ".join(f"{who}: {label}" for who, label in row["votes"].items())
+    words = " ".join(row["prompt"].split())
+    said.append(f"  {row['agreement']:.0%}  {_names(row)}  {words[:60]}  ({votes})")
+  kept = [line for line, before in zip(said, ["", *said], strict=False) if line or before]
+  return "\n".join(kept).strip()
+
+
+def disagreements(s: Row) -> Table:
+  """The items that people agree on least, with their votes."""
+  short = lambda text: text if len(text) <= 400 else text[:397] + "..."
+  turn = lambda r: f"\nturn {r['turn']}" if r["turn"] > 1 else ""
+  made = {
+    "prompt": lambda r: Text(short(r["prompt"])),
+    "systems": lambda r: Text(f"{r['a']} (A)\n{r['b']} (B){turn(r)}"),
+    "votes": lambda r: Text("\n".join(f"{who}: {label}" for who, label in r["votes"].items())),
+    "agreement": lambda r: percent(r["agreement"]),
+  }
+  return columns(s["disagreements"][:MOST_DISAGREEMENTS], made, "texts")
+
+
+def _agreement_parts(s: Row) -> list[pages.Part]:
+  parts: list[pages.Part] = ["No item was compared by two people."]
+  if table := agreement(s):
+    note = (
+      "With ties discounted, two votes on an item score 1 where they say the same, ½ where exactly "
+      "one says tie, else 0. κ and α are 1 for full agreement and 0 for what chance would give."
+    )
+    parts = [table, pages.Words(note)]
+  if table := groups(s):
+    note = "Annotators whose names differ in a number alone are one group."
+    if s["judges"]:
+      note += f" Judges ({', '.join(s['judges'])}) meet people, and not each other."
+    parts += [pages.Words("By group", "heading"), table, pages.Words(note)]
+  if table := pairs(s):
+    more = len(s["pairs"]) - MOST_PAIRS
+    said = f"{more} more with fewer items in common; --json has them."
+    inside = [table, *([pages.Words(said)] if more > 0 else [])]
+    parts.append(pages.Details("Pair by pair", inside, open=len(table.rows) <= 12))
+  return parts
+
+
+def _disagreement_parts(s: Row) -> list[pages.Part]:
+  table, all_ = disagreements(s), len(s["disagreements"])
+  if not table:
+    return ["None."]
+  left = f": {len(table.rows)} of {all_}; --json has them all" if all_ > len(table.rows) else ""
+  return [
+    pages.Words(f"Items on which people do not all agree, least agreement first{left}."),
+    table,
+  ]
+
+
+def page(s: Row, title: str) -> pages.Page:
+  """All of it as a page; `title` says whose votes they are."""
+  shares = {
+    f"{c['a']}\nvs {c['b']}": [c[k]["value"] for k in ("win", "tie", "lose")]
+    for c in s["comparisons"]
+  }
+  bars = charts.win_tie_lose(
+    "Votes for the first system, for neither, for the second",
+    shares,
+    "Each vote counts once. The table below has the intervals.",
+  )
+  won = (
+    "Brackets hold 95 % intervals that resample prompts. “Equal or better” is wins and ties "
+    "together, as LIMA tells it."
+  )
+  drawn = pages.Pictures(charts.there([bars]), wide=True)
+  asked = [
+    (
+      comparisons(s),
+      pages.Section(
+        "comparisons",
+        "Wins, ties, losses",
+        [drawn, comparisons(s), first_shown(s), pages.Words(won)],
+      ),
+    ),
+    (usefulness(s), pages.Section("usefulness", "Usefulness", [usefulness(s)])),
+    (grades(s), pages.Section("grades", "Grades of each turn", [grades(s)])),
+  ]
+  figures = {k: v for k, v in s.items() if k != "disagreements"}
+  sections = [
+    *(section for table, section in asked if table),
+    pages.Section("agreement", "Agreement", _agreement_parts(s)),
+    pages.Section("people", "Annotators", [people(s)]),
+    pages.Section("disagreements", "Disagreements", _disagreement_parts(s)),
+    pages.Section("json", "JSON", [pages.dump("All figures", figures)]),
+  ]
+  return pages.Page(f"Votes: {title}", facts(s), sections)

@@ -1,0 +1,355 @@
+"""The report of an Xwin chain: its summary, the lines a terminal shows, and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xwinjax.core.progress import short
+from xwinjax.report import chain_pictures as pictures
+from xwinjax.report import pages, tables
+from xwinjax.report.chain_files import JUDGES, NAMES, PREVIOUS, TRAINED, Chain, speed
+from xwinjax.report.tables import NONE, Row, Table, Text, columns, number, percent
+
+Run = Chain
+TEXTS = 8  # held-out prompts whose answers are shown
+PAIRS = 4  # DPO pairs that are shown
+
+
+def summary(work: Chain) -> Row:
+  """What summary.json holds: a row for each model evaluated, and the reward model's figures."""
+  rows = []
+  for name in work.models():
+    made = work.manifests.get({"base": "pretrain"}.get(name, name))
+    rows.append(
+      summary_row(name, work.figures(f"evaluate_{name}"), made["seconds"] if made else 0.0)
+    )
+  return {"stages": rows, "reward_model": work.figures("reward"), **work.origin()}
+
+
+def summary_row(name: str, f: Row, seconds: float) -> Row:
+  """One model's line: from its evaluation's figures, and the seconds its training took."""
+  curve = f["gold_best_of_k" if "gold_mean" in f else "rm_best_of_k"]
+  versus = f.get("versus_previous") or {}
+  return {
+    "stage": name,
+    **{key: f.get(key) for key in ("gold_mean", "gold_ci", "rm_mean", "rm_ci")},
+    "best_of": {str(k): curve[k - 1] for k in tables.powers(len(curve))},
+    "win_rate_vs_previous": versus.get("win_rate"),
+    "win_rate_ci": versus.get("ci"),
+    "gain_vs_previous": versus.get("gain"),
+    **{key: f.get(key) for key in ("kl", "mean_length", "hallucination", "ended_share")},
+    "seconds": seconds,
+  }
+
+
+def _most(stages: list[Row]) -> str:
+  """How many candidates the best is picked of, at most."""
+  return list(stages[-1]["best_of"])[-1] if stages else "n"
+
+
+def _ends(row: Row) -> str:
+  """A best-of-k curve's ends."""
+  best = list(row["best_of"].values())
+  return f"{number(best[0])} → {number(best[-1])}"
+
+
+def text(summary: Row) -> str:
+  """The summary as the lines a person reads at the end of a run."""
+  stages = summary["stages"]
+  made = {
+    "stage": lambda r: r["stage"],
+    "gold (95 %)": lambda r: number(r["gold_mean"], ci=r["gold_ci"]),
+    "RM score": lambda r: number(r["rm_mean"]),
+    "win rate vs previous": lambda r: percent(r["win_rate_vs_previous"], r["win_rate_ci"]),
+    "KL to SFT": lambda r: number(r["kl"]),
+    "length": lambda r: number(r["mean_length"], 1),
+    f"best of 1 → {_most(stages)}": _ends,
+  }
+  said = reward_sentence(summary["reward_model"])
+  table = tables.lines(columns(stages, made).without_empty())
+  return f"{table}\n\nreward model: {said}" if said else table
+
+
+def reward_sentence(f: Row) -> str:
+  """What the reward model's accuracy is and how much its labels allow; "" where not measured."""
+  if "heldout_accuracy" not in f:
+    return ""
+  said = f"held-out accuracy {number(f['heldout_accuracy'], 3, f['heldout_accuracy_ci'])}"
+  if "heldout_label_noise" in f:
+    said += (
+      f" against labels of which {f['heldout_label_noise']:.1%} contradict gold; "
+      f"{number(f['heldout_accuracy_gold'], 3)} against gold"
+    )
+  return said
+
+
+def summary_table(work: Chain, stages: list[Row]) -> Table:
+  """The page's summary, with every interval there is."""
+  f = lambda r: work.figures(f"evaluate_{r['stage']}")
+  gain = lambda g: tables.signed(g["mean"], g["ci"]) if g else NONE
+  made = {
+    "model": lambda r: NAMES[r["stage"]],
+    "gold score": lambda r: number(r["gold_mean"], ci=r["gold_ci"]),
+    "RM score": lambda r: number(r["rm_mean"], ci=r["rm_ci"]),
+    "win rate vs previous": lambda r: percent(r["win_rate_vs_previous"], r["win_rate_ci"]),
+    "gain vs previous": lambda r: gain(r["gain_vs_previous"]),
+    "KL to SFT, nats": lambda r: number(r["kl"], ci=f(r).get("kl_ci")),
+    "tokens": lambda r: number(r["mean_length"], 1),
+    f"best of 1\u00a0→\u00a0{_most(stages)}": _ends,
+    "false claims": lambda r: percent(r["hallucination"]),
+    "ended": lambda r: percent(r["ended_share"]),
+    "repeats": lambda r: percent(f(r)["duplicate_share"]),
+  }
+  return columns(stages, made, "summary").without_empty()
+
+
+def comparisons(work: Chain) -> list[str]:
+  """One sentence for each model measured against the one before."""
+  found = {name: work.figures(f"evaluate_{name}").get("versus_previous") for name in work.models()}
+  return [comparison(NAMES[n], NAMES[PREVIOUS[n]], versus) for n, versus in found.items() if versus]
+
+
+def comparison(ours: str, theirs: str, versus: Row) -> str:
+  """What the interval of a gain says, in words."""
+  judge = {"gold": "gold", "rm": "RM"}[versus["judge"]]
+  rate = percent(versus["win_rate"], versus["ci"])
+  return f"{tables.gained(ours, theirs, versus['gain'], judge)}; win rate {rate}."
+
+
+def notes(work: Chain) -> list[str]:
+  """What a reader should know before trusting the rest."""
+  said, misled = [], []
+  missing = [NAMES[name] for name in NAMES if name not in work.models()]
+  if missing:
+    said.append(f"Not evaluated yet: {', '.join(missing)}.")
+  if work.figures("reward").get("heldout_accuracy_ci", [1.0])[0] <= 0.5:
+    said.append("The reward model's held-out accuracy is not above chance.")
+  for name in work.models():
+    f = work.figures(f"evaluate_{name}")
+    if f["ended_share"] < 0.95:
+      said.append(f"{NAMES[name]}: {1 - f['ended_share']:.0%} of answers were cut off at max_new.")
+    if "gold_best_of_k" in f:
+      curve = np.array(f["gold_best_of_k"])
+      k, last = int(curve.argmax()), len(curve)
+      if curve[k] - curve[-1] > 0.1:
+        misled.append(f"{NAMES[name]} {number(curve[-1])} at {last}, {number(curve[k])} at {k + 1}")
+  if misled:
+    said.append(
+      "The reward model's highest scores mislead: its pick of many answers is worth less gold "
+      f"than its pick of fewer ({'; '.join(misled)})."
+    )
+  skipped = {name: work.figures(name).get("skipped_updates", 0) for name in TRAINED}
+  return said + [
+    f"{k}: {n} updates were not finite and were skipped." for k, n in skipped.items() if n
+  ]
+
+
+def best_of_table(found: Mapping[str, list[float]]) -> Table:
+  """Best-of-k at powers of two."""
+  ks = tables.powers(max(map(len, found.values()), default=1))
+  at = lambda curve, k: number(curve[k - 1]) if k <= len(curve) else NONE
+  rows = [(NAMES[name], *(at(curve, k) for k in ks)) for name, curve in found.items()]
+  return Table(("best of", *map(str, ks)), rows)
+
+
+def reward_table(work: Chain) -> Table:
+  """The reward model on held-out pairs."""
+  f = work.figures("reward")
+  if "heldout_accuracy" not in f:
+    return Table()
+  return tables.figures(
+    [
+      ("accuracy on held-out pairs", percent(f["heldout_accuracy"], f["heldout_accuracy_ci"])),
+      ("pairs", f["heldout_pairs"]),
+      ("log loss (0.693 is a coin's)", number(f["heldout_log_loss"], 3)),
+      ("mean margin", number(f["heldout_margin"], 2)),
+      ("calibration error (ECE)", number(f["calibration"]["ece"], 3)),
+      ("accuracy against gold", percent(f.get("heldout_accuracy_gold"))),
+      ("labels that contradict gold", percent(f.get("heldout_label_noise"))),
+      ("pairs trained on", f.get("items")),
+    ]
+  )
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+  """Pearson's, or None where either does not vary."""
+  a, b = a.ravel(), b.ravel()
+  return float(np.corrcoef(a, b)[0, 1]) if a.size and a.std() and b.std() else None
+
+
+def judge_table(work: Chain) -> Table:
+  """How the reward model's scores go with gold and with length, on each model's answers."""
+  f = lambda name: work.figures(f"evaluate_{name}")
+  length = lambda s: correlation(s.scores["rm"], s.tokens_PS)
+  made = {
+    "model": lambda name: NAMES[name],
+    "RM with gold": lambda name: number(f(name).get("rm_gold_correlation")),
+    "RM with length": lambda name: number(length(work.samples(name))),
+    "RM spread within a prompt": lambda name: number(f(name)["rm_std"]),
+  }
+  scored = [name for name in work.models() if "rm" in work.samples(name).scores]
+  return columns(scored, made).without_empty()
+
+
+def selection_table(work: Chain) -> Table:
+  """From prompts to candidates to what was trained on."""
+  sample, score, select = (work.figures(n) for n in ("sample", "score", "select"))
+  rows: list[tuple[str, Any]] = []
+  if sample:
+    rows += [
+      ("prompts", sample["prompts"]),
+      ("candidates", sample["candidates"]),
+      ("repeats drawn again", sample["repeats"]),
+      ("mean tokens of a candidate", number(sample["mean_length"], 1)),
+      *((f"ended by: {how}", n) for how, n in sample["finish"].items()),
+    ]
+  if score:
+    last = max(score["best_of"], key=int)
+    rows += [
+      ("mean score", number(score["mean"])),
+      ("spread within a prompt", number(score["std"])),
+      (f"best of {last}", number(score["best_of"][last])),
+      (f"worst of {last}", number(score["worst_of"][last])),
+    ]
+  if select:
+    config = work.config("select")
+    rows += [
+      ("ranked by", config["by"]),
+      ("fine-tuned on rank", config["rank"]),
+      ("pairs: best against", ", ".join(config["rejected"])),
+      ("examples for RS", select["examples"]),
+      ("pairs for DPO", select["pairs"]),
+      ("mean score of an example", number(select["example_score"])),
+      ("mean margin of a pair", number(select["pair_margin"])),
+      ("tokens, chosen", number(select["chosen_tokens"], 1)),
+      ("tokens, rejected", number(select["rejected_tokens"], 1)),
+      *select["counts"].items(),
+    ]
+  return tables.figures(rows)
+
+
+def pairs_table(work: Chain) -> Table:
+  """Some of the pairs that DPO is trained on."""
+  if "select" not in work.manifests:
+    return Table()
+  places = set(pages.spread_out(PAIRS, work.figures("select")["pairs"]))
+  rows = [row for i, row in enumerate(work.rows("select/pairs.jsonl")) if i in places]
+  made = {
+    "prompt": lambda r: Text(turns=r["prompt"]),
+    "chosen": lambda r: Text(r["chosen"][0]["content"]),
+    "rejected": lambda r: Text(r["rejected"][0]["content"]),
+    "margin": lambda r: number(r["margin"]),
+  }
+  return columns(rows, made, "texts")
+
+
+def texts_table(work: Chain) -> Table:
+  """The first answer of every model to some held-out prompts."""
+  rows = {name: work.samples(name).rows for name in work.models()}
+  answers = {NAMES[name]: {r["id"]: r["first"] for r in found} for name, found in rows.items()}
+  prompts = {r["id"]: r["prompt"] for r in next(iter(rows.values()), [])}
+  return pages.side_by_side(answers, prompts, tuple(JUDGES), TEXTS)
+
+
+def speed_table(work: Chain) -> Table:
+  """Training and sampling speeds."""
+  rows = []
+  for name in work.order():
+    f, s = work.figures(name), speed(work.metrics(name)) if name in TRAINED else None
+    f = f.get("sampling", f)
+    if s:
+      rows.append({"stage": name, **f, **vars(s)})
+    elif "tokens_per_second" in f:
+      rows.append(
+        {"stage": name, "tokens": f["tokens"], "tokens_per_second": f["tokens_per_second"]}
+      )
+  of = lambda key, show: lambda r: show(r[key]) if key in r else NONE
+  made = {
+    "stage": lambda r: r["stage"],
+    "steps": of("steps", str),
+    "tokens": of("tokens", short),
+    "tokens/s": of("tokens_per_second", short),
+    "compiling": of("compiling", tables.seconds),
+    "waiting for data": of("waiting", percent),
+    "padding": of("padding", percent),
+    "MFU": of("mfu", percent),
+    "skipped updates": of("skipped_updates", str),
+  }
+  return columns(rows, made).without_empty()
+
+
+def _summary_section(work: Chain) -> pages.Section:
+  found = summary(work)
+  stages = found["stages"]
+  gold = any(row["gold_mean"] is not None for row in stages)
+  judged = (
+    "Gold is the sandbox's own scorer, 0 to 5, which no stage trains on; it judges wins and gains."
+    if gold
+    else "There is no gold score here: wins and gains are judged by the reward model that the "
+    "stages were trained with, which favours them."
+  )
+  read = (
+    f"Brackets hold 95 % intervals over the held-out prompts. {judged} Best of 1 → n is the "
+    f"{'gold' if gold else 'RM'} score of the one that the reward model picks of so many."
+  )
+  return pages.Section(
+    "summary",
+    "Summary",
+    [
+      summary_table(work, stages) or "No model has been evaluated yet.",
+      pages.Says(comparisons(work)),
+      pages.Says(notes(work), "look"),
+      pages.Words(read),
+      pages.dump("summary.json", found),
+    ],
+  )
+
+
+def page(work: Chain) -> pages.Page:
+  """Everything the folder says, finished or not."""
+  none = "No model has been evaluated yet."
+  curves = {JUDGES[judge]: work.curves(judge) for judge in JUDGES}
+  numbers = [pages.Details(f"As numbers: {j}", [best_of_table(c)]) for j, c in curves.items() if c]
+  reward, judge, selection = reward_table(work), judge_table(work), selection_table(work)
+  pairs, texts = pairs_table(work), texts_table(work)
+  scores = "Correlation of its scores, by the model whose answers are scored"
+  first = "The first answer of each model to prompts spread evenly over the held-out ones."
+  show = lambda make, otherwise: pages.Pictures(make(work)) or otherwise
+  sections = [
+    _summary_section(work),
+    pages.Section("best-of-k", "Best of k", [show(pictures.best_of_charts, none), *numbers]),
+    pages.Section("curves", "Curves", [show(pictures.loss_charts, "No training stage has begun.")]),
+    pages.Section(
+      "kl", "KL and score", [show(pictures.kl_charts, "The SFT model has not been evaluated yet.")]
+    ),
+    pages.Section("spread", "Histograms and lengths", [show(pictures.spread_charts, none)]),
+    pages.Section(
+      "reward",
+      "Reward model",
+      [
+        pages.Beside([reward, pages.Pictures(pictures.reward_charts(work))]),
+        *([pages.Words(scores, "heading"), judge] if judge else []),
+        "" if reward else "Not measured on held-out pairs.",
+      ],
+    ),
+    pages.Section(
+      "selection",
+      "Candidates and selection",
+      [
+        pages.Beside([selection, pages.Pictures(pictures.rank_chart(work))]),
+        "" if selection else "No candidates have been sampled yet.",
+        *([pages.Words("Some of the pairs for DPO", "heading"), pairs] if pairs else []),
+      ],
+    ),
+    pages.Section("texts", "Texts side by side", [pages.Words(first), texts] if texts else [none]),
+    pages.Section(
+      "time",
+      "Time and speed",
+      [pages.timing(work), pages.Pictures(pictures.time_charts(work)), speed_table(work)],
+    ),
+    *pages.records(work),
+  ]
+  return pages.Page(f"Xwin chain: {work.folder.resolve().name}", pages.facts(work), sections)

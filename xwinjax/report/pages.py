@@ -1,0 +1,203 @@
+"""A page is a list of sections; one template makes one file with everything in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from xwinjax.core.extras import needs
+from xwinjax.data import jsonl
+from xwinjax.report.charts import Chart
+from xwinjax.report.tables import NONE, Row, Table, Text, columns, number, seconds
+from xwinjax.report.workdir import Stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """A paragraph of another kind than a plain one (which is a string)."""
+
+  text: str
+  kind: str = "note"  # note, heading or pre
+  shape: ClassVar[str] = "words"
+
+
+@dataclasses.dataclass(frozen=True)
+class Says:
+  """Sentences, one under the other."""
+
+  sentences: Sequence[str]
+  kind: str = "says"  # says, look (what to beware of) or answers (in whole paragraphs)
+  shape: ClassVar[str] = "says"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+  charts: Sequence[Chart]
+  wide: bool = False
+  shape: ClassVar[str] = "pictures"
+
+  def __bool__(self) -> bool:
+    return bool(self.charts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+  """Parts next to each other, where there is room."""
+
+  parts: Sequence[Part]
+  shape: ClassVar[str] = "beside"
+
+
+@dataclasses.dataclass(frozen=True)
+class Details:
+  """Parts that open at a click."""
+
+  title: str
+  parts: Sequence[Part]
+  open: bool = False
+  shape: ClassVar[str] = "details"
+
+
+Part = str | Words | Says | Table | Text | Pictures | Beside | Details
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  id: str
+  title: str
+  parts: Sequence[Part]
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+  title: str
+  facts: Sequence[str]
+  sections: Sequence[Section]
+
+
+def render(page: Page, *, escape: bool = True) -> str:
+  """The page's HTML. Every text is escaped by the template; only the charts are markup."""
+  with needs("report"):
+    import jinja2
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=escape,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  return environment.get_template("page.html.j2").render(page=page)
+
+
+def write(page: Page, path: str | Path) -> Path:
+  return jsonl.write_atomic(path, render(page))
+
+
+def dump(title: str, value: Any) -> Details:
+  """A value as JSON, folded."""
+  return Details(title, [Words(json.dumps(value, indent=1, ensure_ascii=False), "pre")])
+
+
+def spread_out(n: int, of: int) -> list[int]:
+  """n places evenly over `of`, the same each time.
+
+  >>> spread_out(3, 9)
+  [0, 4, 8]
+  """
+  n = min(n, of)
+  return [round(i * (of - 1) / max(n - 1, 1)) for i in range(n)]
+
+
+def answer(candidate: Row | None, judges: Sequence[str]) -> Text:
+  """A candidate with its scores by these judges, and where it was cut off."""
+  if candidate is None:
+    return Text()
+  scores = candidate.get("scores", {})
+  said = [f"{j} {number(scores[j])}" for j in judges if j in scores]
+  if candidate.get("finish") == "length":
+    said.append(f"cut off at {candidate['tokens']} tokens")
+  return Text(candidate["text"], note=" · ".join(said))
+
+
+def side_by_side(
+  answers: Mapping[str, Mapping[str, Row]],
+  prompts: Mapping[str, Any],
+  judges: Sequence[str],
+  n: int,
+) -> Table:
+  """n prompts spread evenly over all, and beside each what every model answered.
+
+  Args:
+    answers: model -> id of a prompt -> the model's candidate.
+    prompts: id -> its turns.
+  """
+  ids = list(prompts)
+  shown = [ids[i] for i in spread_out(n, len(ids))]
+  rows = [
+    (Text(turns=prompts[id]), *(answer(by_id.get(id), judges) for by_id in answers.values()))
+    for id in shown
+  ]
+  return Table(("prompt", *answers), rows, "texts")
+
+
+def facts(work: Stages) -> list[str]:
+  """A run's first line: where and when it was made."""
+  origin, last = work.origin(), work.last()
+  found = [
+    origin["device"],
+    f"seed {origin['seed']}" if origin["seed"] is not None else "",
+    f"{seconds(work.seconds())} in all",
+    f"xwinjax {last['versions']['xwinjax']}" if last else "",
+  ]
+  return [fact for fact in found if fact]
+
+
+def _state(work: Stages, name: str) -> str:
+  if name in work.manifests:
+    return "done" + (", from the cache" if work.figures(name).get("cached") else "")
+  if not work.begun(name):
+    return "not begun"
+  steps = work.metrics(name)
+  return f"begun, {steps[-1]['step']} steps" if steps else "begun"
+
+
+def timing(work: Stages) -> Table:
+  """Every stage with its state and its time."""
+  total, done = work.seconds() or 1.0, work.manifests
+  listed = {name for name in work.order() if name in done or work.begun(name)}
+  names = [name for name in work.order() if name in listed or name in work.expected]
+  of = lambda show: lambda name: show(done[name]) if name in done else NONE
+  made = {
+    "stage": str,
+    "state": lambda name: _state(work, name),
+    "time": of(lambda m: seconds(m["seconds"])),
+    "share": of(lambda m: f"{m['seconds'] / total:.0%}"),
+    "finished": of(lambda m: m["finished"].replace("T", " ").replace("Z", " UTC")),
+  }
+  return columns(names, made)
+
+
+def files(name: str, record: Row) -> Table:
+  """A stage's files with their sha256."""
+  paths = record.get("input_paths", {})
+  rows = [("in", role, paths.get(role, NONE), sha) for role, sha in record["inputs"].items()]
+  rows += [("out", file, f"{name}/{file}", sha) for file, sha in record["outputs"].items()]
+  return Table(("", "what", "path", "sha256"), rows, "mono")
+
+
+def records(work: Stages) -> list[Section]:
+  """The end of every run's page: its stages' settings and manifests."""
+
+  def manifest(name: str, m: Row) -> Details:
+    versions = ", ".join(f"{package} {version}" for package, version in m["versions"].items())
+    said = Words(f"{m['device']} · {m['finished']} · {versions}")
+    return Details(name, [said, files(name, m)])
+
+  stages = work.manifests.items()
+  return [
+    Section("config", "Config", [dump(name, m["config"]) for name, m in stages]),
+    Section("manifests", "Manifests", [manifest(name, m) for name, m in stages]),
+  ]
