@@ -34,10 +34,11 @@ class AddTokensConfig:
 def add_tokens(config: AddTokensConfig, folder: Path) -> dict[str, Any]:
   """Writes model/: weights with a row for each new token, and the tokenizer and template."""
   source, target = Path(config.model), folder / "model"
-  if huggingface.is_reward_model(source):
+  described = hf_config.read(source)
+  if described.reward:
     raise UserError(f"{source}: is a reward model; this stage needs a language model")
   template, old = get_template(config.template), Tokenizer.load(source)
-  rows = hf_config.read_config(source).vocab_size
+  rows = described.llama.vocab_size
   common.open_tokenizer(source, common.ModelConfig(template="vicuna"), rows)  # do they fit?
   new = old.with_special(n for n in template.specials() if not has(old, n))
   size = -(-max(rows, new.vocab_size) // config.multiple) * config.multiple
