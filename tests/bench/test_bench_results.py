@@ -8,6 +8,7 @@ from benchmark import results
 
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
+from xwinjax.model import parameters
 from xwinjax.testing.tiny import tiny_config
 
 
@@ -85,7 +86,7 @@ def test_mfu_counts_six_operations_a_parameter_and_token(monkeypatch):
   from xwinjax.stages import training
 
   assert training.mfu_of(tiny_config()) is None
-  monkeypatch.setattr(host, "peak_flops", lambda kind: 6e6 * tiny_config().num_params())
+  monkeypatch.setattr(host, "peak_flops", lambda kind: 6e6 * parameters.count(tiny_config()))
   share = training.mfu_of(tiny_config())
   assert share is not None
   assert share(5e5 * jax.device_count()) == pytest.approx(0.5)

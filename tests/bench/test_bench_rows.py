@@ -12,6 +12,7 @@ from benchmark.peer import Peer, settings_of
 
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
+from xwinjax.model import parameters
 from xwinjax.train import objectives
 
 SETTINGS = run.Settings(1, 3, BatchConfig(4, buckets=2), samples=4, new=4)
@@ -102,7 +103,7 @@ def test_batches_are_spread_over_the_row_lengths(made, opened):
 def test_operations_are_those_of_the_sizes(opened):
   items = growth.random_items(2, 8, opened.config.vocab_size)
   c = opened.config
-  weights = c.num_params() - c.vocab_size * c.dim - c.dim * (1 + 2 * c.num_layers)
+  weights = parameters.count(c) - c.vocab_size * c.dim - c.dim * (1 + 2 * c.num_layers)
   scores = 4 * c.num_layers * c.num_heads * c.head_dim * (8 * 9 / 2)
   wanted = 2 * (2 * 8 * weights + scores + 2 * 4 * c.dim * c.vocab_size)
   assert work.flops(c, items, range(2)) == wanted

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from xwinjax.checkpoint.hf_config import config_fields, read_config
+from xwinjax.checkpoint.hf_config import config_fields
+from xwinjax.checkpoint.hf_config import read as read_folder
 from xwinjax.core.errors import UserError
 from xwinjax.model.config import LlamaConfig, RopeScaling
 from xwinjax.testing.tiny import tiny_config
@@ -60,12 +61,12 @@ LLAMA31_8B = LlamaConfig(
 
 @pytest.fixture
 def read(tmp_path):
-  """read(fields or text) -> what read_config makes of them."""
+  """read(fields or text) -> the Llama they describe."""
 
   def read(content):
     text = content if isinstance(content, str) else json.dumps(content)
     (tmp_path / "config.json").write_text(text)
-    return read_config(tmp_path)
+    return read_folder(tmp_path).llama
 
   return read
 
@@ -90,7 +91,7 @@ def test_transformers_own_spellings_agree(name, read, shared):
   folder = shared / "goldens" / f"llama_{name}"
   v5 = json.loads((folder / "config_v5.json").read_text())
   assert "rope_parameters" in v5
-  assert read(v5) == read_config(folder)
+  assert read(v5) == read_folder(folder).llama
 
 
 def test_what_a_config_may_leave_out(read):
@@ -163,7 +164,7 @@ def test_a_feature_that_is_off_is_no_reason_to_refuse(field, value, read):
 
 def test_what_is_no_config_gets_a_line(read, tmp_path):
   with pytest.raises(UserError, match="no such file; a model folder holds config"):
-    read_config(tmp_path)
+    read_folder(tmp_path)
   for text, says in (("{", "not valid JSON"), ("[1]", "expected a JSON object")):
     with pytest.raises(UserError, match=says):
       read(text)
@@ -180,3 +181,21 @@ def test_what_is_written_is_what_is_read(config, reward_head, read):
   assert read(fields) == expected
   for name in ("vocab_size", "num_hidden_layers", "head_dim", "rope_theta", "rms_norm_eps"):
     assert read({**fields, name: fields[name] * 2}) != expected  # each field counts
+
+
+@pytest.mark.parametrize(
+  ("changes", "reward", "dtype"),
+  [
+    ({}, False, "bfloat16"),
+    ({"torch_dtype": None, "dtype": "float16"}, False, "float16"),  # as newer folders spell it
+    ({"torch_dtype": None}, False, ""),
+    ({"torch_dtype": "int8"}, False, ""),
+    ({"architectures": ["LlamaForSequenceClassification"]}, True, "bfloat16"),
+    ({"architectures": None}, False, "bfloat16"),
+  ],
+)
+def test_a_folder_is_described_by_one_reading(changes, reward, dtype, read, tmp_path):
+  read({**PUBLISHED, **changes})
+  described = read_folder(tmp_path)
+  assert (described.llama, described.reward, described.dtype) == (LLAMA31_8B, reward, dtype)
+  assert described.fields == {**PUBLISHED, **changes}

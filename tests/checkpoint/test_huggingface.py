@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from xwinjax.checkpoint import huggingface
-from xwinjax.checkpoint.hf_config import read_config
+from xwinjax.checkpoint import hf_config, huggingface
 from xwinjax.core.errors import UserError
 from xwinjax.model import llama
 from xwinjax.sharding import rules
@@ -94,7 +93,7 @@ def test_the_written_config_says_what_theirs_says(name, shared, tmp_path):
   differs = {k: (v, after.get(k)) for k, v in before.items() if after.get(k) != v}
   allowed = {"attention_dropout", "initializer_range", "use_cache"}  # of training and caching
   assert differs.keys() <= allowed, differs
-  assert read_config(ours) == read_config(theirs)
+  assert hf_config.read(ours).llama == hf_config.read(theirs).llama
 
 
 def test_each_number_lies_where_the_matrix_has_it(config, folder):
@@ -126,11 +125,30 @@ def test_each_dtype_is_written_and_read_as_its_rounding(name, dtype, config, par
   rounded = jax.tree.map(lambda x: np.asarray(x).astype(dtype).astype(np.float32), params)
   assert same_bits(loaded, rounded)
   assert same_bits(loaded, params) == (name == "float32")
+  assert huggingface.open_folder(folder).dtype == name
   assert {x.dtype for x in jax.tree.leaves(loaded)} == {jnp.dtype("float32")}
 
 
+def test_the_dtype_is_that_of_the_weights_whatever_config_json_says(config, params, tmp_path):
+  folder = huggingface.save(tmp_path / "model", config, params, dtype="bfloat16")
+  fields = json.loads((folder / "config.json").read_text())
+  (folder / "config.json").write_text(json.dumps({**fields, "torch_dtype": "float16"}))
+  tensors = load_file(folder / "model.safetensors")
+  norm = tensors["model.norm.weight"].astype(np.float32)  # a few numbers are not the rule
+  save_file({**tensors, "model.norm.weight": norm}, folder / "model.safetensors")
+  opened = huggingface.open_folder(folder)
+  assert (opened.described.dtype, opened.dtype) == ("float16", "bfloat16")
+
+
+def test_config_json_is_parsed_once(folder, monkeypatch):
+  reads, read_json = [], hf_config.read_json
+  monkeypatch.setattr(hf_config, "read_json", lambda path: reads.append(path) or read_json(path))
+  huggingface.load(folder)
+  assert reads == [folder / "config.json"]
+
+
 def test_an_unknown_dtype_is_refused_and_nothing_written(config, params, tmp_path):
-  with pytest.raises(UserError, match="dtype 'int8' is not one of float32, float16, bfloat16"):
+  with pytest.raises(UserError, match="dtype 'int8' is not one of float32, bfloat16, float16"):
     huggingface.save(tmp_path / "model", config, params, dtype="int8")
   assert not (tmp_path / "model").exists()
 
@@ -185,8 +203,8 @@ def test_a_reward_model_comes_back_as_one(config, params, tmp_path, folder):
   reward = llama.with_reward_head(params)
   reward["reward"]["kernel"] = jnp.arange(config.dim, dtype=jnp.float32)
   saved = huggingface.save(tmp_path / "rm", config, reward)
-  assert huggingface.is_reward_model(saved)
-  assert not huggingface.is_reward_model(folder)
+  assert huggingface.open_folder(saved).reward
+  assert not huggingface.open_folder(folder).reward
   assert same_bits(huggingface.load(saved)[1], reward)
   tensors = load_file(saved / "model.safetensors")
   assert tensors["score.weight"].shape == (1, config.dim)
@@ -286,15 +304,14 @@ def test_a_wrong_index_gets_a_line(index, says, folder):
 def test_a_config_that_is_no_object_gets_a_line(folder):
   for text in ("[]", '"llama"'):
     (folder / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config.json: expected a JSON object"):
-      huggingface.is_reward_model(folder)
+    assert "config.json: expected a JSON object" in refusal(folder)
 
 
 def test_twin_another_layout_is_not_what_theirs_holds(shared, tmp_path, monkeypatch):
   monkeypatch.setattr(
     huggingface,
-    "_to_theirs",
-    lambda path, x: np.ascontiguousarray(x.reshape(huggingface._their_shape(path, x.shape))),
+    "to_theirs",
+    lambda row, config, x: np.ascontiguousarray(x.reshape(row.their_shape(config))),
   )
   with pytest.raises(AssertionError):
     test_a_loaded_model_is_written_as_it_was("gqa_untied", shared, tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compiled import close, logits, logps_and_gradient, small_config, small_params
 
-from xwinjax.model import layers, llama
+from xwinjax.model import layers, llama, parameters
 
 CONFIG = small_config()
 PARAMS = small_params(CONFIG)
@@ -103,7 +103,7 @@ def test_initial_parameters_have_the_stated_scales():
     assert float(leaf.std()) == pytest.approx(std, rel=0.03)
     assert float(leaf.mean()) == pytest.approx(0, abs=0.03 * std)
   assert (layer["attention_norm"]["scale"] == 1).all()
-  assert config.num_params() == sum(p.size for p in jax.tree.leaves(params))
+  assert parameters.count(config) == sum(p.size for p in jax.tree.leaves(params))
   assert not np.array_equal(layer["mlp"]["up"][0], layer["mlp"]["up"][1])
 
 

@@ -37,6 +37,16 @@ def test_precision_is_kept_unless_another_is_asked_for(run, tiny_folder, tmp_pat
   assert not same_bits(tiny_folder, tmp_path / "half")  # the comparison sees a precision
 
 
+def test_a_checkpoint_remembers_the_precision_it_was_made_from(run, tiny_folder, tmp_path):
+  run("convert", tiny_folder, tmp_path / "half", "--dtype", "bf16")
+  said = json.loads(run("convert", "--json", tmp_path / "half", tmp_path / "ours", "--to", "orbax"))
+  assert said["dtype"] == "f32"
+  run("convert", tmp_path / "ours", tmp_path / "back")
+  assert same_bits(tmp_path / "half", tmp_path / "back")
+  run("convert", tmp_path / "ours", tmp_path / "wide", "--dtype", "f32")
+  assert not same_bits(tmp_path / "half", tmp_path / "wide")
+
+
 def test_shards_hold_the_same(run, tiny_folder, tmp_path):
   run("convert", tiny_folder, tmp_path / "shards", "--max_shard", "10KB")
   assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 1

@@ -45,7 +45,7 @@ def test_an_unknown_schedule_is_refused_by_name():
 
 
 PARAMS = {
-  "mlp": {"up": np.array([[1.0, -2.0], [3.0, 0.5]])},
+  "head": {"kernel": np.array([[1.0, -2.0], [3.0, 0.5]])},
   "norm": {"scale": np.array([1.0, 2.0])},
 }
 RNG = np.random.default_rng(0)
@@ -58,7 +58,7 @@ CONFIG = OptimConfig(lr=0.1, schedule="linear", warmup=0.0, weight_decay=0.1, cl
 
 def adamw_in_float64(config, steps):
   """Loshchilov & Hutter 2019, algorithm 2, with clipping before and decay on matrices alone."""
-  flat = {("mlp", "up"): 0.0, ("norm", "scale"): 0.0}
+  flat = {("head", "kernel"): 0.0, ("norm", "scale"): 0.0}
   params = {(a, b): PARAMS[a][b].copy() for a, b in flat}
   m, v = ({k: np.zeros_like(p) for k, p in params.items()} for _ in range(2))
   for t, tree in enumerate(GRADIENTS, 1):
@@ -73,7 +73,7 @@ def adamw_in_float64(config, steps):
       m_hat, v_hat = m[k] / (1 - config.beta1**t), v[k] / (1 - config.beta2**t)
       decay = config.weight_decay if k[1] != "scale" else 0.0
       params[k] = params[k] - lr * (m_hat / (np.sqrt(v_hat) + config.eps) + decay * params[k])
-  return {"mlp": {"up": params["mlp", "up"]}, "norm": {"scale": params["norm", "scale"]}}
+  return {"head": {"kernel": params["head", "kernel"]}, "norm": {"scale": params["norm", "scale"]}}
 
 
 def ours(config):
@@ -114,3 +114,8 @@ def test_decay_leaves_norms_alone():
     "embed": {"embedding": True},
     "reward": {"kernel": True},
   }
+
+
+def test_decay_of_a_parameter_without_a_row_is_refused_by_name():
+  with pytest.raises(KeyError, match="no parameter layers/mlp/bias; add a row"):
+    decay_mask({"norm": {"scale": 1}, "layers": {"mlp": {"bias": 1}}})

@@ -20,6 +20,7 @@ from xwinjax.data import formats, items
 from xwinjax.data.records import Counts
 from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer
+from xwinjax.model import parameters
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Request, Sampler, SamplerConfig
 
@@ -83,10 +84,10 @@ class Sampling:
     steps = tokens / self.samples
     context = sum(map(len, self.prompts)) / len(self.prompts) + self.new / 2
     keys = 2 * c.num_layers * c.num_kv_heads * c.head_dim * size
-    read = c.num_params() * size + keys * (
+    read = parameters.count(c) * size + keys * (
       sum(map(len, self.prompts)) / len(self.prompts) + self.samples * self.new / 2
     )
-    operations = 2 * c.num_params() + 4 * c.num_layers * c.num_heads * c.head_dim * context
+    operations = 2 * parameters.count(c) + 4 * c.num_layers * c.num_heads * c.head_dim * context
     return steps * max(read / bandwidth, self.samples * operations / matmul)
 
   def facts(self) -> dict[str, Any]:

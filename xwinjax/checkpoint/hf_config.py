@@ -6,6 +6,7 @@ silently ignoring one gives a model that runs and is wrong.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ _READ = {
   "rope_parameters",
 }
 
+FAMILIES = {"llama": "Llama"}  # model_type -> how the names of its classes begin
+DTYPES = ("float32", "bfloat16", "float16")  # of weights on disk
+
 # Fields that may be present only with the value that this package computes.
 _ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1}
 
@@ -100,24 +104,40 @@ def _rope(fields: dict, path: Path) -> tuple[float, RopeScaling | None]:
   )
 
 
-def read_fields(folder: str | Path) -> dict[str, Any]:
-  """The fields of config.json. Raises UserError for a file that holds no object."""
-  path = Path(folder) / "config.json"
-  fields = read_json(path)
-  if not isinstance(fields, dict):
-    raise UserError(f"{path}: expected a JSON object")
-  return fields
+@dataclasses.dataclass(frozen=True)
+class Described:
+  """What a folder's config.json says of its model."""
+
+  fields: dict[str, Any]  # all of it
+  llama: LlamaConfig
+  reward: bool  # a sequence classifier: a reward head instead of a language model's
+  dtype: str  # of the weights, one of DTYPES; "" where it does not say
 
 
-def read_config(folder: str | Path) -> LlamaConfig:
-  """The sizes of the Llama in `folder`.
+def read(folder: str | Path) -> Described:
+  """Reads the config.json of a Llama, once.
 
   Raises: UserError for another architecture, an unsupported feature or a malformed field.
   """
   path = Path(folder) / "config.json"
-  fields = read_fields(folder)
-  if fields.get("model_type") != "llama":
-    raise UserError(f"{path}: model_type is {fields.get('model_type')!r}; only 'llama' can be read")
+  fields = read_json(path)
+  if not isinstance(fields, dict):
+    raise UserError(f"{path}: expected a JSON object")
+  llama, names = _llama(fields, path), fields.get("architectures")
+  dtype = fields.get("torch_dtype") or fields.get("dtype")
+  return Described(
+    fields,
+    llama,
+    isinstance(names, list) and f"{FAMILIES[llama.family]}ForSequenceClassification" in names,
+    dtype if dtype in DTYPES else "",
+  )
+
+
+def _llama(fields: dict[str, Any], path: Path) -> LlamaConfig:
+  family = fields.get("model_type")
+  if not isinstance(family, str) or family not in FAMILIES:
+    known = " and ".join(map(repr, FAMILIES))
+    raise UserError(f"{path}: model_type is {family!r}; only {known} can be read")
   for name, value in fields.items():
     if name in _ONLY:
       if value not in (None, _ONLY[name]):
@@ -145,6 +165,7 @@ def read_config(folder: str | Path) -> LlamaConfig:
       rope_scaling=scaling,
       norm_eps=_number(fields, path, "rms_norm_eps", 1e-6, float),
       tied=bool(fields.get("tie_word_embeddings", False)),
+      family=family,
     )
   except UserError:
     raise
@@ -157,10 +178,10 @@ def config_fields(
 ) -> dict[str, Any]:
   """What `config.json` says of a model of ours, in the spelling most checkpoints use."""
   scaling = config.rope_scaling
-  head = "LlamaForSequenceClassification" if reward_head else "LlamaForCausalLM"
+  head = "SequenceClassification" if reward_head else "CausalLM"
   fields: dict[str, Any] = {
-    "architectures": [head],
-    "model_type": "llama",
+    "architectures": [f"{FAMILIES[config.family]}For{head}"],
+    "model_type": config.family,
     "vocab_size": config.vocab_size,
     "hidden_size": config.dim,
     "intermediate_size": config.ffn_dim,

@@ -7,7 +7,9 @@ beside its own share.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -23,6 +24,7 @@ from safetensors.numpy import save_file
 from xwinjax.checkpoint import hf_config
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
+from xwinjax.model import parameters
 from xwinjax.model.config import LlamaConfig
 
 TOKENIZER_FILES = (
@@ -33,75 +35,26 @@ TOKENIZER_FILES = (
   "xwinjax.json",
 )
 
-# our layer parameter -> their name; all are [in…, out…] here and [out, in] there
-_LAYER_NAMES = {
-  ("attention", "q"): "self_attn.q_proj",
-  ("attention", "k"): "self_attn.k_proj",
-  ("attention", "v"): "self_attn.v_proj",
-  ("attention", "o"): "self_attn.o_proj",
-  ("attention_norm", "scale"): "input_layernorm",
-  ("mlp", "gate"): "mlp.gate_proj",
-  ("mlp", "up"): "mlp.up_proj",
-  ("mlp", "down"): "mlp.down_proj",
-  ("mlp_norm", "scale"): "post_attention_layernorm",
-}
-_DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
-_NAMES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+_EMBED = parameters.BY_PATH["embed", "embedding"].name()
+_HEAD = parameters.BY_PATH["head", "kernel"].name()
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' names
 
 
-def _shapes(config: LlamaConfig, reward_head: bool) -> dict[tuple[str, ...], tuple[int, ...]]:
-  """The shape of every parameter, layers without their leading axis L."""
-  c = config
-  shapes: dict[tuple[str, ...], tuple[int, ...]] = {
-    ("embed", "embedding"): (c.vocab_size, c.dim),
-    ("norm", "scale"): (c.dim,),
-    ("layers", "attention", "q"): (c.dim, c.num_heads, c.head_dim),
-    ("layers", "attention", "k"): (c.dim, c.num_kv_heads, c.head_dim),
-    ("layers", "attention", "v"): (c.dim, c.num_kv_heads, c.head_dim),
-    ("layers", "attention", "o"): (c.num_heads, c.head_dim, c.dim),
-    ("layers", "attention_norm", "scale"): (c.dim,),
-    ("layers", "mlp", "gate"): (c.dim, c.ffn_dim),
-    ("layers", "mlp", "up"): (c.dim, c.ffn_dim),
-    ("layers", "mlp", "down"): (c.ffn_dim, c.dim),
-    ("layers", "mlp_norm", "scale"): (c.dim,),
-  }
-  if reward_head:
-    shapes["reward", "kernel"] = (c.dim,)
-  elif not c.tied:
-    shapes["head", "kernel"] = (c.dim, c.vocab_size)
-  return shapes
+def to_ours(row: parameters.Row, config: LlamaConfig, theirs: np.ndarray) -> np.ndarray:
+  """One layer's published tensor in our shape."""
+  sizes, order = parameters.letters(config), _letters(row)
+  each = theirs.reshape([sizes[letter] for letter in order])
+  return each.transpose([order.index(letter) for letter in row.dims])
 
 
-def _their_name(path: tuple[str, ...], layer: int | None = None) -> str:
-  if path[0] == "layers":
-    return f"model.layers.{layer}.{_LAYER_NAMES[path[1], path[2]]}.weight"
-  return {
-    "embed": "model.embed_tokens.weight",
-    "norm": "model.norm.weight",
-    "head": "lm_head.weight",
-    "reward": "score.weight",
-  }[path[0]]
+def to_theirs(row: parameters.Row, config: LlamaConfig, ours: np.ndarray) -> np.ndarray:
+  """One layer's parameter in the published shape."""
+  each = ours.transpose([row.dims.index(letter) for letter in _letters(row)])
+  return np.ascontiguousarray(each.reshape(row.their_shape(config)))
 
 
-def _their_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-  if path[0] == "reward":
-    return (1, *shape)
-  if path[0] == "embed" or len(shape) == 1:
-    return shape
-  split = 2 if path[-1] == "o" else 1  # o is [H, N | D]; everything else [D | …]
-  return (int(np.prod(shape[split:])), int(np.prod(shape[:split])))
-
-
-def _to_ours(path: tuple[str, ...], theirs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-  """Their [out, in] matrix in our shape."""
-  return theirs.reshape(shape) if path[0] in ("embed", "reward") else theirs.T.reshape(shape)
-
-
-def _to_theirs(path: tuple[str, ...], ours: np.ndarray) -> np.ndarray:
-  shape = _their_shape(path, ours.shape)
-  if path[0] in ("embed", "reward") or ours.ndim == 1:
-    return ours.reshape(shape)
-  return np.ascontiguousarray(ours.reshape(shape[::-1]).T)
+def _letters(row: parameters.Row) -> str:
+  return row.theirs.replace(" ", "").replace("1", "")
 
 
 class _Weights:
@@ -125,12 +78,14 @@ class _Weights:
     else:
       raise UserError(f"{folder}: no model.safetensors and no model.safetensors.index.json")
     self.shapes: dict[str, tuple[int, ...]] = {}
+    self.dtypes: dict[str, str] = {}
     self.where: dict[str, str] = {}
     for name in names:
       for tensor, shape, dtype in self._header(name):
         if dtype not in _DTYPES:
           raise UserError(f"{folder / name}: {tensor} is {dtype}; expected F32, F16 or BF16")
         self.shapes[tensor], self.where[tensor] = shape, name
+        self.dtypes[tensor] = _DTYPES[dtype]
 
   def _header(self, name: str):
     path = self.folder / name
@@ -142,22 +97,28 @@ class _Weights:
     except (SafetensorError, OSError) as e:
       raise UserError(f"{path}: not a whole safetensors file ({e}); copy it again") from None
 
+  def dtype(self) -> str:
+    """The dtype of most of the numbers."""
+    sizes: dict[str, int] = {}
+    for tensor, dtype in self.dtypes.items():
+      sizes[dtype] = sizes.get(dtype, 0) + math.prod(self.shapes[tensor])
+    return max(sizes, key=lambda dtype: sizes[dtype])
+
   def read(self, tensor: str) -> np.ndarray:
     return self.files[self.where[tensor]].get_tensor(tensor).astype(np.float32)
 
 
-def _check_names(weights: _Weights, shapes: dict, config: LlamaConfig) -> None:
-  expected = {}
-  for path, shape in shapes.items():
-    for layer in range(config.num_layers) if path[0] == "layers" else [None]:
-      expected[_their_name(path, layer)] = _their_shape(path, shape)
+def _check_names(weights: _Weights, rows: list[parameters.Row], config: LlamaConfig) -> None:
+  expected = {
+    row.name(layer): row.their_shape(config)
+    for row in rows
+    for layer in (range(config.num_layers) if row.stacked else [None])
+  }
   found = weights.shapes
   missing = sorted(set(expected) - set(found))
   extra = sorted(n for n in set(found) - set(expected) if not n.endswith("rotary_emb.inv_freq"))
-  if extra == ["lm_head.weight"] and config.tied:
-    same = np.array_equal(weights.read("lm_head.weight"), weights.read("model.embed_tokens.weight"))
-    if same:
-      extra = []
+  if extra == [_HEAD] and config.tied and np.array_equal(weights.read(_HEAD), weights.read(_EMBED)):
+    extra = []
   for problem, names in (("lacks", missing), ("holds unexpected", extra)):
     if names:
       more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -173,12 +134,63 @@ def _check_names(weights: _Weights, shapes: dict, config: LlamaConfig) -> None:
       )
 
 
-def is_reward_model(folder: str | Path) -> bool:
-  """Whether the folder's config.json names a sequence classifier (a reward head)."""
-  architectures = hf_config.read_fields(folder).get("architectures")
-  return "LlamaForSequenceClassification" in (
-    architectures if isinstance(architectures, list) else []
-  )
+@dataclasses.dataclass(frozen=True)
+class Folder:
+  """A model folder whose config and tensors' names and shapes are read; its weights are not yet."""
+
+  path: Path
+  described: hf_config.Described
+  weights: _Weights
+
+  @property
+  def config(self) -> LlamaConfig:
+    return self.described.llama
+
+  @property
+  def reward(self) -> bool:
+    """Whether it has a reward head instead of a language model's."""
+    return self.described.reward
+
+  @property
+  def dtype(self) -> str:
+    """What its weights are stored in: float32, bfloat16 or float16; of several, the commonest."""
+    return self.weights.dtype()
+
+  def params(self, sharding: Callable[[tuple[str, ...]], Any] | None = None) -> Params:
+    """Its weights as f32 parameters; see `load`."""
+    config, weights, params = self.config, self.weights, {}
+    for row in parameters.rows(config, reward_head=self.reward):
+
+      def part(index, row=row):
+        if not row.stacked:
+          return to_ours(row, config, weights.read(row.name()))[index]
+        rest = tuple(index[1:])
+        layers = range(config.num_layers)[index[0]]
+        return np.stack([to_ours(row, config, weights.read(row.name(i)))[rest] for i in layers])
+
+      shape = row.shape(config)
+      whole = (config.num_layers, *shape) if row.stacked else shape
+      node = params
+      for name in row.path[:-1]:
+        node = node.setdefault(name, {})
+      if sharding is None:
+        node[row.path[-1]] = jnp.asarray(part((slice(None),) * len(whole)))
+      else:
+        node[row.path[-1]] = jax.make_array_from_callback(whole, sharding(row.path), part)
+    return params
+
+
+def open_folder(folder: str | Path) -> Folder:
+  """Reads what a model folder holds, without its weights.
+
+  Raises: UserError for a folder that is not a Llama this package computes exactly.
+  """
+  folder = Path(folder)
+  described = hf_config.read(folder)
+  weights = _Weights(folder)
+  rows = list(parameters.rows(described.llama, reward_head=described.reward))
+  _check_names(weights, rows, described.llama)
+  return Folder(folder, described, weights)
 
 
 def load(
@@ -186,43 +198,16 @@ def load(
 ) -> tuple[LlamaConfig, Params]:
   """Reads a Llama, language model or reward model, into f32 parameters.
 
+  `open_folder` says more of it: which of the two it is, and its dtype on disk.
+
   Args:
     folder: config.json with model.safetensors, whole or sharded; f32, f16 or bf16.
     sharding: path of a parameter -> jax Sharding; None puts all on the default device.
 
   Raises: UserError for a folder that is not a Llama this package computes exactly.
   """
-  folder = Path(folder)
-  config = hf_config.read_config(folder)
-  reward_head = is_reward_model(folder)
-  weights = _Weights(folder)
-  shapes = _shapes(config, reward_head)
-  _check_names(weights, shapes, config)
-
-  params: dict = {}
-  for path, shape in shapes.items():
-    stacked = path[0] == "layers"
-
-    def part(index, path=path, shape=shape, stacked=stacked):
-      if not stacked:
-        return _to_ours(path, weights.read(_their_name(path)), shape)[index]
-      layers = range(config.num_layers)[index[0]]
-      return np.stack(
-        [
-          _to_ours(path, weights.read(_their_name(path, i)), shape)[tuple(index[1:])]
-          for i in layers
-        ]
-      )
-
-    whole = (config.num_layers, *shape) if stacked else shape
-    node = params
-    for name in path[:-1]:
-      node = node.setdefault(name, {})
-    if sharding is None:
-      node[path[-1]] = jnp.asarray(part((slice(None),) * len(whole)))
-    else:
-      node[path[-1]] = jax.make_array_from_callback(whole, sharding(path), part)
-  return config, params
+  opened = open_folder(folder)
+  return opened.config, opened.params(sharding)
 
 
 def save(
@@ -246,19 +231,17 @@ def save(
   """
   folder = Path(folder)
   reward_head = "reward" in params
-  if dtype not in _NAMES:
-    raise UserError(f"dtype {dtype!r} is not one of {', '.join(_NAMES)}")
-  on_disk = np.dtype(_NAMES[dtype])
+  if dtype not in hf_config.DTYPES:
+    raise UserError(f"dtype {dtype!r} is not one of {', '.join(hf_config.DTYPES)}")
+  on_disk = jnp.dtype(dtype)
   tensors: dict[str, np.ndarray] = {}
-  for path in _shapes(config, reward_head):
+  for row in parameters.rows(config, reward_head=reward_head):
     ours: Any = params
-    for name in path:
+    for name in row.path:
       ours = ours[name]
-    if path[0] == "layers":
-      for i in range(config.num_layers):
-        tensors[_their_name(path, i)] = _to_theirs(path, np.asarray(ours[i])).astype(on_disk)
-    else:
-      tensors[_their_name(path)] = _to_theirs(path, np.asarray(ours)).astype(on_disk)
+    for i in range(config.num_layers) if row.stacked else [None]:
+      layer = np.asarray(ours if i is None else ours[i])
+      tensors[row.name(i)] = to_theirs(row, config, layer).astype(on_disk)
   folder.mkdir(parents=True, exist_ok=True)
   for stale in (*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"):
     stale.unlink(missing_ok=True)

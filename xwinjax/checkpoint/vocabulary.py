@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 from xwinjax.checkpoint import hf_config
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
+from xwinjax.model import parameters
 
-GROWN = ("model.embed_tokens.weight", "lm_head.weight")  # [V, D] in these files, both of them
+GROWN = tuple(row.name() for row in parameters.TABLE if row.theirs.startswith("V "))
 INDEX = "model.safetensors.index.json"
 
 
@@ -41,7 +42,8 @@ def add_rows(source: Path, target: Path, used: int, size: int) -> None:
 
   Raises: UserError for a folder without safetensors, or with more rows than `size`.
   """
-  config = hf_config.read_config(source)
+  described = hf_config.read(source)
+  config = described.llama
   if not used < size or size < config.vocab_size:
     raise UserError(
       f"{source}: has {config.vocab_size} embedding rows, {used} of them used; cannot have {size}"
@@ -69,8 +71,7 @@ def add_rows(source: Path, target: Path, used: int, size: int) -> None:
     if isinstance(total, int):
       index["metadata"]["total_size"] = total + more
     jsonl.write_json(target / INDEX, index)
-  fields = hf_config.read_fields(source)
-  jsonl.write_json(target / "config.json", {**fields, "vocab_size": size})
+  jsonl.write_json(target / "config.json", {**described.fields, "vocab_size": size})
 
 
 def set_ends(folder: Path, bos_id: int, eos_ids: tuple[int, ...]) -> None:

@@ -39,6 +39,7 @@ class LlamaConfig:
   rope_scaling: RopeScaling | None = None
   norm_eps: float = 1e-5
   tied: bool = False  # the output head is the transposed embedding
+  family: str = "llama"  # the published architecture; rows of `model.parameters` may depend on it
 
   # How to compute it; none of these changes what the model is.
   dtype: str = "float32"  # of activations and matmul operands; parameters stay f32
@@ -81,10 +82,3 @@ class LlamaConfig:
     low, high = self.dropout
     last = max(self.num_layers - 1, 1)
     return [low + (high - low) * layer / last for layer in range(self.num_layers)]
-
-  def num_params(self) -> int:
-    """How many parameters the trunk, embedding and head have."""
-    attention = self.dim * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
-    layer = attention + 3 * self.dim * self.ffn_dim + 2 * self.dim
-    heads = 1 if self.tied else 2
-    return self.num_layers * layer + heads * self.vocab_size * self.dim + self.dim

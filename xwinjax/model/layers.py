@@ -12,20 +12,35 @@ import jax
 import jax.numpy as jnp
 
 from xwinjax.core.matmul import matmul
-from xwinjax.model import rope
+from xwinjax.model import parameters, rope
 from xwinjax.model.config import LlamaConfig
 
 # (q_BTHN, k_BTKN, v_BTKN) -> (out_BTHN, anything the caller wants back, such as a cache)
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
-def initializers(config: LlamaConfig):
+def initializer(config: LlamaConfig, row: parameters.Row):
   """Normals of sqrt(2 / 5D), and of that over sqrt(2L) for what is added to the residual stream.
 
   Source: "small init", Nguyen & Salazar 2019; the residual scaling of GPT-2.
   """
   std = (2 / (5 * config.dim)) ** 0.5
-  return nn.initializers.normal(std), nn.initializers.normal(std / (2 * config.num_layers) ** 0.5)
+  return {
+    parameters.NORMAL: nn.initializers.normal(std),
+    parameters.SCALED: nn.initializers.normal(std / (2 * config.num_layers) ** 0.5),
+    parameters.ONES: nn.initializers.ones,
+    parameters.ZEROS: nn.initializers.zeros,
+  }[row.init]
+
+
+def own(module: nn.Module, config: LlamaConfig, place: str) -> dict[str, jax.Array]:
+  """The module's parameters by name: those of the table under `place`, in f32."""
+  return {
+    row.path[-1]: module.param(
+      row.path[-1], initializer(config, row), row.shape(config), jnp.float32
+    )
+    for row in parameters.group(config, place)
+  }
 
 
 def dense(x: jax.Array, kernel: jax.Array, axes: int = 1, *, operands: str = "") -> jax.Array:
@@ -45,13 +60,14 @@ class RMSNorm(nn.Module):
   Source: Zhang & Sennrich 2019, eq. 4.
   """
 
-  eps: float
+  config: LlamaConfig
+  place: str  # of its scale in the table
 
   @nn.compact
   def __call__(self, x):
-    scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+    scale = own(self, self.config, self.place)["scale"]
     x32 = x.astype(jnp.float32)
-    inverse = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps)
+    inverse = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.config.norm_eps)
     return (x32 * inverse * scale).astype(x.dtype)
 
 
@@ -62,17 +78,11 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(self, x_BTD, rotations, attend: Attend):
-    c = self.config
-    small, residual = initializers(c)
-    q_DHN = self.param("q", small, (c.dim, c.num_heads, c.head_dim), jnp.float32)
-    k_DKN = self.param("k", small, (c.dim, c.num_kv_heads, c.head_dim), jnp.float32)
-    v_DKN = self.param("v", small, (c.dim, c.num_kv_heads, c.head_dim), jnp.float32)
-    o_HND = self.param("o", residual, (c.num_heads, c.head_dim, c.dim), jnp.float32)
-
-    project = functools.partial(dense, operands=c.operands)
-    q, k, v = project(x_BTD, q_DHN), project(x_BTD, k_DKN), project(x_BTD, v_DKN)
+    p = own(self, self.config, "layers/attention")
+    project = functools.partial(dense, operands=self.config.operands)
+    q, k, v = (project(x_BTD, p[name]) for name in "qkv")
     out, state = attend(rope.rotate(q, *rotations), rope.rotate(k, *rotations), v)
-    return project(out, o_HND, axes=2), state
+    return project(out, p["o"], axes=2), state
 
 
 class MLP(nn.Module):
@@ -82,13 +92,9 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(self, x_BTD):
-    c = self.config
-    small, residual = initializers(c)
-    gate_DF = self.param("gate", small, (c.dim, c.ffn_dim), jnp.float32)
-    up_DF = self.param("up", small, (c.dim, c.ffn_dim), jnp.float32)
-    down_FD = self.param("down", residual, (c.ffn_dim, c.dim), jnp.float32)
-    project = functools.partial(dense, operands=c.operands)
-    return project(nn.silu(project(x_BTD, gate_DF)) * project(x_BTD, up_DF), down_FD)
+    p = own(self, self.config, "layers/mlp")
+    project = functools.partial(dense, operands=self.config.operands)
+    return project(nn.silu(project(x_BTD, p["gate"])) * project(x_BTD, p["up"]), p["down"])
 
 
 def residual_dropout(x, rate, key):
@@ -107,13 +113,13 @@ class Block(nn.Module):
     """`dropout` is None or (rate, key). Returns the new x and what `attend` gave back."""
     c = self.config
     h, state = Attention(c, name="attention")(
-      RMSNorm(c.norm_eps, name="attention_norm")(x_BTD), rotations, attend
+      RMSNorm(c, "layers/attention_norm", name="attention_norm")(x_BTD), rotations, attend
     )
     if dropout is not None:
       rate, key = dropout
       h = residual_dropout(h, rate, jax.random.fold_in(key, 0))
     x_BTD = x_BTD + h
-    h = MLP(c, name="mlp")(RMSNorm(c.norm_eps, name="mlp_norm")(x_BTD))
+    h = MLP(c, name="mlp")(RMSNorm(c, "layers/mlp_norm", name="mlp_norm")(x_BTD))
     if dropout is not None:
       rate, key = dropout
       h = residual_dropout(h, rate, jax.random.fold_in(key, 1))

@@ -1,6 +1,7 @@
 """A Llama as pure functions of a parameter tree.
 
-The tree holds every layer stacked on a leading axis, whatever way they are run:
+Its parameters are those of `model.parameters`, every layer stacked on a leading axis, whatever way
+they are run:
 
   embed/embedding [V, D]      layers/<name> [L, …]      norm/scale [D]
   head/kernel [D, V]          where the head is not tied to the embedding
@@ -16,31 +17,28 @@ import jax
 import jax.numpy as jnp
 
 from xwinjax.core.types import Params
-from xwinjax.model import attention, rope
+from xwinjax.model import attention, parameters, rope
 from xwinjax.model.config import LlamaConfig
-from xwinjax.model.layers import Attend, Block, RMSNorm, initializers
+from xwinjax.model.layers import Attend, Block, RMSNorm, initializer
 
 
 @functools.partial(jax.jit, static_argnames=("config", "reward_head"))
 def init(config: LlamaConfig, key: jax.Array, *, reward_head: bool = False) -> Params:
-  """Random parameters in f32; see `layers.initializers` for their scales."""
+  """Random parameters in f32; see `layers.initializer` for their scales."""
   embed_key, layer_key, head_key = jax.random.split(key, 3)
-  normal, _ = initializers(config)
   x = jnp.zeros((1, 1, config.dim))
   turn = rope.rotations(config, jnp.zeros((1, 1), jnp.int32))
 
   def one_layer(k):
     return Block(config).init(k, x, turn, lambda q, k, v: (q, None))["params"]
 
-  params = {
-    "embed": {"embedding": normal(embed_key, (config.vocab_size, config.dim))},
-    "layers": jax.vmap(one_layer)(jax.random.split(layer_key, config.num_layers)),
-    "norm": {"scale": jnp.ones((config.dim,))},
-  }
-  if reward_head:
-    params["reward"] = {"kernel": jnp.zeros((config.dim,))}
-  elif not config.tied:
-    params["head"] = {"kernel": normal(head_key, (config.dim, config.vocab_size))}
+  params: Params = {"layers": jax.vmap(one_layer)(jax.random.split(layer_key, config.num_layers))}
+  for row in parameters.rows(config, reward_head=reward_head):
+    if not row.stacked:
+      room, name = row.path
+      start = initializer(config, row)
+      row_key = embed_key if room == "embed" else head_key
+      params.setdefault(room, {})[name] = start(row_key, row.shape(config), jnp.float32)
   return params
 
 
@@ -69,7 +67,7 @@ def run_block(
 
 
 def final_norm(config: LlamaConfig, params: Params, x: jax.Array) -> jax.Array:
-  normed: Any = RMSNorm(config.norm_eps).apply({"params": params["norm"]}, x)
+  normed: Any = RMSNorm(config, "norm").apply({"params": params["norm"]}, x)
   return normed
 
 

@@ -28,7 +28,7 @@ from xwinjax.data.records import (
 )
 from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
-from xwinjax.model import llama
+from xwinjax.model import llama, parameters
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample.scheduler import SamplerConfig
 from xwinjax.sandbox import gold
@@ -199,7 +199,7 @@ def pretrain(
     seed=context.seed,
     mesh=common.make_mesh(context.mesh),
   )
-  figures["parameters"] = llama_config.num_params()
+  figures["parameters"] = parameters.count(llama_config)
   common.save_model(folder / "model", model, params)
   if config.cached:
     making = kept.with_name(f".{kept.name}.making")

@@ -1,4 +1,4 @@
-"""Which axis of which parameter lies on which axis of the mesh: the whole policy, one table."""
+"""Which axis of which parameter lies on which axis of the mesh, as the table of parameters says."""
 
 from __future__ import annotations
 
@@ -8,23 +8,11 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-# Layers keep their leading axis L whole; every parameter is named, so that a new one has to be
-# thought about: there is no rule for "the rest".
-RULES: dict[tuple[str, ...], P] = {
-  ("embed", "embedding"): P("tensor", "fsdp"),  # V D
-  ("head", "kernel"): P("fsdp", "tensor"),  # D V
-  ("reward", "kernel"): P(None),  # D
-  ("norm", "scale"): P(None),  # D
-  ("layers", "attention", "q"): P(None, "fsdp", "tensor", None),  # L D H N
-  ("layers", "attention", "k"): P(None, "fsdp", "tensor", None),  # L D K N
-  ("layers", "attention", "v"): P(None, "fsdp", "tensor", None),  # L D K N
-  ("layers", "attention", "o"): P(None, "tensor", None, "fsdp"),  # L H N D
-  ("layers", "attention_norm", "scale"): P(None, None),  # L D
-  ("layers", "mlp", "gate"): P(None, "fsdp", "tensor"),  # L D F
-  ("layers", "mlp", "up"): P(None, "fsdp", "tensor"),  # L D F
-  ("layers", "mlp", "down"): P(None, "tensor", "fsdp"),  # L F D
-  ("layers", "mlp_norm", "scale"): P(None, None),  # L D
-}
+from xwinjax.model import parameters
+
+# Every parameter is named, so that a new one has to be thought about: there is no rule for "the
+# rest".
+RULES: dict[tuple[str, ...], P] = {row.path: P(*row.mesh_axes) for row in parameters.TABLE}
 
 ROWS = P(("data", "fsdp"))  # batches: their first axis
 
@@ -35,7 +23,9 @@ def param_sharding(mesh: Mesh, path: tuple[str, ...]) -> NamedSharding:
   Raises: KeyError for a parameter without a rule.
   """
   if path not in RULES:
-    raise KeyError(f"no sharding rule for parameter {'/'.join(path)}; add one to sharding/rules.py")
+    raise KeyError(
+      f"no sharding rule for parameter {'/'.join(path)}; add a row to model/parameters.py"
+    )
   return NamedSharding(mesh, RULES[path])
 
 
@@ -56,7 +46,7 @@ def tree_shardings(mesh: Mesh, tree: Any) -> Any:
     for start in range(len(names)):
       if names[start:] in RULES:
         return NamedSharding(mesh, RULES[names[start:]])
-    raise KeyError(f"no sharding rule for {'/'.join(names)}; add one to sharding/rules.py")
+    raise KeyError(f"no sharding rule for {'/'.join(names)}; add a row to model/parameters.py")
 
   return jax.tree_util.tree_map_with_path(sharding, tree)
 

@@ -35,10 +35,11 @@ def make(context: Context, config: AddTokensConfig, folder: Path, model: Path) -
   The template is the context's, or LIMA's.
   """
   source, target = model, folder / "model"
-  if huggingface.is_reward_model(source):
+  described = hf_config.read(source)
+  if described.reward:
     raise UserError(f"{source}: is a reward model; this stage needs a language model")
   template, old = get_template(context.model.template or TEMPLATE), Tokenizer.load(source)
-  rows = hf_config.read_config(source).vocab_size
+  rows = described.llama.vocab_size
   common.open_tokenizer(source, common.ModelConfig(template="vicuna"), rows)  # do they fit?
   new = old.with_special(n for n in template.specials() if not has(old, n))
   size = -(-max(rows, new.vocab_size) // config.multiple) * config.multiple

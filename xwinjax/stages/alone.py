@@ -64,9 +64,8 @@ class Alone:
   def values(self, hyper: Any = None, *, model: ConfigDict | None = None) -> ConfigDict:
     """The command's fields with these hyper-parameters and model settings, for a config file."""
     config = to_config_dict(self.config())
-    for name, value in (hyper or {}).items():
-      if name in config:
-        config[name] = value
+    names = [f.name for f in dataclasses.fields(self.hyper or self.stage.config)]
+    config.update({name: value for name, value in (hyper or {}).items() if name in names})
     if model is not None and "model" in config:
       config.model.update(model)
     return config

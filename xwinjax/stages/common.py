@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 from jax.sharding import Mesh
 
-from xwinjax.checkpoint import huggingface
+from xwinjax.checkpoint import hf_config, huggingface
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
@@ -36,6 +36,7 @@ class ModelConfig:
 
   path: str = plumbing("")  # folder of a Hugging Face Llama; its content decides, not its name
   dtype: str = "auto"  # float32, bfloat16, mixed; auto: bfloat16 on TPU and GPU, float32 on CPU
+  save_dtype: str = "auto"  # float32, bfloat16, float16 on disk; auto: as the weights it began with
   dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at bottom and top layer
   scan_layers: bool = plumbing(False)  # compile one layer and loop it; for deep models
   remat: str = plumbing("none")  # none, dots, full: what the backward pass computes again
@@ -62,6 +63,7 @@ class Model:
   tokenizer: Tokenizer
   renderer: Renderer
   folder: Path
+  save_dtype: str = "float32"  # in which `save_model` writes it
 
 
 def say(text: str) -> None:
@@ -125,19 +127,23 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
   if not config.path:
     raise UserError("config.model.path is empty; it names the folder of a Hugging Face Llama")
   folder = Path(config.path)
-  if reward is not None and huggingface.is_reward_model(folder) != reward:
+  if config.save_dtype not in ("auto", *hf_config.DTYPES):
+    raise UserError(
+      f"config.model.save_dtype {config.save_dtype!r} is not one of auto, "
+      f"{', '.join(hf_config.DTYPES)}"
+    )
+  opened = huggingface.open_folder(folder)
+  if reward not in (None, opened.reward):
     kinds = ("a language model", "a reward model")
     raise UserError(f"{folder}: is {kinds[not reward]}; this stage needs {kinds[reward]}")
   sharding = None
   if mesh is not None:
-    from xwinjax.checkpoint.hf_config import read_config
-
-    meshes.check_fits(mesh, read_config(folder))
+    meshes.check_fits(mesh, opened.config)
     sharding = lambda path: rules.param_sharding(mesh, path)
-  llama, params = huggingface.load(folder, sharding)
-  tokenizer, renderer = open_tokenizer(folder, config, llama.vocab_size)
+  params = opened.params(sharding)
+  tokenizer, renderer = open_tokenizer(folder, config, opened.config.vocab_size)
   try:
-    llama = llama.replace(
+    llama = opened.config.replace(
       **compute_dtype(config.dtype),
       dropout=config.dropout,
       scan_layers=config.scan_layers,
@@ -146,11 +152,15 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
     )
   except ValueError as e:
     raise UserError(f"config.model: {e}") from None
-  return Model(llama, params, tokenizer, renderer, folder)
+  save_dtype = opened.dtype if config.save_dtype == "auto" else config.save_dtype
+  return Model(llama, params, tokenizer, renderer, folder, save_dtype)
 
 
 def save_model(folder: Path, model: Model, params: Params) -> Path:
-  """Writes a trained model with the tokenizer and template it was trained with."""
+  """Writes a trained model with the tokenizer and template it was trained with.
+
+  Parameters are f32 while they train; on disk they are `model.save_dtype`.
+  """
   huggingface.save(
     folder,
     model.config,
@@ -158,6 +168,7 @@ def save_model(folder: Path, model: Model, params: Params) -> Path:
     tokenizer_from=model.folder,
     bos_id=model.tokenizer.bos_id,
     eos_ids=model.renderer.stop_ids(),
+    dtype=model.save_dtype,
   )
   write_notes(folder, model.renderer)
   return folder

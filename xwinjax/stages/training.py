@@ -19,6 +19,7 @@ from xwinjax.core.types import Params
 from xwinjax.data import batching, pipeline
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.model import parameters
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sharding.mesh import data_shards
 from xwinjax.stages import common
@@ -88,7 +89,7 @@ def mfu_of(model: LlamaConfig) -> Callable[[float], float] | None:
   peak = host.peak_flops(jax.devices()[0].device_kind)
   if peak is None:
     return None
-  each = 6 * (model.num_params() - model.vocab_size * model.dim * (not model.tied))
+  each = 6 * (parameters.count(model) - model.vocab_size * model.dim * (not model.tied))
   return lambda rate: rate * each / (peak * jax.device_count())
 
 

@@ -9,6 +9,7 @@ import jax
 import optax
 
 from xwinjax.core.errors import UserError
+from xwinjax.model import parameters
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -24,7 +25,7 @@ class OptimConfig:
   beta1: float = 0.9
   beta2: float = 0.95
   eps: float = 1e-8
-  weight_decay: float = 0.0  # on matrices only, never on norms
+  weight_decay: float = 0.0  # on matrices, not on norms: see model.parameters
   clip: float = 1.0  # global gradient norm; 0 leaves gradients alone
 
 
@@ -48,8 +49,18 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def decay_mask(params: Any) -> Any:
-  """True for the parameters that weight decay shrinks: everything but the norms' scales."""
-  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)
+  """True for the parameters that weight decay shrinks, as the table of parameters says.
+
+  Raises: KeyError for a parameter without a row.
+  """
+
+  def decayed(path, _) -> bool:
+    place = tuple(str(key.key) for key in path)
+    if place not in parameters.BY_PATH:
+      raise KeyError(f"no parameter {'/'.join(place)}; add a row to model/parameters.py")
+    return parameters.BY_PATH[place].decayed
+
+  return jax.tree_util.tree_map_with_path(decayed, params)
 
 
 def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
