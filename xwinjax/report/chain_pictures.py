@@ -231,7 +231,7 @@ def rank_chart(work: Chain) -> list[Chart]:
   """Scores by rank of the multiwise set, with the ranks that were chosen."""
   if "score" not in work.manifests:
     return []
-  select, by = work.config("select"), work.config("score")["name"]
+  select, by = work.config("select"), work.figures("score").get("score", "rm")
   first, ended_only = select.get("first") or None, select.get("ended_only", False)
   scores = []
   for row in work.rows_if_any("score/candidates.jsonl", RANKED):
