@@ -32,7 +32,7 @@ def run(tiny_folder, tmp_path, monkeypatch):
   files = {"judged": sets("human"), "own": sets("gold"), "fixed": tiny_folder}
 
   def run(*inputs, **settings):
-    judge = judges.make(JudgeConfig(**settings), model=tiny_folder, gold=files["own"])
+    judge = judges.make(JudgeConfig(max_new=4, **settings), model=tiny_folder, gold=files["own"])
     return judging.STAGE.run(
       Context(), tmp_path / "out", JudgingConfig(), {i: files[i] for i in inputs}, judge=judge
     )
