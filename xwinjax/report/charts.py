@@ -248,7 +248,9 @@ def steps(
     series.append(Series(label, x, mean, colour, line, ends=ends, band=True, said=said))
   if series and points:
     said = "; ".join(f"held-out: {number(v, 3)} at step {k}" for k, v in points.items())
-    series.append(Series("held-out", list(points), list(points.values()), "two", "", "D", said=said))
+    series.append(
+      Series("held-out", list(points), list(points.values()), "two", "", "D", said=said)
+    )
   wide = log and bool(means) and 0 < 5 * min(means) < max(means)
   return plot(title, series, "step", y, note, log="y" if wide else "", **how)
 
