@@ -228,7 +228,7 @@ def page(s: Row, title: str) -> pages.Page:
     "Brackets hold 95 % intervals that resample prompts. “Equal or better” is wins and ties "
     "together, as LIMA tells it."
   )
-  drawn = pages.Pictures(charts.there([bars]), wide=True)
+  drawn = pages.Pictures([bars], wide=True)
   asked = [
     (
       comparisons(s),
