@@ -102,7 +102,7 @@ def summary(run: Run) -> Row:
     "tokens": run.figures("tokens").get("added"),
     "dialogues": grades(run),
     **run.origin(),
-    "seconds": round(run.seconds(), 2),
+    **run.spent(),
   }
 
 

@@ -20,8 +20,7 @@ PROMPTS = 12  # new prompts that are shown of each round
 JUDGEMENTS = 4  # judged answers that are shown of each round
 BASELINE = "baseline"
 NAMES = {BASELINE: "SFT baseline"}
-JUDGES = ("gold", "rm", "fixed")  # who compares two models; the first there is
-BY = {"gold": "gold", "rm": "RM", "fixed": "M1's"}
+BY = {"gold": "gold", "rm": "RM", "fixed": "M1's"}  # who compares two models; the first there is
 # Yuan et al. 2024, with Llama-2 70B: baseline, M1, M2, M3.
 PAPER = {
   "AlpacaEval 2 win rate, %": (NONE, "9.94", "15.38", "20.44"),
@@ -76,7 +75,7 @@ def name_of(model: str) -> str:
 
 def versus(work: Run, ours: str, theirs: str, seed: int = 0) -> Row | None:
   """Head to head of two models over their held-out prompts; None without a judge of both."""
-  for judge in JUDGES:
+  for judge in BY:
     a, b = work.scores(ours, judge), work.scores(theirs, judge)
     ids = [id for id in a if id in b]
     if not ids:
@@ -94,11 +93,8 @@ def versus(work: Run, ours: str, theirs: str, seed: int = 0) -> Row | None:
 
 def characters(work: Run, model: str) -> float | None:
   """Mean characters of an answer to a held-out prompt."""
-  lengths = [
-    len(c["text"])
-    for row in work.rows_if_any(f"{model}/evaluate/candidates.jsonl")
-    for c in row["candidates"]
-  ]
+  rows = work.rows_if_any(f"{model}/evaluate/candidates.jsonl")
+  lengths = [len(c["text"]) for row in rows for c in row["candidates"]]
   return float(np.mean(lengths)) if lengths else None
 
 
@@ -148,13 +144,8 @@ def summary(work: Run) -> Row:
         "seconds": round(work.seconds(f"{model}/"), 2),
       }
     )
-  first_last = versus(work, models[-1], "M1") if len(models) > 2 else None
-  return {
-    "models": rows,
-    "last_versus_m1": first_last,
-    **work.origin(),
-    "seconds": round(work.seconds(), 2),
-  }
+  last = versus(work, models[-1], "M1") if len(models) > 2 else None
+  return {"models": rows, "last_versus_m1": last, **work.origin(), **work.spent()}
 
 
 def wins(v: Row | None) -> str:
@@ -237,13 +228,10 @@ def pictures(s: Row) -> list[Chart | None]:
     "Of pairs of answers that people value differently; a tie or a missing score counts half."
   )
   over, all_ = "Mean over all answers to the held-out prompts.", "mean score, 0 to 5"
-  each, coin = (
-    "Every answer against every one of the baseline's to the same prompt.",
-    (0.5, "a coin"),
-  )
+  each = "Every answer against every one of the baseline's to the same prompt."
   return [
     by_model("Answers to held-out prompts", own, all_, flatters),
-    by_model("The models as judges", both, "pairwise accuracy", counts, level=coin),
+    by_model("The models as judges", both, "pairwise accuracy", counts, level=(0.5, "a coin")),
     by_model("Length of answers", lengths, "tokens", over),
     charts.win_tie_lose("Against the SFT baseline", shares, each),
   ]

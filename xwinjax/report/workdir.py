@@ -73,6 +73,9 @@ class Stages:
     last = self.last()
     return {"device": last.get("device"), "seed": last.get("config", {}).get("seed")}
 
+  def spent(self) -> Row:
+    return {"seconds": round(self.seconds(), 2)}
+
   def seconds(self, within: str = "") -> float:
     """What the stages took whose names begin so."""
     return sum(m["seconds"] for name, m in self.manifests.items() if name.startswith(within))
