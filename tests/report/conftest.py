@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_up_chain import write_chain  # pyright: ignore[reportMissingImports]
 
-from xwinjax.report.workdir import ORDER, Workdir
+from xwinjax.report.chain_files import ORDER, Chain
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +25,8 @@ def chain_without_gold(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def work(chain) -> Workdir:
-  return Workdir(chain)
+def work(chain) -> Chain:
+  return Chain(chain)
 
 
 @pytest.fixture

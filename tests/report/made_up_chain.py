@@ -5,8 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+<<<<<<< HEAD
 from xwinjax.data import candidates as candidate_files
 from xwinjax.data.records import Candidate, CandidateSet, Counts, Message
+=======
+from xwinjax.data import jsonl
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Message, candidates_json
+>>>>>>> report
 from xwinjax.data.records import example_json as example
 from xwinjax.data.records import pair_json as pair
 from xwinjax.eval import reward_metrics
@@ -121,6 +126,7 @@ def write_selection(folder: Path, rng) -> None:
 
 def write_chain(folder: Path, *, gold: bool = True) -> Path:
   rng = np.random.default_rng(0)
+  jsonl.write_json(folder / "recipe.json", {"recipe": "xwin"})
   trained = {"items": 50, "steps": 40, "skipped_updates": 0, "counts": dict(Counts(kept=50))}
   heldout = {"heldout_nll_before": 0.9, "heldout_nll": 0.4}
   gaps = rng.normal(1.0, 1.5, 64)

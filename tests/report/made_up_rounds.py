@@ -136,6 +136,7 @@ def write_round(folder: Path) -> None:
 
 def write_rounds(folder: Path, *, gold: bool = True, models=tuple(GOLD)) -> Path:
   manifest(folder / "world")
+  (folder / "recipe.json").write_text('{"recipe": "self_rewarding"}')
   for name in models:
     if name in ("M2", "M3"):
       write_round(folder / name)

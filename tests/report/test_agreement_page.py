@@ -9,7 +9,8 @@ import pytest
 from experiments import agreement as command
 from xwinjax.eval import agreement
 from xwinjax.eval.votes import Ballot, Vote
-from xwinjax.report import agreement_page, agreement_tables, tables
+from xwinjax.report import agreement as votes
+from xwinjax.report import pages, tables
 
 EVIL = "<script>alert(1)</script> & 'more'"
 
@@ -17,7 +18,7 @@ EVIL = "<script>alert(1)</script> & 'more'"
 @pytest.fixture(scope="module")
 def summary():
   labels = {"anna": "AABtA", "ben": "AtBBB", "carl": "AAtBA"}
-  votes = [
+  ballots = [
     Vote(
       f"{EVIL} {i}",
       who,
@@ -33,7 +34,7 @@ def summary():
     for i, c in enumerate(row)
   ]
   judges = [Vote(f"{EVIL} {i}", "rm", "ours", "theirs", "A") for i in range(5)]
-  return agreement.summary(Ballot(votes, judges, {"anna": [True, False]}))
+  return agreement.summary(Ballot(ballots, judges, {"anna": [True, False]}))
 
 
 def words(markup: str) -> str:
@@ -57,7 +58,7 @@ def absent(summary, markup: str) -> list[str]:
 
 
 def test_the_page_shows_the_figures(summary):
-  made = agreement_page.render(summary, "votes.db")
+  made = pages.render(votes.page(summary, "votes.db"))
   assert absent(summary, made) == []
   assert "20.0%" in words(made)
   # The twin: a figure that is wrong is missed.
@@ -66,27 +67,27 @@ def test_the_page_shows_the_figures(summary):
 
 
 def test_texts_are_escaped_and_nothing_is_loaded(summary):
-  made = agreement_page.render(summary, EVIL)
+  made = pages.render(votes.page(summary, EVIL))
   assert "<script" not in made
   assert html.escape(EVIL, quote=False)[:20] in made
   assert not re.search(r"(?:src|href)=\"(?!#)", made)
   # The twin: a template that did not escape would be noticed.
-  assert "<script" in agreement_page.render(summary, EVIL, escape=False)
+  assert "<script" in pages.render(votes.page(summary, EVIL), escape=False)
 
 
 def test_the_bars_fill_their_width(summary):
-  (line,) = agreement_tables.bars(summary)
-  assert sum(line.count(block) for block in "█▒░") == agreement_tables.BAR
+  (line,) = votes.bars(summary)
+  assert sum(line.count(block) for block in "█▒░") == votes.BAR
   assert "wins 47%, ties 20%, loses 33% of 15" in line
 
 
 def test_votes_without_pairs_have_a_page_too():
   graded = [Vote("p", "anna", "dialogues", grades={"dialogues": ["fail", "excellent"]})]
   found = agreement.summary(Ballot(graded))
-  made = words(agreement_page.render(found, "grades"))
+  made = words(pages.render(votes.page(found, "grades")))
   assert "No item was compared by two people" in made
   assert "dialogues" in made
-  assert "excellent" in agreement_tables.text(found)
+  assert "excellent" in votes.text(found)
 
 
 @pytest.fixture

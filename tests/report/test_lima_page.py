@@ -6,7 +6,7 @@ import pytest
 
 from xwinjax import report
 from xwinjax.core.errors import UserError
-from xwinjax.report import lima, lima_page
+from xwinjax.report import lima, pages
 
 ASKED = [{"role": "user", "content": "Why <b>plums</b>?"}]
 
@@ -32,6 +32,7 @@ def manifest(folder, config=None, **figures):
 
 def write_run(folder, scores, nlls):
   """Epochs 2 and on are judged; the test prompts' answers have scores 1, 2, 3, 4."""
+  (folder / "recipe.json").write_text('{"recipe": "lima"}')
   manifest(folder / "tokens", added={"<|eot|>": 40}, vocab_size=41)
   epochs = [
     {"epoch": i, "step": 10 * i, "kept": i > 1, "heldout_nll": n} for i, n in enumerate(nlls, 1)
@@ -86,11 +87,12 @@ def test_the_page_escapes_what_models_wrote(tmp_path):
   assert "Why &lt;b&gt;plums" in page
   assert "<i>1</i>" not in page
   assert "Perplexity and quality by epoch" in page
-  assert "<b>plums" in lima_page.render(lima.Run(tmp_path), escape=False)  # the twin
+  assert "<b>plums" in pages.render(lima.page(lima.Run(tmp_path)), escape=False)  # the twin
 
 
 def test_an_unfinished_run_has_a_page(tmp_path):
   manifest(tmp_path / "tokens", added={})
-  assert "LIMA" in report.write_lima(tmp_path).read_text()
+  (tmp_path / "recipe.json").write_text('{"recipe": "lima"}')
+  assert "LIMA" in report.write(tmp_path).read_text()
   with pytest.raises(UserError, match="holds no run of experiments"):
     lima.Run(tmp_path / "tokens")

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from xwinjax.report import charts, page
+from xwinjax.report import chain_pictures, charts
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -14,13 +14,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture(scope="module")
 def pictures(work):
   return [
-    *page.loss_charts(work),
-    *page.best_of_charts(work),
-    *page.kl_charts(work),
-    *page.spread_charts(work),
-    *page.reward_charts(work),
-    *page.rank_chart(work),
-    *page.time_charts(work),
+    *chain_pictures.loss_charts(work),
+    *chain_pictures.best_of_charts(work),
+    *chain_pictures.kl_charts(work),
+    *chain_pictures.spread_charts(work),
+    *chain_pictures.reward_charts(work),
+    *chain_pictures.rank_chart(work),
+    *chain_pictures.time_charts(work),
   ]
 
 
@@ -72,13 +72,15 @@ def test_ids_are_unique_over_all_pictures(pictures):
 
 
 def test_a_picture_made_twice_is_the_same():
-  make = lambda last: charts.best_of_k("t", {"sft": [1.0, 2.0, last]}, "y", "")
+  make = lambda last: chain_pictures.best_of_k("t", {"sft": [1.0, 2.0, last]}, "y", "")
   assert make(2.5) == make(2.5)
   assert make(2.5) != make(2.6)  # the twin: it does show the numbers
 
 
 def test_best_of_k_says_both_ends():
-  chart = charts.best_of_k("t", {"sft": [1.0, 2.0, 2.25], "rs": [3.0, 3.0, 4.0]}, "gold", "")
+  chart = chain_pictures.best_of_k(
+    "t", {"sft": [1.0, 2.0, 2.25], "rs": [3.0, 3.0, 4.0]}, "gold", ""
+  )
   assert chart is not None
   assert "SFT: 1.00 at k = 1, 2.25 at k = 3; RS: 3.00 at k = 1, 4.00 at k = 3" in chart.svg
   for label in ("gold", "Base", "SFT", "RS"):
@@ -87,12 +89,14 @@ def test_best_of_k_says_both_ends():
 
 def test_kl_of_best_of_n():
   """log n - (n - 1) / n: none for one answer, log 4 - 3/4 for four."""
-  assert charts.best_of_n_kl(np.array([1, 4])).tolist() == pytest.approx([0.0, 0.6362944])
-  assert charts.best_of_n_kl(np.array([4]))[0] != pytest.approx(np.log(4))  # its second term gone
+  assert chain_pictures.best_of_n_kl(np.array([1, 4])).tolist() == pytest.approx([0.0, 0.6362944])
+  assert chain_pictures.best_of_n_kl(np.array([4]))[0] != pytest.approx(
+    np.log(4)
+  )  # its second term gone
 
 
 def test_axis_labels_keep_their_digits():
-  chart = charts.best_of_k("t", {"sft": [0.0, 0.004]}, "y", "")
+  chart = chain_pictures.best_of_k("t", {"sft": [0.0, 0.004]}, "y", "")
   assert chart is not None
   labels = [float(text) for text in re.findall(r">(0\.\d+)</text>", chart.svg)]
   assert max(labels) == 0.004
@@ -108,17 +112,17 @@ def test_windows_keep_every_value_in_order():
 def test_what_was_not_logged_gives_no_picture():
   assert charts.steps("t", [], {"loss": "loss"}, "y", "") is None
   assert charts.steps("t", [{"step": 1, "loss": None}], {"loss": "loss"}, "y", "") is None
-  assert charts.best_of_k("t", {}, "y", "") is None
-  assert charts.histogram("t", {}, "x", "") is None
+  assert chain_pictures.best_of_k("t", {}, "y", "") is None
+  assert chain_pictures.histogram("t", {}, "x", "") is None
 
 
 def test_one_step_and_equal_scores_can_be_drawn():
   assert charts.steps("t", [{"step": 1, "loss": 2.0}], {"loss": "loss"}, "y", "", log=True)
-  assert charts.histogram("t", {"sft": np.ones((2, 3))}, "x", "")
-  assert charts.best_of_k("t", {"sft": [1.0]}, "y", "")
+  assert chain_pictures.histogram("t", {"sft": np.ones((2, 3))}, "x", "")
+  assert chain_pictures.best_of_k("t", {"sft": [1.0]}, "y", "")
 
 
 def test_ranks_leave_out_prompts_with_fewer_candidates():
-  chart = charts.ranks("t", np.array([[2.0, 1.0], [4.0, np.nan]]), {"rejected": 2}, "")
+  chart = chain_pictures.ranks("t", np.array([[2.0, 1.0], [4.0, np.nan]]), {"rejected": 2}, "")
   assert chart is not None
   assert "rank 1: 3.00; rank 2: 1.00" in chart.svg

@@ -1,13 +1,17 @@
 """The report made again by its command, and a chain that ends without the report's packages."""
 
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from experiments import report as command
 from xwinjax import report
 from xwinjax.core.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_command_writes_the_report_and_prints_its_path(killed, capsys):
@@ -23,7 +27,7 @@ def test_command_writes_the_report_and_prints_its_path(killed, capsys):
   ("arguments", "said"),
   [
     (["--workdir=/no/such"], "/no/such: no such folder"),
-    (["--workdir=."], ".: holds no stage of a chain; name the workdir of experiments.xwin"),
+    (["--workdir=."], "recipe.json: missing; run the recipe's command again"),
     ([], "expected --workdir=FOLDER"),
     (["--workdir=.", "more"], "expected --workdir=FOLDER"),
     (["--folder=x"], "Unknown command line flag 'folder'"),
@@ -37,14 +41,41 @@ def test_a_mistake_is_one_line(arguments, said, capsys, tmp_path, monkeypatch):
   assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+  ("record", "said"),
+  [
+    ('{"recipe": ', "recipe.json: damaged; run the recipe's command again"),
+    ('{"stage": "sft"}', "recipe.json: names no recipe; run the recipe's command again"),
+    ('["xwin"]', "recipe.json: names no recipe"),
+    ('{"recipe": "ppo"}', "recipe.json: recipe 'ppo' is not one of xwin, self_rewarding, lima"),
+    ('{"recipe": "lima"}', "holds no run of experiments.lima"),
+  ],
+)
+def test_the_record_alone_says_the_recipe(killed, record, said):
+  folder = killed("dpo")
+  (folder / "recipe.json").write_text(record)
+  with pytest.raises(UserError) as error:
+    report.write(folder)
+  assert said in str(error.value)
+  # The twin: the same folder with its own record has a page.
+  (folder / "recipe.json").write_text('{"recipe": "xwin"}')
+  assert report.write(folder).exists()
+
+
+@pytest.mark.parametrize("recipe", report.RECIPES)
+def test_a_summary_needs_neither_library(recipe):
+  code = (
+    "import sys; sys.modules.update(matplotlib=None, jinja2=None); from xwinjax import report;"
+    f"module = report.module({recipe!r}); module.summary, module.text, module.page, module.Run"
+  )
+  assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 @pytest.fixture
 def without(monkeypatch):
   """Makes a package look uninstalled."""
 
   def remove(package):
-    for name in ("page", "charts"):
-      monkeypatch.delitem(sys.modules, f"xwinjax.report.{name}", raising=False)
-      monkeypatch.delattr(report, name, raising=False)
     monkeypatch.setitem(sys.modules, package, None)
 
   return remove

@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 import pytest
 from made_up_chain import EVIL  # pyright: ignore[reportMissingImports]
 
-from xwinjax.report import page, tables
-from xwinjax.report.workdir import ORDER, Workdir
+from xwinjax.report import chain as xwin
+from xwinjax.report import pages, tables
+from xwinjax.report.chain_files import ORDER, Chain
 
 
 @pytest.fixture(scope="module")
 def made(work) -> str:
-  return page.render(work)
+  return pages.render(xwin.page(work))
 
 
 def words(markup: str) -> str:
@@ -24,10 +25,10 @@ def words(markup: str) -> str:
   return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
 
 
-def absent(work: Workdir, markup: str) -> list[str]:
+def absent(work: Chain, markup: str) -> list[str]:
   """The summary's figures that the page does not show."""
   seen, wanted = words(markup), []
-  for row in tables.summary(work)["stages"]:
+  for row in xwin.summary(work)["stages"]:
     wanted += [
       tables.number(row["gold_mean"], ci=row["gold_ci"]),
       tables.number(row["rm_mean"], ci=row["rm_ci"]),
@@ -39,13 +40,13 @@ def absent(work: Workdir, markup: str) -> list[str]:
 
 def test_page_shows_the_summary(work, made):
   assert absent(work, made) == []
-  assert json.dumps(tables.summary(work), indent=1, ensure_ascii=False) in html.unescape(made)
-  for sentence in tables.comparisons(work):
+  assert json.dumps(xwin.summary(work), indent=1, ensure_ascii=False) in html.unescape(made)
+  for sentence in xwin.comparisons(work):
     assert sentence in words(made)
 
 
 def test_page_twin_a_wrong_figure_is_noticed(work, made):
-  shown = tables.number(tables.summary(work)["stages"][2]["gold_mean"])
+  shown = tables.number(xwin.summary(work)["stages"][2]["gold_mean"])
   assert absent(work, made.replace(shown, "9.99")) != []
 
 
@@ -71,7 +72,7 @@ def test_texts_are_escaped(made):
 
 
 def test_texts_twin_without_escaping_they_are_markup(work):
-  assert EVIL in page.render(work, escape=False)
+  assert EVIL in pages.render(xwin.page(work), escape=False)
 
 
 def loads(markup: str) -> list[str]:
@@ -105,7 +106,7 @@ def test_page_loads_nothing_twin(made, added):
 
 
 def test_page_made_twice_is_the_same(chain, made):
-  assert page.render(Workdir(chain)) == made
+  assert pages.render(xwin.page(Chain(chain))) == made
 
 
 class _Tags(HTMLParser):
@@ -145,8 +146,8 @@ QUICK = ("world", "sft", "reward", "evaluate_sft", "select", "dpo")
   "stage", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in ORDER]
 )
 def test_a_chain_killed_in_any_stage_has_its_report(killed, stage):
-  work = Workdir(killed(stage))
-  made = page.render(work)
+  work = Chain(killed(stage))
+  made = pages.render(xwin.page(work))
   assert absent(work, made) == []
   state = "begun, 200 steps" if stage == "pretrain" else "begun"
   assert f"{stage} {state}" in words(made)
@@ -155,14 +156,14 @@ def test_a_chain_killed_in_any_stage_has_its_report(killed, stage):
 
 def test_a_single_evaluation_is_enough(chain, tmp_path):
   shutil.copytree(chain / "evaluate_rs", tmp_path / "evaluate_rs")
-  work = Workdir(tmp_path)
-  assert absent(work, page.render(work)) == []
+  work = Chain(tmp_path)
+  assert absent(work, pages.render(xwin.page(work))) == []
 
 
 def test_without_gold_the_reward_model_judges_and_the_page_says_so(chain_without_gold):
-  work = Workdir(chain_without_gold)
-  seen = words(page.render(work))
-  summary = tables.summary(work)
+  work = Chain(chain_without_gold)
+  seen = words(pages.render(xwin.page(work)))
+  summary = xwin.summary(work)
   assert summary["stages"][1]["gold_mean"] is None
   assert tables.number(summary["stages"][3]["rm_mean"], ci=summary["stages"][3]["rm_ci"]) in seen
   assert "There is no gold score here" in seen
@@ -172,9 +173,10 @@ def test_without_gold_the_reward_model_judges_and_the_page_says_so(chain_without
 
 
 def test_sample_prompts_are_spread_evenly_and_always_the_same(work):
-  assert page.spread_out(3, 9) == [0, 4, 8]
-  assert page.spread_out(8, 3) == [0, 1, 2]
-  shown = page.answers(work)
-  assert [row["id"] for row in shown][:2] == ["p0", "p1"]
-  assert len(shown) == page.TEXTS
-  assert [a["text"].split()[0] for a in shown[0]["answers"]] == ["base", "sft", "rs", "dpo"]
+  assert pages.spread_out(3, 9) == [0, 4, 8]
+  assert pages.spread_out(8, 3) == [0, 1, 2]
+  shown = xwin.texts_table(work)
+  assert [row[0].turns[0]["content"][:10] for row in shown.rows][:2] == ["question 0", "question 1"]
+  assert len(shown.rows) == xwin.TEXTS
+  assert shown.head == ("prompt", "Base", "SFT", "RS", "DPO")
+  assert [cell.words.split()[0] for cell in shown.rows[0][1:]] == ["base", "sft", "rs", "dpo"]

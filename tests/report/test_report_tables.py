@@ -5,13 +5,13 @@ import json
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.report import details, tables
-from xwinjax.report.workdir import Workdir
+from xwinjax.report import chain as xwin
+from xwinjax.report import chain_files, pages, tables
 from xwinjax.stages import chain as chain_stage
 
 
 def test_summary_holds_each_evaluation_as_it_is(work):
-  summary = tables.summary(work)
+  summary = xwin.summary(work)
   assert [row["stage"] for row in summary["stages"]] == ["base", "sft", "rs", "dpo"]
   for row in summary["stages"]:
     figures = work.figures(f"evaluate_{row['stage']}")
@@ -30,7 +30,7 @@ def test_summary_holds_each_evaluation_as_it_is(work):
 
 
 def test_text_table_lines_up_and_says_the_figures(work):
-  summary = tables.summary(work)
+  summary = xwin.summary(work)
   lines = chain_stage.table(summary).splitlines()
   sft = summary["stages"][1]
   assert f"{sft['gold_mean']:.2f} [{sft['gold_ci'][0]:.2f}, {sft['gold_ci'][1]:.2f}]" in lines[2]
@@ -42,7 +42,7 @@ def test_text_table_lines_up_and_says_the_figures(work):
 
 
 def test_text_table_without_gold_has_no_gold_column(chain_without_gold):
-  text = tables.text(tables.summary(Workdir(chain_without_gold)))
+  text = xwin.text(xwin.summary(xwin.Run(chain_without_gold)))
   assert "gold" not in text
   assert "RM score" in text
 
@@ -61,14 +61,14 @@ def versus(mean, low, high):
   ],
 )
 def test_comparison_says_what_the_interval_says(gain, said):
-  assert tables.comparison("RS", "SFT", versus(*gain)).startswith(said)
+  assert xwin.comparison("RS", "SFT", versus(*gain)).startswith(said)
 
 
 def test_comparison_twin_an_interval_around_zero_is_not_called_a_win():
   right, wrong = versus(0.1, -0.1, 0.3), versus(0.1, -0.1, 0.3)
   wrong["gain"]["significant"] = True  # the sign of one end forgotten
-  assert "beats" not in tables.comparison("RS", "SFT", right)
-  assert "beats" in tables.comparison("RS", "SFT", wrong)
+  assert "beats" not in xwin.comparison("RS", "SFT", right)
+  assert "beats" in xwin.comparison("RS", "SFT", wrong)
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_numbers_for_people(made, text):
 
 
 def test_notes_name_what_is_wrong(work):
-  said = " ".join(tables.notes(work))
+  said = " ".join(xwin.notes(work))
   assert "dpo: 2 updates were not finite" in said
   assert "12% of answers were cut off" in said  # 1 of 8 by construction
   assert "above chance" not in said
 
 
 def test_notes_twin_a_reward_model_at_chance_is_named(chain):
-  work = Workdir(chain)
+  work = xwin.Run(chain)
   work.manifests["reward"]["figures"]["heldout_accuracy_ci"] = [0.45, 0.6]
-  assert "accuracy is not above chance" in " ".join(tables.notes(work))
+  assert "accuracy is not above chance" in " ".join(xwin.notes(work))
 
 
 def steps(*rows):
@@ -110,19 +110,19 @@ def test_speed_leaves_out_the_steps_that_compiled():
   rows = steps(
     (1, 30, 4, 10, 0.0, 9.0, True), (2, 30, 4, 10, 0.5, 1.0, False), (3, 20, 4, 10, 0.0, 1.0, False)
   )
-  assert details.speed(rows) == details.Speed(3, 80, 25.0, 9.0, 0.25, pytest.approx(1 / 3))
+  assert chain_files.speed(rows) == chain_files.Speed(3, 80, 25.0, 9.0, 0.25, pytest.approx(1 / 3))
 
 
 def test_speed_twin_counting_the_compilation_changes_it():
   rows = steps((1, 30, 4, 10, 0.0, 9.0, False), (2, 50, 4, 10, 0.5, 2.0, False))
-  found = details.speed(rows)
+  found = chain_files.speed(rows)
   assert found is not None
   assert found.tokens_per_second != pytest.approx(25.0)
 
 
 def test_timing_says_where_a_killed_chain_stands(killed):
-  work = Workdir(killed("reward"))
-  states = {row[0]: row[1] for row in details.timing_table(work).rows}
+  work = xwin.Run(killed("reward"))
+  states = {row[0]: row[1] for row in pages.timing(work).rows}
   assert states["sft"] == "done"
   assert states["pretrain"] == "done, from the cache"
   assert states["reward"] == "begun, 40 steps"
@@ -133,17 +133,17 @@ def test_a_line_of_metrics_cut_short_is_left_out(killed):
   folder = killed("dpo")
   with (folder / "dpo" / "metrics.jsonl").open("a") as f:
     f.write('{"step": 41, "lo')
-  assert Workdir(folder).metrics("dpo")[-1]["step"] == 40
+  assert xwin.Run(folder).metrics("dpo")[-1]["step"] == 40
 
 
 def test_a_damaged_manifest_is_named(killed):
   folder = killed("dpo")
   (folder / "sft" / "manifest.json").write_text('{"stage": ')
   with pytest.raises(UserError, match=r"sft/manifest.json: damaged; delete"):
-    Workdir(folder)
+    xwin.Run(folder)
 
 
 @pytest.mark.parametrize("make", [lambda p: p / "nowhere", lambda p: p])
 def test_a_folder_that_is_not_a_chains_is_refused(tmp_path, make):
   with pytest.raises(UserError, match=r"no such folder|holds no stage of a chain"):
-    Workdir(make(tmp_path))
+    xwin.Run(make(tmp_path))

@@ -8,8 +8,7 @@ from made_up_rounds import GOLD, write_rounds
 
 from xwinjax import report
 from xwinjax.core.errors import UserError
-from xwinjax.report import rounds, rounds_page
-from xwinjax.report.rounds import Rounds
+from xwinjax.report import pages, rounds
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +18,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(folder):
-  return rounds.summary(Rounds(folder))
+  return rounds.summary(rounds.Run(folder))
 
 
 @pytest.fixture(scope="module")
 def page(folder):
-  return rounds_page.render(Rounds(folder))
+  return pages.render(rounds.page(rounds.Run(folder)))
 
 
 def test_a_row_a_model_in_order(summary):
@@ -43,13 +42,13 @@ def test_models_are_compared_by_gold_with_baseline_and_previous(summary):
 
 
 def test_without_gold_m1_judges_them_all(tmp_path):
-  work = Rounds(write_rounds(tmp_path / "real", gold=False))
+  work = rounds.Run(write_rounds(tmp_path / "real", gold=False))
   s = rounds.summary(work)
   assert {r["versus_previous"]["judge"] for r in s["models"][1:]} == {"fixed"}
   assert s["models"][3]["versus_previous"]["gain"]["mean"] == pytest.approx(0.5)
   assert s["models"][3]["inflation"] is None
   assert "M3 beats M2: +0.50 [+0.50, +0.50] M1's points." in rounds.sentences(s)
-  assert "There is no gold score here" in rounds_page.render(work)
+  assert "There is no gold score here" in pages.render(rounds.page(work))
 
 
 def test_the_text_names_who_beats_whom(summary):
@@ -77,13 +76,15 @@ def test_the_page_shows_every_part(page):
 def test_texts_are_escaped(folder, page):
   assert "&lt;b&gt;Q0&lt;/b&gt;?" in page
   assert "<b>Q0</b>" not in page
-  assert "<b>Q0</b>" in rounds_page.render(Rounds(folder), escape=False)  # the check's twin
+  assert "<b>Q0</b>" in pages.render(
+    rounds.page(rounds.Run(folder)), escape=False
+  )  # the check's twin
 
 
 def test_unfinished_rounds_have_a_page_too(tmp_path):
   folder = write_rounds(tmp_path / "half", models=("baseline", "M1", "M2"))
   shutil.rmtree(folder / "M2" / "evaluate")
-  s = rounds.summary(Rounds(folder))
+  s = rounds.summary(rounds.Run(folder))
   assert [r["model"] for r in s["models"]] == ["baseline", "M1"]
   assert s["last_versus_m1"] is None
   assert "<h2>Rounds</h2>" in report.write(folder).read_text()
@@ -91,6 +92,6 @@ def test_unfinished_rounds_have_a_page_too(tmp_path):
 
 def test_another_folder_is_refused(tmp_path):
   with pytest.raises(UserError, match=r"holds no finished stage of experiments\.self_rewarding"):
-    Rounds(tmp_path)
+    rounds.Run(tmp_path)
   with pytest.raises(UserError, match="no such folder"):
-    Rounds(tmp_path / "none")
+    rounds.Run(tmp_path / "none")

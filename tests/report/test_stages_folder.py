@@ -3,13 +3,11 @@
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.report.lima import Run
-from xwinjax.report.rounds import Rounds
-from xwinjax.report.workdir import Workdir
+from xwinjax.report import chain, lima, rounds
 
 
 @pytest.mark.parametrize(
-  ("reader", "stage"), [(Workdir, "sft"), (Rounds, "baseline/sft"), (Run, "tokens")]
+  ("reader", "stage"), [(chain.Run, "sft"), (rounds.Run, "baseline/sft"), (lima.Run, "tokens")]
 )
 def test_a_damaged_manifest_gets_one_line(reader, stage, tmp_path):
   (tmp_path / stage).mkdir(parents=True)

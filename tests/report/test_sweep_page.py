@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from xwinjax.report import sweep, sweep_page
+from xwinjax.report import pages, sweep
 
 
 def test_intervals_over_seeds_are_students():
@@ -70,12 +70,12 @@ def made_up(axis=None):
 
 @pytest.mark.parametrize("axis", [None, "times 64 examples"])
 def test_the_page_shows_every_row_and_escapes(axis):
-  page = sweep_page.render(made_up(axis))
+  page = pages.render(sweep.page(made_up(axis)))
   assert "&lt;x4&gt;" in page
   assert "<x4>" not in page
   assert "+0.50" in page
   assert (axis or "x2") in page
-  assert "<x4>" in sweep_page.render(made_up(axis), escape=False)  # the twin
+  assert "<x4>" in pages.render(sweep.page(made_up(axis)), escape=False)  # the twin
 
 
 def test_nothing_run_yet():
@@ -83,5 +83,5 @@ def test_nothing_run_yet():
   for row in s["ablations"][0]["rows"]:
     row["figures"]["quality"] = {"mean": None, "ci": None, "seeds": {}}
     row["against_first"] = None
-  assert "Quantity" in sweep_page.render(s)
+  assert "Quantity" in pages.render(sweep.page(s))
   assert "x2" in sweep.text(s)

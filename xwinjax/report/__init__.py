@@ -16,7 +16,8 @@ NAME = "report.html"
 RECIPES = {"xwin": "chain", "self_rewarding": "rounds", "lima": "lima"}  # recipe -> its module
 
 
-def _module(recipe: str) -> Any:
+def module(recipe: str) -> Any:
+  """What knows a recipe's runs."""
   return importlib.import_module(f"xwinjax.report.{RECIPES[recipe]}")
 
 
@@ -29,18 +30,18 @@ def _run(folder: str | Path) -> tuple[Any, Any]:
     raise UserError(
       f"{Path(folder) / workdir.RECIPE}: recipe {recipe!r} is not one of {', '.join(RECIPES)}"
     )
-  return _module(recipe), _module(recipe).Run(folder)
+  return module(recipe), module(recipe).Run(folder)
 
 
 def summary(folder: str | Path) -> dict[str, Any]:
   """What summary.json holds of a run, finished or not. Raises UserError for another folder."""
-  module, run = _run(folder)
-  return module.summary(run)
+  recipe, run = _run(folder)
+  return recipe.summary(run)
 
 
 def text(summary: dict[str, Any], recipe: str) -> str:
   """A summary as the lines a person reads at the end of a run."""
-  return _module(recipe).text(summary)
+  return module(recipe).text(summary)
 
 
 def write(folder: str | Path) -> Path:
@@ -50,8 +51,8 @@ def write(folder: str | Path) -> Path:
   """
   from xwinjax.report import pages
 
-  module, run = _run(folder)
-  return pages.write(module.page(run), run.folder / NAME)
+  recipe, run = _run(folder)
+  return pages.write(recipe.page(run), run.folder / NAME)
 
 
 def write_agreement(summary: dict[str, Any], title: str, path: str | Path) -> Path:

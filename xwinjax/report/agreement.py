@@ -11,6 +11,10 @@ MOST_PAIRS = 40  # pairs of annotators that are shown; JSON has all
 MOST_DISAGREEMENTS = 50
 MOST_LINES = 12  # of a table in the terminal
 BAR = 30  # characters
+SHARES = {  # head -> figure of a comparison
+  **{"wins": "win", "ties": "tie", "loses": "lose"},
+  **{"equal or better": "equal_or_better", "win rate, ties half": "win_rate"},
+}
 
 
 def _share(figure: Row | None, n: bool = False) -> str:
@@ -47,11 +51,7 @@ def _between(pair: Row) -> str:
 def comparisons(s: Row) -> Table:
   made = {
     "systems": _names,
-    "wins": lambda c: _share(c["win"]),
-    "ties": lambda c: _share(c["tie"]),
-    "loses": lambda c: _share(c["lose"]),
-    "equal or better": lambda c: _share(c["equal_or_better"]),
-    "win rate, ties half": lambda c: _share(c["win_rate"]),
+    **{head: lambda c, key=key: _share(c[key]) for head, key in SHARES.items()},
     "votes": lambda c: str(c["votes"]),
   }
   return columns(s["comparisons"], made, "summary")
@@ -228,25 +228,18 @@ def page(s: Row, title: str) -> pages.Page:
     "Brackets hold 95 % intervals that resample prompts. “Equal or better” is wins and ties "
     "together, as LIMA tells it."
   )
-  drawn = pages.Pictures(charts.there([bars]), wide=True)
-  asked = [
-    (
-      comparisons(s),
-      pages.Section(
-        "comparisons",
-        "Wins, ties, losses",
-        [drawn, comparisons(s), first_shown(s), pages.Words(won)],
-      ),
-    ),
-    (usefulness(s), pages.Section("usefulness", "Usefulness", [usefulness(s)])),
-    (grades(s), pages.Section("grades", "Grades of each turn", [grades(s)])),
-  ]
+  drawn = pages.Pictures([bars], wide=True)
+  compared, used, graded = comparisons(s), usefulness(s), grades(s)
   figures = {k: v for k, v in s.items() if k != "disagreements"}
-  sections = [
-    *(section for table, section in asked if table),
-    pages.Section("agreement", "Agreement", _agreement_parts(s)),
-    pages.Section("people", "Annotators", [people(s)]),
-    pages.Section("disagreements", "Disagreements", _disagreement_parts(s)),
-    pages.Section("json", "JSON", [pages.dump("All figures", figures)]),
-  ]
+  parts = {
+    ("comparisons", "Wins, ties, losses"): compared
+    and [drawn, compared, first_shown(s), pages.Words(won)],
+    ("usefulness", "Usefulness"): used and [used],
+    ("grades", "Grades of each turn"): graded and [graded],
+    ("agreement", "Agreement"): _agreement_parts(s),
+    ("people", "Annotators"): [people(s)],
+    ("disagreements", "Disagreements"): _disagreement_parts(s),
+    ("json", "JSON"): [pages.dump("All figures", figures)],
+  }
+  sections = [pages.Section(*name, found) for name, found in parts.items() if found]
   return pages.Page(f"Votes: {title}", facts(s), sections)

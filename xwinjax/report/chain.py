@@ -281,75 +281,56 @@ def speed_table(work: Chain) -> Table:
   return columns(rows, made).without_empty()
 
 
-def _summary_section(work: Chain) -> pages.Section:
-  found = summary(work)
-  stages = found["stages"]
-  gold = any(row["gold_mean"] is not None for row in stages)
+def _read(gold: bool) -> str:
+  """How the summary is read."""
   judged = (
     "Gold is the sandbox's own scorer, 0 to 5, which no stage trains on; it judges wins and gains."
     if gold
     else "There is no gold score here: wins and gains are judged by the reward model that the "
     "stages were trained with, which favours them."
   )
-  read = (
+  return (
     f"Brackets hold 95 % intervals over the held-out prompts. {judged} Best of 1 → n is the "
     f"{'gold' if gold else 'RM'} score of the one that the reward model picks of so many."
-  )
-  return pages.Section(
-    "summary",
-    "Summary",
-    [
-      summary_table(work, stages) or "No model has been evaluated yet.",
-      pages.Says(comparisons(work)),
-      pages.Says(notes(work), "look"),
-      pages.Words(read),
-      pages.dump("summary.json", found),
-    ],
   )
 
 
 def page(work: Chain) -> pages.Page:
   """Everything the folder says, finished or not."""
-  none = "No model has been evaluated yet."
+  s, none = summary(work), "No model has been evaluated yet."
+  gold = any(row["gold_mean"] is not None for row in s["stages"])
   curves = {JUDGES[judge]: work.curves(judge) for judge in JUDGES}
   numbers = [pages.Details(f"As numbers: {j}", [best_of_table(c)]) for j, c in curves.items() if c]
-  reward, judge, selection = reward_table(work), judge_table(work), selection_table(work)
-  pairs, texts = pairs_table(work), texts_table(work)
+  drawn = lambda make: pages.Pictures(make(work))
+  titled = lambda title, table: [pages.Words(title, "heading"), table] if table else []
   scores = "Correlation of its scores, by the model whose answers are scored"
-  first = "The first answer of each model to prompts spread evenly over the held-out ones."
-  show = lambda make, otherwise: pages.Pictures(make(work)) or otherwise
-  sections = [
-    _summary_section(work),
-    pages.Section("best-of-k", "Best of k", [show(pictures.best_of_charts, none), *numbers]),
-    pages.Section("curves", "Curves", [show(pictures.loss_charts, "No training stage has begun.")]),
-    pages.Section(
-      "kl", "KL and score", [show(pictures.kl_charts, "The SFT model has not been evaluated yet.")]
-    ),
-    pages.Section("spread", "Histograms and lengths", [show(pictures.spread_charts, none)]),
-    pages.Section(
-      "reward",
-      "Reward model",
-      [
-        pages.Beside([reward, pages.Pictures(pictures.reward_charts(work))]),
-        *([pages.Words(scores, "heading"), judge] if judge else []),
-        "" if reward else "Not measured on held-out pairs.",
-      ],
-    ),
-    pages.Section(
-      "selection",
-      "Candidates and selection",
-      [
-        pages.Beside([selection, pages.Pictures(pictures.rank_chart(work))]),
-        "" if selection else "No candidates have been sampled yet.",
-        *([pages.Words("Some of the pairs for DPO", "heading"), pairs] if pairs else []),
-      ],
-    ),
-    pages.Section("texts", "Texts side by side", [pages.Words(first), texts] if texts else [none]),
-    pages.Section(
-      "time",
-      "Time and speed",
-      [pages.timing(work), pages.Pictures(pictures.time_charts(work)), speed_table(work)],
-    ),
-    *pages.records(work),
+  said = "The first answer of each model to prompts spread evenly over the held-out ones."
+  reward, selection, texts = reward_table(work), selection_table(work), texts_table(work)
+  first = [
+    summary_table(work, s["stages"]) or none,
+    pages.Says(comparisons(work)),
+    pages.Says(notes(work), "look"),
+    pages.Words(_read(gold)),
   ]
-  return pages.Page(f"Xwin chain: {work.folder.resolve().name}", pages.facts(work), sections)
+  parts = {
+    ("best-of-k", "Best of k"): [drawn(pictures.best_of_charts) or none, *numbers],
+    ("curves", "Curves"): [drawn(pictures.loss_charts) or "No training stage has begun."],
+    ("kl", "KL and score"): [
+      drawn(pictures.kl_charts) or "The SFT model has not been evaluated yet."
+    ],
+    ("spread", "Histograms and lengths"): [drawn(pictures.spread_charts) or none],
+    ("reward", "Reward model"): [
+      pages.Beside([reward, drawn(pictures.reward_charts)]),
+      *titled(scores, judge_table(work)),
+      "" if reward else "Not measured on held-out pairs.",
+    ],
+    ("selection", "Candidates and selection"): [
+      pages.Beside([selection, drawn(pictures.rank_chart)]),
+      "" if selection else "No candidates have been sampled yet.",
+      *titled("Some of the pairs for DPO", pairs_table(work)),
+    ],
+    ("texts", "Texts side by side"): [pages.Words(said), texts] if texts else [none],
+  }
+  sections = [pages.Section(*name, found) for name, found in parts.items()]
+  time = [drawn(pictures.time_charts), speed_table(work)]
+  return pages.of_run("Xwin chain", work, s, first, sections, time)

@@ -26,7 +26,7 @@ def of_model(name: str, x: Any, y: Any, said: str, **how: Any) -> Series:
   return Series(NAMES[name], x, y, name, said=f"{NAMES[name]}: {said}", **how)
 
 
-def loss_charts(work: Chain) -> list[Chart]:
+def loss_charts(work: Chain) -> list[Chart | None]:
   """Loss, and what else was logged, of each training stage that has begun."""
   made: list[Chart | None] = []
   for name in TRAINED:
@@ -59,7 +59,7 @@ def loss_charts(work: Chain) -> list[Chart]:
       y, note = "log π − log π of the reference", "Only the gap between the two is in the loss"
       note += ", so both may fall."
       made.append(charts.steps("dpo: log-prob gained", rows, keys, y, note))
-  return charts.there(made)
+  return made
 
 
 def best_of_k(title: str, curves: Mapping[str, Sequence[float]], y: str, note: str) -> Chart | None:
@@ -78,7 +78,7 @@ def best_of_k(title: str, curves: Mapping[str, Sequence[float]], y: str, note: s
   return charts.plot(title, series, "k candidates to pick from", y, note, ticks=ticks, log="x")
 
 
-def best_of_charts(work: Chain) -> list[Chart]:
+def best_of_charts(work: Chain) -> list[Chart | None]:
   """What picking the best of k is worth: by the reward model, in gold and in its own score."""
   gold = {name: work.samples(name).scores.get("gold") for name in work.models()}
   perfect = {n: heldout.best_of_k(v).tolist() for n, v in gold.items() if v is not None}
@@ -89,13 +89,11 @@ def best_of_charts(work: Chain) -> list[Chart]:
   own = "The same picks by the reward model's own score: the highest of k."
   best = "What a perfect reward model would reach with the same answers."
   mine, gold_title = work.curves("rm"), "Gold score of the reward model's pick"
-  return charts.there(
-    [
-      best_of_k(gold_title, work.curves("gold"), "gold score", picked),
-      best_of_k("RM score of the reward model's pick", mine, "RM score", own),
-      best_of_k("Gold score of gold's own pick", perfect, "gold score", best),
-    ]
-  )
+  return [
+    best_of_k(gold_title, work.curves("gold"), "gold score", picked),
+    best_of_k("RM score of the reward model's pick", mine, "RM score", own),
+    best_of_k("Gold score of gold's own pick", perfect, "gold score", best),
+  ]
 
 
 def best_of_n_kl(n: np.ndarray) -> np.ndarray:
@@ -106,7 +104,7 @@ def best_of_n_kl(n: np.ndarray) -> np.ndarray:
   return np.log(n) - (n - 1) / n
 
 
-def kl_charts(work: Chain) -> list[Chart]:
+def kl_charts(work: Chain) -> list[Chart | None]:
   """Score against KL to the SFT model; the base, which SFT starts from, is not on that way."""
   made = []
   for judge, y in JUDGES.items():
@@ -137,7 +135,7 @@ def kl_charts(work: Chain) -> list[Chart]:
     )
     x = "KL to SFT, nats an answer"
     made.append(charts.plot(f"KL against {y}", series, x, y, note))
-  return charts.there(made)
+  return made
 
 
 def histogram(title: str, values: Mapping[str, np.ndarray], x: str, note: str) -> Chart | None:
@@ -176,17 +174,17 @@ def lengths(work: Chain) -> Chart | None:
     return charts.finish(figure, "Length of answers", note, "; ".join(said))
 
 
-def spread_charts(work: Chain) -> list[Chart]:
+def spread_charts(work: Chain) -> list[Chart | None]:
   """Histograms of scores and the lengths of answers."""
   made: list[Chart | None] = []
   for judge, x in JUDGES.items():
     scores = {name: work.samples(name).scores.get(judge) for name in work.models()}
     known = {name: v for name, v in scores.items() if v is not None}
     made.append(histogram(f"Answers by {x}", known, x, "All answers to the held-out prompts."))
-  return charts.there([*made, lengths(work)])
+  return [*made, lengths(work)]
 
 
-def reward_charts(work: Chain) -> list[Chart]:
+def reward_charts(work: Chain) -> list[Chart | None]:
   """Said against seen shares of held-out pairs, with Wilson's interval of each."""
   found = work.figures("reward").get("calibration")
   if not found:
@@ -205,7 +203,7 @@ def reward_charts(work: Chain) -> list[Chart]:
   )
   x, limits = "P(preferred answer is the chosen one), said", (min(0.45, ci.min() - 0.02), 1.03)
   title = "Calibration on held-out pairs"
-  return charts.there([charts.plot(title, series, x, "share seen", note, limits=limits)])
+  return [charts.plot(title, series, x, "share seen", note, limits=limits)]
 
 
 def ranks(title: str, ranked_PS: np.ndarray, marked: Mapping[str, int], note: str) -> Chart | None:
@@ -227,7 +225,7 @@ def ranks(title: str, ranked_PS: np.ndarray, marked: Mapping[str, int], note: st
   return charts.plot(title, series, x, "RM score", note, ticks=ticks, log="x")
 
 
-def rank_chart(work: Chain) -> list[Chart]:
+def rank_chart(work: Chain) -> list[Chart | None]:
   """Scores by rank of the multiwise set, with the ranks that were chosen."""
   if "score" not in work.manifests:
     return []
@@ -248,10 +246,10 @@ def rank_chart(work: Chain) -> list[Chart]:
   whose = "prompts" if len(scores) < RANKED else f"the first {RANKED} prompts"
   note = f"Distinct candidates of a prompt, best first: mean over {whose}, and the middle 80 % of "
   ranked_PS = np.array([row + [math.nan] * (size - len(row)) for row in scores])
-  return charts.there([ranks("Scores by rank", ranked_PS, marked, f"{note}them.")])
+  return [ranks("Scores by rank", ranked_PS, marked, f"{note}them.")]
 
 
-def time_charts(work: Chain) -> list[Chart]:
+def time_charts(work: Chain) -> list[Chart | None]:
   """Seconds and tokens a second by stage."""
   spent = {name: [m["seconds"]] for name, m in work.manifests.items()}
   speeds = {}
@@ -261,9 +259,7 @@ def time_charts(work: Chain) -> list[Chart]:
     if rate:
       speeds[name] = [rate]
   note = "Steps that compiled are left out of training's; sampling's includes all."
-  return charts.there(
-    [
-      charts.bars("Time by stage", spent, "seconds", "Of the run that finished the stage."),
-      charts.bars("Tokens a second", speeds, "tokens/s", note, show=short),
-    ]
-  )
+  return [
+    charts.bars("Time by stage", spent, "seconds", "Of the run that finished the stage."),
+    charts.bars("Tokens a second", speeds, "tokens/s", note, show=short),
+  ]

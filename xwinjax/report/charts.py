@@ -63,11 +63,6 @@ class Chart:
   svg: str
 
 
-def there(made: Sequence[Chart | None]) -> list[Chart]:
-  """The charts for which there were figures."""
-  return [chart for chart in made if chart is not None]
-
-
 @contextlib.contextmanager
 def drawing(x: str, y: str, size: tuple[float, float] = (5.4, 3.5)) -> Iterator[tuple[Any, Any]]:
   """A figure and its axes, with their labels. Raises UserError where matplotlib is missing."""

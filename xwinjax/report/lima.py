@@ -41,9 +41,7 @@ def epochs(run: Run) -> list[Row]:
     nll, found = e.get("heldout_nll"), judged.get(str(e["step"]), {})
     made.append(
       {
-        "epoch": e["epoch"],
-        "step": e["step"],
-        "kept": e["kept"],
+        **{k: e[k] for k in ("epoch", "step", "kept")},
         "dev_nll": nll,
         "dev_perplexity": round(math.exp(nll), 5) if nll is not None else None,
         "dev_score": found.get("score"),
@@ -83,8 +81,7 @@ def summary(run: Run) -> Row:
   """What summary.json holds."""
   rows, choose = epochs(run), run.figures("choose")
   chosen = next((r["epoch"] for r in rows if r["step"] == choose.get("step")), None)
-  config = run.config("judge")
-  judge = config.get("name") or config.get("by", "")
+  judge = run.figures("judge").get("score", "")
   by_prompt = [
     float(np.mean(scores))
     for row in run.rows_if_any("judge/candidates.jsonl")
@@ -96,10 +93,7 @@ def summary(run: Run) -> Row:
     "score": float(np.mean(by_prompt)) if by_prompt else None,
     "score_ci": list(statistics.bootstrap(np.array(by_prompt), seed=0)) if by_prompt else None,
     "prompts": len(by_prompt),
-    "samples": found.get("samples"),
-    "mean_length": found.get("mean_length"),
-    "ended_share": found.get("ended_share"),
-    "hallucination": found.get("hallucination"),
+    **{k: found.get(k) for k in ("samples", "mean_length", "ended_share", "hallucination")},
     "epoch": chosen,
     "epochs": rows,
     "perplexity_against_judge": disagreement(rows, chosen),
@@ -107,7 +101,7 @@ def summary(run: Run) -> Row:
     "tokens": run.figures("tokens").get("added"),
     "dialogues": grades(run),
     **run.origin(),
-    "seconds": round(run.seconds(), 2),
+    **run.spent(),
   }
 
 
@@ -117,11 +111,8 @@ def grades(run: Run) -> Row | None:
   if not counts:
     return None
   total = sum(counts.values())
-  share = lambda n: {
-    "turns": n,
-    "share": n / total,
-    "ci": list(statistics.share_interval(n, total)),
-  }
+  ci = lambda n: list(statistics.share_interval(n, total))
+  share = lambda n: {"turns": n, "share": n / total, "ci": ci(n)}
   return {
     "dialogues": run.figures("dialogues")["dialogues"],
     "turns": total,
@@ -261,7 +252,7 @@ def page(run: Run) -> pages.Page:
   read += gold if s["judge"] == "gold" else ""
   windows = "Means over windows of steps, with each window's range."
   loss = charts.steps("Training loss", metrics, {"loss": "loss"}, "nats a token", windows)
-  drawn = pages.Pictures(charts.there([quality_and_perplexity(s), loss]))
+  drawn = pages.Pictures([quality_and_perplexity(s), loss])
   of_epochs = (
     "Only kept epochs are judged. The paper finds that perplexity on held-out answers rises while "
     "the answers written get better, and so chooses by quality."
@@ -270,18 +261,11 @@ def page(run: Run) -> pages.Page:
     "The paper, LLaMA 65B: 45.2 % of turns excellent and 15 of 42 failed without dialogues among "
     "the examples; 76.1 % and 1 of 46 with 30 of them."
   )
-  held, folded = dialogues(run), pages.dump("summary.json", s)
-  talked = [
-    pages.Section("dialogues", "Dialogues", [grade_table(s), *held, pages.Words(of_dialogues)])
-  ]
+  held, first = dialogues(run), [main_table(s), pages.Says(sentences(s)), pages.Words(read)]
+  talked = [grade_table(s), *held, pages.Words(of_dialogues)]
   sections = [
-    pages.Section(
-      "summary", "Summary", [main_table(s), pages.Says(sentences(s)), pages.Words(read), folded]
-    ),
     pages.Section("epochs", "Epochs", [drawn, epoch_table(s), pages.Words(of_epochs)]),
-    *(talked if held else []),
+    *([pages.Section("dialogues", "Dialogues", talked)] if held else []),
     pages.Section("texts", "Texts", [texts_table(run, s["judge"])]),
-    pages.Section("time", "Time", [pages.timing(run)]),
-    *pages.records(run),
   ]
-  return pages.Page(f"LIMA: {run.folder.resolve().name}", pages.facts(run), sections)
+  return pages.of_run("LIMA", run, s, first, sections)

@@ -35,9 +35,13 @@ class Says:
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-  charts: Sequence[Chart]
+  made: Sequence[Chart | None]  # None where there was nothing to draw
   wide: bool = False
   shape: ClassVar[str] = "pictures"
+
+  @property
+  def charts(self) -> list[Chart]:
+    return [chart for chart in self.made if chart is not None]
 
   def __bool__(self) -> bool:
     return bool(self.charts)
@@ -188,8 +192,15 @@ def files(name: str, record: Row) -> Table:
   return Table(("", "what", "path", "sha256"), rows, "mono")
 
 
-def records(work: Stages) -> list[Section]:
-  """The end of every run's page: its stages' settings and manifests."""
+def of_run(
+  kind: str,
+  work: Stages,
+  summary: Row,
+  first: Sequence[Part],
+  sections: Sequence[Section],
+  time: Sequence[Part] = (),
+) -> Page:
+  """A run's page: the summary, the recipe's own sections, times, settings and manifests."""
 
   def manifest(name: str, m: Row) -> Details:
     versions = ", ".join(f"{package} {version}" for package, version in m["versions"].items())
@@ -197,7 +208,11 @@ def records(work: Stages) -> list[Section]:
     return Details(name, [said, files(name, m)])
 
   stages = work.manifests.items()
-  return [
+  around = [
+    Section("time", "Time and speed" if time else "Time", [timing(work), *time]),
     Section("config", "Config", [dump(name, m["config"]) for name, m in stages]),
     Section("manifests", "Manifests", [manifest(name, m) for name, m in stages]),
   ]
+  top = Section("summary", "Summary", [*first, dump("summary.json", summary)])
+  title = f"{kind}: {work.folder.resolve().name}"
+  return Page(title, facts(work), [top, *sections, *around])

@@ -20,23 +20,18 @@ PROMPTS = 12  # new prompts that are shown of each round
 JUDGEMENTS = 4  # judged answers that are shown of each round
 BASELINE = "baseline"
 NAMES = {BASELINE: "SFT baseline"}
-JUDGES = ("gold", "rm", "fixed")  # who compares two models; the first there is
-BY = {"gold": "gold", "rm": "RM", "fixed": "M1's"}
-# Yuan et al. 2024, with Llama-2 70B; None where the paper gives no number.
-PAPER: dict[str, dict[str, Any]] = {
-  "AlpacaEval 2 win rate, %": {"M1": "9.94", "M2": "15.38", "M3": "20.44"},
-  "MT-bench": {"M1": "6.78", "M2": "7.01", "M3": "7.25"},
-  "against SFT, win/tie/lose, %": {
-    "M1": "30.5/38.7/30.9",
-    "M2": "49.2/36.3/14.5",
-    "M3": "62.5/27.7/9.8",
-  },
-  "judge: pairwise accuracy, %": {BASELINE: "65.1", "M1": "78.7", "M2": "80.4", "M3": "81.7"},
-  "judge: 5-best, %": {BASELINE: "39.6", "M1": "41.5", "M2": "44.3", "M3": "43.2"},
-  "judge: exact match, %": {BASELINE: "10.1", "M1": "13.1", "M2": "14.3", "M3": "14.3"},
-  "judge: Spearman": {BASELINE: "0.253", "M1": "0.279", "M2": "0.331", "M3": "0.349"},
-  "judge: Kendall's τ": {BASELINE: "0.233", "M1": "0.253", "M2": "0.315", "M3": "0.324"},
-  "characters of an answer": {"M1": "1092", "M2": "1552", "M3": "2552"},
+BY = {"gold": "gold", "rm": "RM", "fixed": "M1's"}  # who compares two models; the first there is
+# Yuan et al. 2024, with Llama-2 70B: baseline, M1, M2, M3.
+PAPER = {
+  "AlpacaEval 2 win rate, %": (NONE, "9.94", "15.38", "20.44"),
+  "MT-bench": (NONE, "6.78", "7.01", "7.25"),
+  "against SFT, win/tie/lose, %": (NONE, "30.5/38.7/30.9", "49.2/36.3/14.5", "62.5/27.7/9.8"),
+  "judge: pairwise accuracy, %": ("65.1", "78.7", "80.4", "81.7"),
+  "judge: 5-best, %": ("39.6", "41.5", "44.3", "43.2"),
+  "judge: exact match, %": ("10.1", "13.1", "14.3", "14.3"),
+  "judge: Spearman": ("0.253", "0.279", "0.331", "0.349"),
+  "judge: Kendall's τ": ("0.233", "0.253", "0.315", "0.324"),
+  "characters of an answer": (NONE, "1092", "1552", "2552"),
 }
 STAGES = "instruct sample judge pairs reference dpo choose mix sft best evaluate judging"
 
@@ -80,7 +75,7 @@ def name_of(model: str) -> str:
 
 def versus(work: Run, ours: str, theirs: str, seed: int = 0) -> Row | None:
   """Head to head of two models over their held-out prompts; None without a judge of both."""
-  for judge in JUDGES:
+  for judge in BY:
     a, b = work.scores(ours, judge), work.scores(theirs, judge)
     ids = [id for id in a if id in b]
     if not ids:
@@ -98,11 +93,8 @@ def versus(work: Run, ours: str, theirs: str, seed: int = 0) -> Row | None:
 
 def characters(work: Run, model: str) -> float | None:
   """Mean characters of an answer to a held-out prompt."""
-  lengths = [
-    len(c["text"])
-    for row in work.rows_if_any(f"{model}/evaluate/candidates.jsonl")
-    for c in row["candidates"]
-  ]
+  rows = work.rows_if_any(f"{model}/evaluate/candidates.jsonl")
+  lengths = [len(c["text"]) for row in rows for c in row["candidates"]]
   return float(np.mean(lengths)) if lengths else None
 
 
@@ -119,18 +111,12 @@ def round_row(work: Run, model: str) -> Row | None:
     "prompts_of_the_world": instruct.get("of_the_world"),
     "diversity": instruct["diversity"],
     "judgements_read": read,
-    "unparsed": judge.get("unparsed"),
-    "agreement": judge.get("agreement"),
-    "prompt_tokens": judge.get("prompt_tokens"),
+    **{k: judge.get(k) for k in ("unparsed", "agreement", "prompt_tokens")},
     "expected_prompt_tokens": judge.get("expected", {}).get("prompt_tokens"),
     "pairs": pairs.get("pairs"),
     "pair_counts": pairs.get("counts"),
-    "margin": pairs.get("margin"),
-    "chosen_tokens": pairs.get("chosen_tokens"),
-    "rejected_tokens": pairs.get("rejected_tokens"),
-    "chosen_longer": pairs.get("chosen_longer"),
-    "step": choose.get("step"),
-    "steps": choose.get("steps"),
+    **{k: pairs.get(k) for k in ("margin", "chosen_tokens", "rejected_tokens", "chosen_longer")},
+    **{k: choose.get(k) for k in ("step", "steps")},
   }
 
 
@@ -144,12 +130,8 @@ def summary(work: Run) -> Row:
     rows.append(
       {
         "model": model,
-        "gold_mean": f.get("gold_mean"),
-        "gold_ci": f.get("gold_ci"),
-        "rm_mean": f.get("rm_mean"),
-        "self_mean": own.get("self_mean"),
-        "self_ci": own.get("self_ci"),
-        "inflation": own.get("inflation"),
+        **{k: f.get(k) for k in ("gold_mean", "gold_ci", "rm_mean")},
+        **{k: own.get(k) for k in ("self_mean", "self_ci", "inflation")},
         "own_against_gold": own.get("against_gold"),
         "versus_baseline": versus(work, model, BASELINE) if i else None,
         "versus_previous": versus(work, model, models[i - 1]) if i else None,
@@ -157,22 +139,13 @@ def summary(work: Run) -> Row:
         | {k: people[k] for k in ("unparsed", "agreement", "spread", "scores") if k in people},
         "mean_length": f["mean_length"],
         "characters": characters(work, model),
-        "hallucination": f.get("hallucination"),
-        "kl": f.get("kl"),
-        "ended_share": f["ended_share"],
+        **{k: f.get(k) for k in ("hallucination", "kl", "ended_share")},
         "round": round_row(work, model),
-        "seconds": round(
-          sum(m["seconds"] for n, m in work.manifests.items() if n.startswith(f"{model}/")), 2
-        ),
+        "seconds": round(work.seconds(f"{model}/"), 2),
       }
     )
-  first_last = versus(work, models[-1], "M1") if len(models) > 2 else None
-  return {
-    "models": rows,
-    "last_versus_m1": first_last,
-    **work.origin(),
-    "seconds": round(work.seconds(), 2),
-  }
+  last = versus(work, models[-1], "M1") if len(models) > 2 else None
+  return {"models": rows, "last_versus_m1": last, **work.origin(), **work.spent()}
 
 
 def wins(v: Row | None) -> str:
@@ -221,7 +194,7 @@ def sentences(s: Row) -> list[str]:
   ]
 
 
-def pictures(s: Row) -> list[Chart]:
+def pictures(s: Row) -> list[Chart | None]:
   """Scores, judges, lengths and head-to-heads over the models."""
   models = s["models"]
   names = [name_of(r["model"]) for r in models]
@@ -243,36 +216,25 @@ def pictures(s: Row) -> list[Chart]:
     "gold": [(r["gold_mean"], r["gold_ci"]) for r in models],
     "its own score": [(r["self_mean"], r["self_ci"]) for r in models],
   }
+  both = {"written": judged("written"), "expected score": judged("expected")}
+  lengths = {"tokens": [(r["mean_length"], None) for r in models]}
   against = {name_of(r["model"]): r["versus_baseline"] for r in models if r["versus_baseline"]}
-  return charts.there(
-    [
-      by_model(
-        "Answers to held-out prompts",
-        own,
-        "mean score, 0 to 5",
-        "Bars are 95 % intervals over prompts. Where its own score "
-        "runs ahead of gold, the model flatters itself.",
-      ),
-      by_model(
-        "The models as judges",
-        {"written": judged("written"), "expected score": judged("expected")},
-        "pairwise accuracy",
-        "Of pairs of answers that people value differently; a tie or a missing score counts half.",
-        level=(0.5, "a coin"),
-      ),
-      by_model(
-        "Length of answers",
-        {"tokens": [(r["mean_length"], None) for r in models]},
-        "tokens",
-        "Mean over all answers to the held-out prompts.",
-      ),
-      charts.win_tie_lose(
-        "Against the SFT baseline",
-        {name: [v[k] for k in ("win", "tie", "lose")] for name, v in against.items()},
-        "Every answer against every one of the baseline's to the same prompt.",
-      ),
-    ]
+  shares = {name: [v[k] for k in ("win", "tie", "lose")] for name, v in against.items()}
+  flatters = (
+    "Bars are 95 % intervals over prompts. Where its own score runs ahead of gold, the model "
+    "flatters itself."
   )
+  counts = (
+    "Of pairs of answers that people value differently; a tie or a missing score counts half."
+  )
+  over, all_ = "Mean over all answers to the held-out prompts.", "mean score, 0 to 5"
+  each = "Every answer against every one of the baseline's to the same prompt."
+  return [
+    by_model("Answers to held-out prompts", own, all_, flatters),
+    by_model("The models as judges", both, "pairwise accuracy", counts, level=(0.5, "a coin")),
+    by_model("Length of answers", lengths, "tokens", over),
+    charts.win_tie_lose("Against the SFT baseline", shares, each),
+  ]
 
 
 def judge_table(s: Row) -> Table:
@@ -352,7 +314,7 @@ def paper_table(s: Row) -> Table:
   }
   names, rows = [BASELINE, "M1", "M2", "M3"], []
   for line, numbers in PAPER.items():
-    rows.append((f"{line}: paper", *(numbers.get(n, NONE) for n in names)))
+    rows.append((f"{line}: paper", *numbers))
     if line in measured:
       here = [measured[line](ours[n]) if n in ours else NONE for n in names]
       rows.append((f"{line}: here", *here))
@@ -399,24 +361,19 @@ def new_prompts(work: Run) -> list[Any]:
   return parts
 
 
-def _read(s: Row) -> str:
-  """How the summary is read."""
+def page(work: Run) -> pages.Page:
+  """Everything the folder says, finished or not."""
+  s = summary(work)
   gold = "Gold is the sandbox's own scorer, 0 to 5; no round sees it unless it was made the judge."
   if all(r["gold_mean"] is None for r in s["models"]):
     gold = (
       "There is no gold score here: models are compared by a reward model or by M1's judgements, "
       "which may favour what they were trained with."
     )
-  return (
+  read = (
     f"Brackets hold 95 % intervals over the held-out prompts. {gold} Judge accuracy is of pairs of "
     "answers that people value differently; a tie or a missing score counts half."
   )
-
-
-def page(work: Run) -> pages.Page:
-  """Everything the folder says, finished or not."""
-  s = summary(work)
-  table = main_table(s) or "No model has been measured yet."
   of_judges = (
     "5-best: how often an answer that got the scale's top score is one that people rank first. "
     "Exact match, Spearman and Kendall's τ are means over prompts. Same score twice: of two "
@@ -426,19 +383,16 @@ def page(work: Run) -> pages.Page:
     "Yuan et al. 2024, with Llama-2 70B, its own test sets and judges: numbers to know the shape "
     "of, not to compare with."
   )
-  folded = pages.dump("summary.json", s)
-  sections = [
-    pages.Section(
-      "summary", "Summary", [table, pages.Says(sentences(s)), pages.Words(_read(s)), folded]
-    ),
-    pages.Section("pictures", "Pictures", [pages.Pictures(pictures(s))]),
-    pages.Section("judges", "Judges", [judge_table(s), pages.Words(of_judges)]),
-    pages.Section("rounds", "Rounds", [round_table(s) or "No round has begun."]),
-    pages.Section("paper", "The paper's numbers", [paper_table(s), pages.Words(of_paper)]),
-    pages.Section("texts", "Texts side by side", [texts_table(work)]),
-    pages.Section("judgements", "Judgements", judgements(work)),
-    pages.Section("prompts", "New prompts", new_prompts(work)),
-    pages.Section("time", "Time", [pages.timing(work)]),
-    *pages.records(work),
-  ]
-  return pages.Page(f"Self-rewarding: {work.folder.resolve().name}", pages.facts(work), sections)
+  table = main_table(s) or "No model has been measured yet."
+  parts = {
+    ("pictures", "Pictures"): [pages.Pictures(pictures(s))],
+    ("judges", "Judges"): [judge_table(s), pages.Words(of_judges)],
+    ("rounds", "Rounds"): [round_table(s) or "No round has begun."],
+    ("paper", "The paper's numbers"): [paper_table(s), pages.Words(of_paper)],
+    ("texts", "Texts side by side"): [texts_table(work)],
+    ("judgements", "Judgements"): judgements(work),
+    ("prompts", "New prompts"): new_prompts(work),
+  }
+  sections = [pages.Section(*name, found) for name, found in parts.items()]
+  first = [table, pages.Says(sentences(s)), pages.Words(read)]
+  return pages.of_run("Self-rewarding", work, s, first, sections)

@@ -152,7 +152,7 @@ def picture(a: Row, figure: str) -> Chart | None:
 def section(a: Row) -> pages.Section:
   """One ablation: its claims, a picture and a table."""
   figures = list(a["rows"][0]["figures"]) if a["rows"] else []
-  drawn = charts.there([picture(a, figure) for figure in figures])
+  drawn = [p for figure in figures if (p := picture(a, figure))]
   note = (
     "Means over seeds; brackets hold 95 % t intervals over seeds. Differences are of runs with the "
     "same seed. The paper's numbers are on its own scales."

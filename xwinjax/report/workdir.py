@@ -73,8 +73,12 @@ class Stages:
     last = self.last()
     return {"device": last.get("device"), "seed": last.get("config", {}).get("seed")}
 
-  def seconds(self) -> float:
-    return sum(m["seconds"] for m in self.manifests.values())
+  def spent(self) -> Row:
+    return {"seconds": round(self.seconds(), 2)}
+
+  def seconds(self, within: str = "") -> float:
+    """What the stages took whose names begin so."""
+    return sum(m["seconds"] for name, m in self.manifests.items() if name.startswith(within))
 
   def rows(self, name: str) -> Iterator[Row]:
     """The objects of a JSONL file that has to be there."""
