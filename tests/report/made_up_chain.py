@@ -5,13 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-<<<<<<< HEAD
 from xwinjax.data import candidates as candidate_files
-from xwinjax.data.records import Candidate, CandidateSet, Counts, Message
-=======
 from xwinjax.data import jsonl
-from xwinjax.data.records import Candidate, CandidateSet, Counts, Message, candidates_json
->>>>>>> report
+from xwinjax.data.records import Candidate, CandidateSet, Counts, Message
 from xwinjax.data.records import example_json as example
 from xwinjax.data.records import pair_json as pair
 from xwinjax.eval import reward_metrics
