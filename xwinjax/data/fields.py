@@ -18,8 +18,8 @@ def text(row: Row, key: str, *, optional: bool = False) -> str:
   if value is None and optional:
     return ""
   if not isinstance(value, str):
-    found = "nothing" if key not in row else type(value).__name__
-    raise ValueError(f"field {key!r}: found {found}, expected text")
+    kind = "nothing" if key not in row else type(value).__name__
+    raise ValueError(f"field {key!r}: found {kind}, expected text")
   return value
 
 

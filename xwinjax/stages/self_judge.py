@@ -40,7 +40,7 @@ def written(
   title: str,
 ) -> tuple[list[list[Judgements]], dict[str, Any]]:
   """Sampled judgements, in shards that are whole or not there; and what they cost."""
-  total, found = sum(map(len, texts)), []
+  total, judged = sum(map(len, texts)), []
   counts, tokens = Counts(), Counts()
   with Progress(title, total, "answers") as progress:
     judge = Sampled(
@@ -66,9 +66,9 @@ def written(
         progress.advance(sum(map(len, texts[here])))
       cost, *rows = [row for _, row in jsonl.read_rows(part)]
       tokens.update(cost["prompt_tokens"])
-      found += [[judgements_of(js) for js in row["judgements"]] for row in rows]
-  counts.update(j.reason or "read" for row in found for js in row for j in js)
-  return found, {"counts": dict(counts), "prompt_tokens": dict(tokens)}
+      judged += [[judgements_of(js) for js in row["judgements"]] for row in rows]
+  counts.update(j.reason or "read" for row in judged for js in row for j in js)
+  return judged, {"counts": dict(counts), "prompt_tokens": dict(tokens)}
 
 
 def compared(
@@ -102,8 +102,8 @@ def compared(
       part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
       if not part.exists():
         judge.counts = Counts()
-        found = judge(prompts[here], texts[here])
-        rows = [[None if math.isnan(x) else x for x in row] for row in found]
+        shares = judge(prompts[here], texts[here])
+        rows = [[None if math.isnan(x) else x for x in row] for row in shares]
         jsonl.write_rows(part, [{"counts": dict(judge.counts)}, *({"scores": r} for r in rows)])
       first, *rows = [row for _, row in jsonl.read_rows(part)]
       counts.update(first["counts"])
