@@ -1,4 +1,4 @@
-"""Makes report.html from the folder of a chain, finished or not; nothing else is changed.
+"""Makes report.html from the folder of a run, finished or not; nothing else is changed.
 
 python -m experiments.report --workdir=runs/demo
 """
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
   except flags.Error as e:
     raise UserError(str(e)) from None
   if len(rest) > 1 or not workdir.value:
-    raise UserError("expected --workdir=FOLDER, the folder of a chain, and nothing else")
+    raise UserError("expected --workdir=FOLDER, the folder of a run, and nothing else")
   print(report.write(workdir.value))
 
 

@@ -116,7 +116,7 @@ def kl_charts(work: Chain) -> list[Chart | None]:
       score_P = samples.scores[judge].mean(1)
       kl, score = float(samples.kl_P.mean()), float(score_P.mean())
       across = np.abs(np.array(f["kl_ci"]) - kl)[:, None]
-      marks = {"xerr": across, "markersize": 8, "markeredgecolor": "white"}
+      marks = {"xerr": across, "markersize": 8, "markeredgewidth": 0.6, "markeredgecolor": "white"}
       said, ends = f"KL {number(kl)}, score {number(score)}", np.array(f[f"{judge}_ci"])[:, None]
       dots = {"alpha": 0.35, "markersize": 4}
       series += [

@@ -180,6 +180,8 @@ def plot(
       slant: Any = {"rotation": 40, "ha": "right"} if slanted else {}
       axes.set_xticks(list(ticks), list(ticks.values()), **slant)
       axes.minorticks_off()
+      if "x" not in log:
+        axes.set_xlim(min(ticks) - 0.4, max(ticks) + 0.4)
     if "y" in log:
       _log_y(axes)
     if shares:

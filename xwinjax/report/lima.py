@@ -202,14 +202,15 @@ def quality_and_perplexity(s: Row) -> Chart | None:
     f"perplexity {number(start, 3)} after epoch {first}, {number(end, 3)} after {last}",
     ", ".join(f"quality {number(v, 3)} after epoch {e}" for e, v in judged),
   ]
+  at, values = zip(*loss, strict=True)
   with charts.drawing("epoch", "dev perplexity") as (figure, axes):
-    Series("perplexity", *zip(*loss, strict=True), "one", "--", "s").draw(axes)
+    Series("perplexity", at, values, line="--", marker="s").draw(axes)
     if judged:
       right = axes.twinx()
       right.grid(visible=False)
       right.spines["right"].set_visible(True)
       right.set_ylabel(f"dev quality ({s['judge']})")
-      Series("", *zip(*judged, strict=True), "two", "-", "o").draw(right)
+      Series("", *zip(*judged, strict=True), colour="two", marker="o").draw(right)
       Series("quality", [], [], "two", "-", "o").draw(axes)
     if s["epoch"] is not None:
       axes.axvline(s["epoch"], color=charts.INK, linewidth=0.9, linestyle=":", label="chosen")

@@ -299,8 +299,8 @@ def paper_table(s: Row) -> Table:
   def judged(figure: str, scale: float, digits: int) -> Any:
     """Of written judgements where there are any."""
     f = lambda r: r["judge"].get("written") or r["judge"].get("expected") or {}
-    x = lambda r: f(r).get(figure)
-    return lambda r: NONE if x(r) is None else number(x(r) * scale, digits)
+    times = lambda x: None if x is None else x * scale
+    return lambda r: number(times(f(r).get(figure)), digits)
 
   ours = {r["model"]: r for r in s["models"]}
   measured = {

@@ -138,14 +138,16 @@ def picture(a: Row, figure: str) -> Chart | None:
   line, single = "-" if numeric else "", {"alpha": 0.6, "markersize": 4}
   series = charts.by_row("", means, at, said, line=line, marker="o")
   if series and seeds:
-    series.insert(0, Series("", *zip(*seeds, strict=True), "base", "", "o", options=single))
+    series.insert(
+      0, Series("", *zip(*seeds, strict=True), colour="base", line="", marker="o", options=single)
+    )
   names = [
     f"{x:g}" if numeric else r["row"].replace("_", " ") for x, r in zip(at, rows, strict=True)
   ]
   note = "Grey: single seeds. Blue: their mean"
   note += " with a 95 % t interval over seeds." if any(c["ci"] for c in cells) else "."
   how: Any = {"ticks": dict(zip(at, names, strict=True)), "log": "x" if numeric else ""}
-  title, x = f"{a['title']}: {figure}", a["axis"] if numeric else ""
+  title, x = f"{a['title']}: {figure}", str(a["axis"]) if numeric else ""
   return charts.plot(title, series, x, figure, note, **how)
 
 
