@@ -84,9 +84,9 @@ def test_length_normalised_dpo_divides_by_answer_tokens(config, params, pair_bat
   loss, _ = value(objectives.dpo(config, length_normalised=True, **options), params, pair_batch)
   reference = jnp.asarray(pair_batch["reference"][:3, 0])
   lengths = jnp.array([[5.0, 3.0]] * 3)
-  wanted = preference.dpo(jnp.asarray(pair_logps), reference, lengths_P2=lengths, **options)
+  wanted = preference.dpo(jnp.asarray(pair_logps), reference, lengths_A2=lengths, **options)
   assert loss == pytest.approx(float(wanted.mean()), rel=1e-4)
-  one_more = preference.dpo(jnp.asarray(pair_logps), reference, lengths_P2=lengths + 1, **options)
+  one_more = preference.dpo(jnp.asarray(pair_logps), reference, lengths_A2=lengths + 1, **options)
   assert loss != pytest.approx(float(one_more.mean()), rel=1e-3)
 
 
@@ -166,7 +166,7 @@ def test_padding_rows_do_not_count(config, params, pair_batch):
   objective = objectives.dpo(config)
   loss, _ = value(objective, params, pair_batch)
   assert value(objective, params, poisoned)[0] == loss
-  poisoned["pair_weight"][3] = 1
+  poisoned["example_weight"][3] = 1
   assert np.isnan(value(objective, params, poisoned)[0])
 
 

@@ -6,25 +6,27 @@ DPO then trains without the reference in memory, and every epoch after the first
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from xwinjax.core.errors import UserError
-from xwinjax.core.types import Params
+from xwinjax.core.types import Batch, Params
 from xwinjax.data import jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.forward.over_items import jitted
+from xwinjax.forward.values import pair_logps
 from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, Model, ModelConfig
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.manifest import fingerprint, run_stage
 from xwinjax.stages.reward import over_pairs, pair_items, read_pairs
-from xwinjax.train import objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,17 +42,16 @@ class ReferenceConfig:
   mesh: MeshConfig = plumbing(MeshConfig)
 
 
-def pair_logps(
-  config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh
+def reference_logps(
+  config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh: Mesh | None
 ) -> np.ndarray:
   """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout."""
-  return over_pairs(_values(config), params, data, batch, mesh, "reference")
+  return over_pairs(jitted(_logps, config), params, data, batch, mesh, "reference")
 
 
-@functools.cache
-def _values(config: LlamaConfig):
-  """One function a model, so that jit knows it again in the next pass."""
-  return lambda params, arrays: objectives.pair_logps(config, params, arrays)[0]
+def _logps(config: LlamaConfig, params: Params, batch: Batch) -> jax.Array:
+  logps_BE2, _ = pair_logps(config, params, batch)
+  return logps_BE2
 
 
 def key(model_sha256: str, model: Model, data: Items) -> str:
@@ -96,16 +97,16 @@ def run(config: ReferenceConfig, folder: Path, *, redo: bool = False) -> dict[st
     model = common.open_model(config.model, mesh, reward=False)
     pairs, _ = read_pairs(config, config.data, "data")
     data = pair_items(pairs, model, config.max_length)
-    logps = pair_logps(model.config, model.params, data, config.batch, mesh)
-    found = key(fingerprint(model.folder), model, data)
+    logps = reference_logps(model.config, model.params, data, config.batch, mesh)
+    own_key = key(fingerprint(model.folder), model, data)
     rows = [
       {"id": i, "chosen": float(c), "rejected": float(r)}
       for i, (c, r) in zip(data.ids, logps, strict=True)
     ]
-    jsonl.write_rows(folder / "logps.jsonl", [{"key": found}, *rows])
+    jsonl.write_rows(folder / "logps.jsonl", [{"key": own_key}, *rows])
     return {
       "pairs": len(data),
-      "key": found,
+      "key": own_key,
       "logp_chosen": round(float(logps[:, 0].mean()), 4),
       "logp_rejected": round(float(logps[:, 1].mean()), 4),
     }
