@@ -31,6 +31,7 @@ _PUBLIC = {
   "sample": "sample",
   "score": "judge.score",
   "tiny": "testing.tiny",
+  "values": "forward.values",
   "winrate": "eval.winrate",
   # functions and classes
   "LlamaConfig": "model.config:LlamaConfig",

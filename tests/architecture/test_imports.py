@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LEVELS = (
   {"core"},
   {"model", "losses", "data", "judge.parse", "judge.prompts"},
-  {"sharding", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
+  {"sharding", "forward", "train", "sample", "checkpoint", "judge"},  # judge.score runs models
   {"eval", "report", "annotate", "curate"},
   {"stages"},
   {"sandbox"},
@@ -171,7 +171,23 @@ def devices_of_annotate(found: list[Import]) -> list[str]:
   return device_libraries_of("annotate", found)
 
 
-CHECKS = (wrong_arrows, cycles, wrong_libraries, device_libraries_of_data, devices_of_annotate)
+def training_of_judge(found: list[Import]) -> list[str]:
+  """A judge runs models and trains none; what the two share lies in `forward`."""
+  return [
+    f"{i.source} imports {i.target}"
+    for i in found
+    if room(i.source).split(".")[0] == "judge" and ours(i.target) and room(i.target) == "train"
+  ]
+
+
+CHECKS = (
+  wrong_arrows,
+  cycles,
+  wrong_libraries,
+  device_libraries_of_data,
+  devices_of_annotate,
+  training_of_judge,
+)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +226,9 @@ def test_imports_keep_the_rules(check, found):
     ("annotate/study.py", "from xwinjax.train import step", devices_of_annotate),
     ("annotate/store.py", "def late():\n  import jax", devices_of_annotate),
     ("eval/votes.py", "import sqlalchemy", wrong_libraries),
+    ("judge/score.py", "from xwinjax.train import objectives", training_of_judge),
+    ("judge/parse.py", "def late():\n  from xwinjax.train import step", training_of_judge),
+    ("forward/values.py", "from xwinjax.train import objectives", cycles),
   ],
 )
 def test_twin_a_planted_import_is_found(file, line, check, found, tmp_path):

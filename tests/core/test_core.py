@@ -24,9 +24,9 @@ def test_sizes_of_letters_must_agree():
 
 
 def test_a_digit_stands_for_itself():
-  assert check_dims(rewards_P2=np.zeros((4, 2))) == {"P": 4}
+  assert check_dims(rewards_A2=np.zeros((4, 2))) == {"A": 4}
   with pytest.raises(ValueError, match="expected 2 = 2"):
-    check_dims(rewards_P2=np.zeros((4, 3)))
+    check_dims(rewards_A2=np.zeros((4, 3)))
 
 
 def test_dims_are_checked_while_tracing():

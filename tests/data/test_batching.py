@@ -127,17 +127,17 @@ def test_arrays_hold_the_planned_items(planned):
 
 
 def gathers_every_target(batch) -> bool:
-  """Whether the places of each group are exactly those before a supervised token."""
+  """Whether the places of each group are exactly those of supervised tokens."""
   groups = len(batch["gather"])
   for gather, mask in zip(batch["gather"], np.split(batch["mask"], groups), strict=True):
-    places = np.zeros(mask.size + 1, int)
-    np.add.at(places, gather[gather >= 0] + 1, 1)
-    if not np.array_equal(places[:-1], mask.ravel()) or (gather < -1).any():
+    places = np.zeros(mask.size, int)
+    np.add.at(places, gather[gather >= 0], 1)
+    if not np.array_equal(places, mask.ravel()) or (gather < -1).any():
       return False
   return True
 
 
-def test_gather_names_the_place_before_every_target(planned):
+def test_gather_names_every_target(planned):
   made, config, plan = planned
   for index in range(0, len(plan.batches), 5):
     batch = build_batch(made, plan, index)
@@ -148,7 +148,7 @@ def test_gather_names_the_place_before_every_target(planned):
 def test_twin_a_shifted_gather_is_noticed(planned):
   made, _, plan = planned
   batch = build_batch(made, plan, 0)
-  batch["gather"] = np.where(batch["gather"] >= 0, batch["gather"] + 1, -1)
+  batch["gather"] = np.where(batch["gather"] >= 0, batch["gather"] - 1, -1)
   assert not gathers_every_target(batch)
 
 
@@ -175,10 +175,12 @@ def test_branched_items_bring_their_fields(make_items):
   found = Counts()
   for index, planned_batch in enumerate(plan.batches):
     batch = build_batch(made, plan, index)
-    assert batch["margin"].shape == batch["pair_weight"].shape == (2, plan.examples)
+    assert batch["margin"].shape == batch["example_weight"].shape == (2, plan.examples)
     for b, row in enumerate(planned_batch.rows):
       assert batch["margin"][b, : len(row)].tolist() == [float(i) for i in row]
-      assert batch["pair_weight"][b].tolist() == [float(e < len(row)) for e in range(plan.examples)]
+      assert batch["example_weight"][b].tolist() == [
+        float(e < len(row)) for e in range(plan.examples)
+      ]
       found.update(row)
     branches = set((batch["segments"] % BRANCHES).ravel().tolist())
     assert branches == {0, 1, 2}
@@ -189,7 +191,7 @@ def test_pairs_in_rows_of_their_own_are_still_branched(make_items):
   made = make_items([9, 12, 10, 7], branched=True)
   plan = make_plan(made, BatchConfig(batch_size=2), seed=0)
   batch = build_batch(made, plan, 0)
-  assert batch["pair_weight"].shape == (2, 1)
+  assert batch["example_weight"].shape == (2, 1)
   assert {"positions", "segments"} <= batch.keys()
 
 

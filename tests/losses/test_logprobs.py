@@ -16,7 +16,7 @@ HIDDEN = RNG.normal(size=(B, T, D)).astype(np.float32)
 KERNEL = RNG.normal(size=(D, V)).astype(np.float32)
 TOKENS = RNG.integers(0, V, (B, T))
 MASK = np.array([[0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0]])
-GATHER = np.array([[1, 2, 3, 4, 6, 8, 9, -1, -1]])  # flat t whose token t+1 is supervised
+GATHER = np.array([[2, 3, 4, 5, 7, 9, 10, -1, -1]])  # flat places of supervised tokens
 
 
 def naive(hidden, kernel, tokens, mask):
@@ -126,10 +126,34 @@ def test_gathered_places_give_what_the_whole_row_gives():
   everywhere = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK)
   gathered = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, GATHER)
   assert close(gathered, everywhere)
-  by_row = np.array([[1, 2, 3, 4, -1], [0, 2, 3, -1, -1]])  # two groups of one row
+  by_row = np.array([[2, 3, 4, 5, -1], [1, 3, 4, -1, -1]])  # two groups of one row
   assert close(logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, by_row), everywhere)
   missing = np.where(GATHER == 3, -1, GATHER)
   assert not close(logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, missing), everywhere)
+
+
+def test_a_row_s_first_token_is_not_predicted_from_the_row_before():
+  """Supervised tokens in column 0, and at a segment's start, have places and no weight."""
+  mask = np.maximum(MASK, [[1] + [0] * 5] * B)
+  segments = np.array([[segment(1)] * 3 + [segment(2)] * 3] * B)
+  gather = np.array([[*np.flatnonzero(mask), -1]])
+  assert {0, T} < set(gather[0].tolist())  # both rows' first tokens
+  states = np.asarray(logprobs.states_before(jnp.asarray(gather), T))
+  assert states.tolist() == [[-1 if g % T == 0 or g < 0 else g - 1 for g in gather[0]]]
+  for ids in (None, segments):
+    everywhere = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, mask, ids)
+    gathered = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, mask, ids, gather)
+    assert close(gathered, everywhere)
+    assert (np.asarray(gathered[0])[:, -1] == 0).all()
+  got = gradients(logprobs.token_logps, TOKENS, mask, None, gather)
+  assert close(got, gradients(naive, TOKENS, mask))
+
+
+def test_twin_a_first_token_read_from_the_row_before_shows(monkeypatch):
+  """What `states_before` prevents: its place, and the fill, are written over a neighbour's."""
+  monkeypatch.setattr(logprobs, "states_before", lambda gather_GM, length: gather_GM)
+  everywhere = logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK)
+  assert not close(logprobs.token_logps(HIDDEN, KERNEL, TOKENS, MASK, None, GATHER), everywhere)
 
 
 def test_half_precision_keeps_the_softmax_in_f32():

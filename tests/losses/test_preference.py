@@ -38,7 +38,7 @@ def test_dpo_equals_its_equation(variant, smoothing, normalised):
     beta=0.3,
     variant=variant,
     label_smoothing=smoothing,
-    lengths_P2=jnp.asarray(LENGTHS) if normalised else None,
+    lengths_A2=jnp.asarray(LENGTHS) if normalised else None,
   )
   lengths = LENGTHS if normalised else 1.0
   assert np.allclose(got, in_float64(variant, 0.3, smoothing, lengths), rtol=1e-4, atol=1e-5)
@@ -73,13 +73,13 @@ def test_saturated_pairs_have_finite_losses_and_gradients(gap):
 
 def test_an_answer_of_no_tokens_divides_by_nothing():
   zero = jnp.zeros((1, 2))
-  assert np.isfinite(preference.dpo(zero, zero, beta=0.1, lengths_P2=zero)).all()
+  assert np.isfinite(preference.dpo(zero, zero, beta=0.1, lengths_A2=zero)).all()
 
 
 def test_wrong_shapes_and_names_are_refused():
-  with pytest.raises(ValueError, match=r"policy_P2 has shape \(3,\).*column 0 the chosen"):
+  with pytest.raises(ValueError, match=r"policy_A2 has shape \(3,\).*column 0 the chosen"):
     preference.dpo(jnp.zeros(3), jnp.zeros(3), beta=0.1)
-  with pytest.raises(ValueError, match="rewards_P2 has shape"):
+  with pytest.raises(ValueError, match="rewards_A2 has shape"):
     reward.bradley_terry(jnp.zeros((2, 3)))
   with pytest.raises(ValueError, match="'simpo' is not one of sigmoid, ipo, hinge"):
     preference.dpo(jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="simpo")

@@ -29,7 +29,7 @@ def columns(trl, chosen, rejected):
 
 
 def pairs(trl):
-  """(policy, reference, lengths), each [P, 2]."""
+  """(policy, reference, lengths), each [A, 2]."""
   return (
     columns(trl, "policy_chosen_logps", "policy_rejected_logps"),
     columns(trl, "ref_chosen_logps", "ref_rejected_logps"),
@@ -38,7 +38,7 @@ def pairs(trl):
 
 
 def agrees(trl, case, loss, x):
-  """Whether each loss, their mean and its gradient to x [P, 2] are TRL's."""
+  """Whether each loss, their mean and its gradient to x [A, 2] are TRL's."""
   value, gradient = jax.value_and_grad(lambda x: loss(x).mean())(x)
   near = {"rtol": 1e-4, "atol": 1e-5}
   return (
@@ -54,14 +54,14 @@ DPO = {
   "dpo_sigmoid_b0.5": {"beta": 0.5},
   "dpo_hinge_b0.1": {"beta": 0.1, "variant": "hinge"},
   "dpo_ipo_sum_b0.1": {"beta": 0.1, "variant": "ipo"},
-  "dpo_ipo_lengthnorm_b0.1": {"beta": 0.1, "variant": "ipo", "lengths_P2": True},
+  "dpo_ipo_lengthnorm_b0.1": {"beta": 0.1, "variant": "ipo", "lengths_A2": True},
   "dpo_conservative_b0.1_ls0.1": {"beta": 0.1, "label_smoothing": 0.1},
 }
 
 
 def our_dpo(trl, options):
   _, reference, lengths = pairs(trl)
-  options = options | ({"lengths_P2": lengths} if "lengths_P2" in options else {})
+  options = options | ({"lengths_A2": lengths} if "lengths_A2" in options else {})
   return lambda x: preference.dpo(x, reference, **options)
 
 
@@ -125,7 +125,7 @@ def test_bradley_terry_equals_trl(trl, case):
 
   def loss(x, sign=1, more=0.0):
     return reward.bradley_terry(
-      x, margin_P=sign * margin if use_margin else 0.0, centring=centring + more
+      x, margin_A=sign * margin if use_margin else 0.0, centring=centring + more
     )
 
   assert agrees(trl, case, loss, rewards)

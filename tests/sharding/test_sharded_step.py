@@ -19,7 +19,8 @@ from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Request, Sampler, SamplerConfig
 from xwinjax.sharding import rules
 from xwinjax.sharding.mesh import data_shards, make_mesh
-from xwinjax.train import loop, objectives
+from xwinjax.sharding.place import put_batch
+from xwinjax.train import objectives
 from xwinjax.train.step import init_state, make_train_step
 
 CONFIG = small_config(num_layers=1)
@@ -36,7 +37,7 @@ def batch_for(name):
     mask = (np.arange(12) >= np.array([11, 1, 9, 5, 12, 3, 2, 10])[:, None]).astype(np.uint8)
     gather = np.full((8, 12), -1, np.int32)
     for g, row in enumerate(mask):
-      places = np.flatnonzero(row[1:])
+      places = np.flatnonzero(row)
       gather[g, : len(places)] = places
     return {"tokens": tokens, "mask": mask, "gather": gather}
   segments = np.repeat([segment(1), segment(1, 1), segment(1, 2)], [2, 6, 4])
@@ -47,7 +48,7 @@ def batch_for(name):
     "mask": np.tile(mask, (8, 1)),
     "segments": np.tile(segments, (8, 1)).astype(np.int32),
     "positions": np.tile(positions, (8, 1)).astype(np.int32),
-    "pair_weight": np.array([1, 1, 1, 0, 1, 1, 0, 1], np.float32)[:, None],
+    "example_weight": np.array([1, 1, 1, 0, 1, 1, 0, 1], np.float32)[:, None],
     "reference": RNG.normal(-20, 3, (8, 1, 2)).astype(np.float32),
   }
 
@@ -68,7 +69,7 @@ def run(name, batch, mesh=None, microbatches=1):
   if mesh is not None:
     state = jax.device_put(state, rules.tree_shardings(mesh, state))
   step = make_train_step(OBJECTIVES[name](CONFIG), SGD, mesh=mesh, microbatches=microbatches)
-  return step(state, loop.put_batch(batch, mesh))
+  return step(state, put_batch(batch, mesh))
 
 
 # A third of the combinations in the fast lane: each objective and each mesh once.
@@ -92,7 +93,7 @@ def test_eight_devices_take_the_step_of_one(name, mesh_name):
   assert close(sharded_metrics, metrics, rtol=1e-4)
   assert close(sharded.params, state.params, rtol=1e-4)
   without_a_row = {k: np.array(v) for k, v in BATCHES[name].items()}
-  without_a_row["mask" if name == "sft" else "pair_weight"][1] = 0
+  without_a_row["mask" if name == "sft" else "example_weight"][1] = 0
   assert not close(run(name, without_a_row, mesh)[0].params, state.params, rtol=1e-4)
 
 
@@ -103,7 +104,7 @@ def test_each_device_holds_its_part_alone():
   assert gate.shape == (1, 16, 32)
   assert {s.data.shape for s in gate.addressable_shards} == {(1, 8, 16)}
   assert {s.data.shape for s in embedding.addressable_shards} == {(32, 8)}
-  placed = loop.put_batch(BATCHES["sft"], mesh)
+  placed = put_batch(BATCHES["sft"], mesh)
   assert {s.data.shape for s in placed["tokens"].addressable_shards} == {(2, 12)}
   assert data_shards(mesh) == 4
 

@@ -41,7 +41,7 @@ def pair_batch():
     "mask": (mask * real).astype(np.uint8),
     "positions": (positions * real).astype(np.int32),
     "segments": (segments * real).astype(np.int32),
-    "pair_weight": real.astype(np.float32),
+    "example_weight": real.astype(np.float32),
     "margin": rng.uniform(0, 1, (4, 1)).astype(np.float32),
     "reference": rng.normal(-20, 3, (4, 1, 2)).astype(np.float32),
   }

@@ -7,8 +7,8 @@ import pytest
 from xwinjax.data.batching import BatchConfig, build_batch, make_plan
 from xwinjax.data.items import Builder
 from xwinjax.data.records import Counts
+from xwinjax.forward import values
 from xwinjax.stages import reference
-from xwinjax.train import objectives
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +22,15 @@ def pairs():
 
 @pytest.fixture(scope="module")
 def cached(config, params, pairs):
-  return reference.pair_logps(config, params, pairs, BatchConfig(2, buckets=2), None)
+  return reference.reference_logps(config, params, pairs, BatchConfig(2, buckets=2), None)
 
 
 def test_cached_equals_live(config, params, pairs, cached):
   numbered = pairs.with_fields(number=np.arange(4))
   batch = build_batch(numbered, make_plan(numbered, BatchConfig(4, buckets=1), seed=1), 0)
-  live = jax.jit(lambda p, b: objectives.pair_logps(config, p, b)[0])(params, batch)
+  live = jax.jit(lambda p, b: values.pair_logps(config, p, b)[0])(params, batch)
   assert np.allclose(cached[batch["number"]], live, atol=1e-5)
   assert not np.allclose(cached[batch["number"]][::-1], live, atol=1e-2)  # another pair's
   other = jax.tree.map(lambda x: 1.01 * x, params)
-  moved = jax.jit(lambda p, b: objectives.pair_logps(config, p, b)[0])(other, batch)
+  moved = jax.jit(lambda p, b: values.pair_logps(config, p, b)[0])(other, batch)
   assert not np.allclose(cached[batch["number"]], moved, atol=1e-3)  # another model's

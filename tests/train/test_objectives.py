@@ -1,5 +1,7 @@
 """What SFT, reward modelling and DPO minimise, against sums taken by hand over each sequence."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,10 +86,26 @@ def test_length_normalised_dpo_divides_by_answer_tokens(config, params, pair_bat
   loss, _ = value(objectives.dpo(config, length_normalised=True, **options), params, pair_batch)
   reference = jnp.asarray(pair_batch["reference"][:3, 0])
   lengths = jnp.array([[5.0, 3.0]] * 3)
-  wanted = preference.dpo(jnp.asarray(pair_logps), reference, lengths_P2=lengths, **options)
+  wanted = preference.dpo(jnp.asarray(pair_logps), reference, lengths_A2=lengths, **options)
   assert loss == pytest.approx(float(wanted.mean()), rel=1e-4)
-  one_more = preference.dpo(jnp.asarray(pair_logps), reference, lengths_P2=lengths + 1, **options)
+  one_more = preference.dpo(jnp.asarray(pair_logps), reference, lengths_A2=lengths + 1, **options)
   assert loss != pytest.approx(float(one_more.mean()), rel=1e-3)
+
+
+def test_length_normalised_dpo_logs_what_its_loss_compares(config, params, pair_batch, pair_logps):
+  """One reference is such that sums and means disagree on which answer gained more."""
+  gain = np.array([-10.0, -9.0])  # of 5 and 3 tokens: -2 and -3 a token
+  reference = np.zeros((4, 1, 2), np.float32)
+  reference[:3, 0] = pair_logps - gain
+  batch = pair_batch | {"reference": reference}
+  for normalised, wanted in ((True, gain / [5, 3]), (False, gain)):
+    objective = objectives.dpo(config, beta=0.2, length_normalised=normalised)
+    loss, metrics = value(objective, params, batch)
+    margin = 0.2 * (wanted[0] - wanted[1])
+    assert metrics["margin"] == pytest.approx(margin, abs=1e-4)
+    assert metrics["accuracy"] == (margin > 0)
+    assert [metrics["gain_chosen"], metrics["gain_rejected"]] == pytest.approx(wanted, abs=1e-3)
+    assert loss == pytest.approx(np.logaddexp(0, -margin), abs=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["sigmoid", "hinge"])
@@ -154,6 +172,37 @@ def test_margins_and_the_language_model_term_enter_the_reward_loss(
   assert both != pytest.approx(plain - 0.5 * pair_logps[:, 1].sum() / 9, abs=1e-4)
 
 
+def products(jaxpr):
+  """The shapes of all matrix products of a traced program, those of its parts too."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "dot_general":
+      yield equation.outvars[0].aval.shape
+    for part in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+      inner = getattr(part, "jaxpr", part)
+      if hasattr(inner, "eqns"):
+        yield from products(inner)
+
+
+def places_with_logits(objective, params, batch, vocabulary) -> int:
+  jaxpr = jax.make_jaxpr(lambda p, b: objective(p, b, None)[0])(params, batch).jaxpr
+  return sum(math.prod(s[:-1]) for s in products(jaxpr) if s[-1] == vocabulary)
+
+
+def test_the_language_model_term_of_rewards_has_logits_at_supervised_places_alone(
+  config, reward_params, pair_batch
+):
+  objective = objectives.reward(config, lm_weight=0.5)
+  gather = np.full((1, 40), -1, np.int32)
+  gather[0, :24] = np.flatnonzero(pair_batch["mask"])
+  gathered = pair_batch | {"gather": gather}
+  both = [value(objective, reward_params, b) for b in (pair_batch, gathered)]
+  assert close(*both, rtol=1e-6, atol=1e-6)
+  missing = pair_batch | {"gather": np.where(np.arange(40) > 2, gather, -1)}
+  assert not close(both[0], value(objective, reward_params, missing), rtol=1e-3)
+  count = lambda b: places_with_logits(objective, reward_params, b, config.vocab_size)
+  assert (count(pair_batch), count(gathered)) == (4 * 14, 40)
+
+
 def test_nll_on_chosen_leaves_rejected_answers_out(config, params, pair_batch, pair_logps):
   loss, _ = value(objectives.nll_on_chosen(config), params, pair_batch)
   assert loss == pytest.approx(-pair_logps[:, 0].sum() / 15, abs=1e-4)
@@ -166,7 +215,7 @@ def test_padding_rows_do_not_count(config, params, pair_batch):
   objective = objectives.dpo(config)
   loss, _ = value(objective, params, pair_batch)
   assert value(objective, params, poisoned)[0] == loss
-  poisoned["pair_weight"][3] = 1
+  poisoned["example_weight"][3] = 1
   assert np.isnan(value(objective, params, poisoned)[0])
 
 

@@ -42,7 +42,7 @@ def test_microbatches_take_their_own_group_of_gathered_places(config, params, sf
   """`gather` counts places within a group of rows; group g must go with its rows."""
   gather = np.full((4, 24), -1, np.int32)
   for g, rows in enumerate(np.split(sft_batch["mask"], 4)):
-    b, t = np.nonzero(rows[:, 1:])
+    b, t = np.nonzero(rows)
     gather[g, : len(b)] = b * 12 + t
   whole = gradient_of(objectives.sft(config), params, sft_batch, 1)
   parts = gradient_of(objectives.sft(config), params, sft_batch | {"gather": gather}, 4)

@@ -20,8 +20,9 @@ from xwinjax.data.batching import BatchConfig, Plan, PlannedBatch
 from xwinjax.data.items import Items
 from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
+from xwinjax.sharding.place import put_batch
 from xwinjax.stages import reference
-from xwinjax.train import loop, objectives
+from xwinjax.train import objectives
 from xwinjax.train.optim import OptimConfig, make_optimizer
 from xwinjax.train.step import init_state, make_train_step
 
@@ -109,7 +110,7 @@ class Training:
 
   def _reference(self, opened: Opened, batch: BatchConfig) -> None:
     """Log-probs under the reference, as its stage computes them, and the seconds of a pair."""
-    run = lambda: reference.pair_logps(opened.config, opened.params, self.items, batch, None)
+    run = lambda: reference.reference_logps(opened.config, opened.params, self.items, batch, None)
     run()
     start = time.perf_counter()
     logps = run()
@@ -120,7 +121,7 @@ class Training:
     """One step of every shape."""
     first = {b.length: i for i, b in reversed(list(enumerate(self.plan.batches)))}
     for i in first.values():
-      arrays = loop.put_batch(batching.build_batch(self.items, self.plan, i), None)
+      arrays = put_batch(batching.build_batch(self.items, self.plan, i), None)
       self.state, _ = self.step(self.state, arrays)
     jax.block_until_ready(self.state)
 
@@ -133,7 +134,7 @@ class Training:
         asked = time.perf_counter()
         batch = next(stream)
         waited += time.perf_counter() - asked
-        self.state, found = self.step(self.state, loop.put_batch(batch, None))
+        self.state, found = self.step(self.state, put_batch(batch, None))
         scalars.append(found["loss"])
       jax.block_until_ready(self.state)
       seconds = time.perf_counter() - start
@@ -193,13 +194,13 @@ def curve(name: str, opened: Opened, work: Work, batch: int, steps: int) -> dict
   if name == "train_reward":
     params = llama.with_reward_head(params)
   if name == "train_dpo_cached":
-    logps = reference.pair_logps(opened.config, params, items, BatchConfig(batch), None)
+    logps = reference.reference_logps(opened.config, params, items, BatchConfig(batch), None)
     items = items.with_fields(reference=logps)
   optimizer = make_optimizer(optimizer_config(name, CURVE), len(plan.batches))
   step = make_train_step(objective_of(name, opened.config), optimizer)
   state, losses = init_state(jax.tree.map(jnp.copy, params), optimizer), []
   for i in range(len(plan.batches)):
-    state, scalars = step(state, loop.put_batch(batching.build_batch(items, plan, i), None))
+    state, scalars = step(state, put_batch(batching.build_batch(items, plan, i), None))
     losses.append(float(scalars["loss"]))
   return {"losses": losses, **_made_of(items, chosen)}
 

@@ -5,14 +5,14 @@
   F  feed-forward width      V  vocabulary                 L  layers
   P  prompts                 S  samples a prompt           M  supervised tokens
   E  examples in a row       R  branches of an example     G  groups (data shards)
-  W  cache window            C  decode steps in a chunk
+  W  cache window            C  decode steps in a chunk   A  pairs of answers
 
 A digit stands for itself: ``rewards_BE2`` has a last axis of size 2.
 """
 
 from __future__ import annotations
 
-LETTERS = "BTDHKNFVLPSMERGWC"
+LETTERS = "BTDHKNFVLPSMERGWCA"
 
 
 def check_dims(**arrays) -> dict[str, int]:

@@ -216,9 +216,9 @@ def build_batch(
   """The arrays of batch `index`, or of one process's share of its rows.
 
   tokens, mask [B, T]; positions, segments [B, T] where rows hold more than one sequence;
-  gather [G, M]: flat places, within each group of rows, of the hidden states that predict a
-  supervised token, padded with -1. For branched items also pair_weight [B, E], 1 where there is
-  an item, and every field of the items as [B, E, …].
+  gather [G, M]: flat places, within each group of rows, of the supervised tokens, padded with -1.
+  For branched items also example_weight [B, E], 1 where there is an item, and every field of the
+  items as [B, E, …].
   """
   batch = plan.batches[index]
   T, height = batch.length, plan.heights[batch.length]
@@ -233,7 +233,7 @@ def build_batch(
     "segments": np.zeros((B, T), np.int32),
   }
   if items.branched:
-    arrays["pair_weight"] = np.zeros((B, E), np.float32)
+    arrays["example_weight"] = np.zeros((B, E), np.float32)
     for name, values in items.fields.items():
       arrays[name] = np.zeros((B, E, *values.shape[1:]), values.dtype)
   for b, r in enumerate(mine):
@@ -246,7 +246,7 @@ def build_batch(
       arrays["segments"][b, here] = (e + 1) * BRANCHES + items.branches[there].astype(np.int32)
       at += items.lengths[i]
       if items.branched:
-        arrays["pair_weight"][b, e] = 1.0
+        arrays["example_weight"][b, e] = 1.0
         for name, values in items.fields.items():
           arrays[name][b, e] = values[i]
   arrays["gather"] = _gather(arrays["mask"], plan.groups // processes, plan.targets[T])
@@ -256,9 +256,9 @@ def build_batch(
 
 
 def _gather(mask_BT: np.ndarray, groups: int, width: int) -> np.ndarray:
-  """Flat places t of each group whose next token is supervised."""
+  """Flat places of each group's supervised tokens."""
   flat = np.full((groups, width), -1, np.int32)
   for g, rows in enumerate(np.split(mask_BT, groups)):
-    b, t = np.nonzero(rows[:, 1:])
+    b, t = np.nonzero(rows)
     flat[g, : len(b)] = b * mask_BT.shape[1] + t
   return flat

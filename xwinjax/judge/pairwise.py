@@ -15,9 +15,10 @@ from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data.records import Counts, Example, Message
 from xwinjax.data.templates import Renderer
+from xwinjax.forward.over_items import OnRows
 from xwinjax.judge import parse
 from xwinjax.judge.prompts import fill
-from xwinjax.judge.score import OnRows, Scores
+from xwinjax.judge.score import Scores
 from xwinjax.judge.self_judge import conversation
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample import Request, Sampler, SamplerConfig, SamplingParams
@@ -99,7 +100,7 @@ class Pairwise:
     self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
   ) -> list[dict[Pair, float | None]]:
     """For each prompt (first, second) -> 1, 0, -1 for the one shown first, or None."""
-    found: list[dict[Pair, float | None]] = [{} for _ in prompts]
+    verdicts: list[dict[Pair, float | None]] = [{} for _ in prompts]
     places, requests = [], []
     for p, (example, texts) in enumerate(zip(prompts, candidates, strict=True)):
       asked = conversation(example.messages)
@@ -107,7 +108,7 @@ class Pairwise:
         text = fill(self.prompt, prompt=asked, first=texts[a], second=texts[b])
         ids = self.renderer.encode_prompt((Message("user", text),))
         if len(ids) + self.max_new > self.config.max_length:
-          found[p][a, b] = None
+          verdicts[p][a, b] = None
           self.counts[parse.TOO_LONG] += 1
           continue
         places.append((p, a, b))
@@ -115,9 +116,9 @@ class Pairwise:
     done = self.sampler.sample(requests, self.on_rows)
     for (p, a, b), ([completion], _) in zip(places, done, strict=True):
       reading = parse.read_better(completion.text, ended=completion.finish != "length")
-      found[p][a, b] = reading.score
+      verdicts[p][a, b] = reading.score
       self.counts[reading.reason or "read"] += 1
-    return found
+    return verdicts
 
   def __call__(self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]) -> Scores:
     verdicts = self.compare(prompts, candidates)

@@ -62,11 +62,11 @@ def read_better(text: str, *, ended: bool = True) -> Reading:
   >>> read_better("A is to the point.\\nBetter: A").score
   1.0
   """
-  found = [_BETTER.fullmatch(line) for line in _lines(text)]
-  matches = [m for m in found if m]
+  of_lines = [_BETTER.fullmatch(line) for line in _lines(text)]
+  matches = [m for m in of_lines if m]
   if not matches or not ended:
     return Reading(None, NO_VERDICT if ended else CUT_OFF)
-  if found[-1] is None:
+  if of_lines[-1] is None:
     return Reading(None, NOT_LAST)
   given = {m["which"].lower() for m in matches}
   if len(given) > 1:
@@ -90,13 +90,13 @@ def read_score(
   >>> read_score('It says "Score: 5" of itself.').reason
   'no line with a score'
   """
-  found = [_LINE.fullmatch(line) for line in _lines(text)]
-  matches = [m for m in found if m and m["close"] == _PAIRS[m["open"]]]
+  of_lines = [_LINE.fullmatch(line) for line in _lines(text)]
+  matches = [m for m in of_lines if m and m["close"] == _PAIRS[m["open"]]]
   if not matches:
     return Reading(None, NO_SCORE if ended else CUT_OFF)
   if not ended:
     return Reading(None, CUT_OFF)
-  if found[-1] is not matches[-1]:
+  if of_lines[-1] is not matches[-1]:
     return Reading(None, NOT_LAST)
   if len({float(m["score"]) for m in matches}) > 1:
     return Reading(None, SEVERAL)

@@ -8,27 +8,22 @@ drive selection and evaluation.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
 from xwinjax.core.errors import UserError
-from xwinjax.core.types import Batch, Params
-from xwinjax.data import batching, items
+from xwinjax.core.types import Params
+from xwinjax.data import items
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.records import Example
 from xwinjax.data.templates import Renderer
-from xwinjax.losses import logprobs
-from xwinjax.model import llama
+from xwinjax.forward.over_items import OnRows, jitted, over_items
+from xwinjax.forward.values import branch_logps, branch_rewards
 from xwinjax.model.config import LlamaConfig
-from xwinjax.sharding.mesh import data_shards
-from xwinjax.train import loop, objectives
 
 Scores = list[list[float]]
 Scorer = Callable[[Sequence[Example], Sequence[Sequence[str]]], Scores]
-OnRows = Callable[[int, int], None]  # (answers scored, tokens read) since the last call
 
 
 def reward_model(
@@ -45,7 +40,7 @@ def reward_model(
 
   Answers to one prompt share it: `branches` of them lie in a row.
   """
-  return _branch_scorer(_rewards, config, params, renderer, batch, branches, mesh, on_rows)
+  return _branch_scorer(branch_rewards, config, params, renderer, batch, branches, mesh, on_rows)
 
 
 def sequence_logps(
@@ -59,22 +54,13 @@ def sequence_logps(
   on_rows: OnRows | None = None,
 ) -> Scorer:
   """The log-prob (nats) of each answer under a language model, its end token included."""
-  return _branch_scorer(_logps, config, params, renderer, batch, branches, mesh, on_rows)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _rewards(config: LlamaConfig, branches: int, params: Params, arrays: Batch) -> jax.Array:
-  rewards_BT = llama.reward(params, objectives.hidden_states(config, params, arrays, None))
-  return logprobs.last_of_branch(rewards_BT, arrays["segments"], 1, branches)[:, 0]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _logps(config: LlamaConfig, branches: int, params: Params, arrays: Batch) -> jax.Array:
-  logps_BT, _, _ = objectives.token_logps(config, params, arrays)
-  return logprobs.branch_sums(logps_BT, arrays["segments"], 1, branches)[:, 0]
+  return _branch_scorer(branch_logps, config, params, renderer, batch, branches, mesh, on_rows)
 
 
 def _branch_scorer(values, config, params, renderer, batch, branches, mesh, on_rows) -> Scorer:
+  # A row is one prompt with its answers.
+  batch = dataclasses.replace(batch, packing=0)
+  forward = jitted(values, config, branches=branches)
 
   def score(prompts: Sequence[Example], candidates: Sequence[Sequence]) -> Scores:
     triples = [(p.id, p.messages, c) for p, c in zip(prompts, candidates, strict=True)]
@@ -82,33 +68,17 @@ def _branch_scorer(values, config, params, renderer, batch, branches, mesh, on_r
     scores = [np.full(len(c), np.nan) for c in candidates]
     if not len(made):
       return [[] for _ in candidates]
-    shards = 1 if mesh is None else data_shards(mesh)
-    # A row is one prompt with its answers, and nothing is kept for a backward pass.
-    plan = batching.make_plan(
-      made, dataclasses.replace(batch, packing=0, microbatches=1), seed=0, shards=shards
-    )
-    waiting: list[tuple[dict[str, np.ndarray], jax.Array]] = []
-    for i in range(len(plan.batches)):
-      arrays = batching.build_batch(made, plan, i)
-      waiting.append((arrays, values(config, branches, params, loop.put_batch(arrays, mesh))))
-      if len(waiting) > 1:  # read while the next batch runs
-        _store(scores, *waiting.pop(0), branches)
-      if on_rows is not None:
-        answers = sum(
-          int(made.branches[made.offsets[k + 1] - 1]) for row in plan.batches[i].rows for k in row
-        )
-        on_rows(answers, int((arrays["segments"] > 0).sum()))
-    _store(scores, *waiting.pop(), branches)
+    for arrays, values_BR in over_items(forward, params, made, batch, mesh, on_rows):
+      _store(scores, arrays, values_BR)
     return [s.tolist() for s in scores]
 
   return score
 
 
-def _store(scores: list[np.ndarray], arrays: dict, values, branches: int) -> None:
-  values = np.asarray(values)
-  if not np.isfinite(values).all():
+def _store(scores: list[np.ndarray], arrays: dict[str, np.ndarray], values_BR: np.ndarray) -> None:
+  if not np.isfinite(values_BR).all():
     raise UserError("the model gives scores that are not finite; its weights or dtype are at fault")
-  for b in np.flatnonzero(arrays["pair_weight"][:, 0]):
+  for b in np.flatnonzero(arrays["example_weight"][:, 0]):
     record, first = int(arrays["record"][b, 0]), int(arrays["first"][b, 0])
-    here = scores[record][first : first + branches]
-    here[:] = values[b, : len(here)]
+    here = scores[record][first : first + values_BR.shape[1]]
+    here[:] = values_BR[b, : len(here)]

@@ -11,30 +11,25 @@ missing is NaN.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.segments import BRANCHES
-from xwinjax.core.types import Batch, Params
-from xwinjax.data import batching, items
+from xwinjax.core.types import Params
+from xwinjax.data import items
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.records import Counts, Example, Message, Messages
 from xwinjax.data.templates import Renderer
+from xwinjax.forward.over_items import OnRows, jitted, over_items
+from xwinjax.forward.values import level_probabilities
 from xwinjax.judge import parse
 from xwinjax.judge.prompts import JudgePrompt
-from xwinjax.judge.score import OnRows, Scores
-from xwinjax.losses import logprobs
-from xwinjax.model import llama
+from xwinjax.judge.score import Scores
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample import Request, Sampler, SamplerConfig, SamplingParams
-from xwinjax.sharding.mesh import data_shards
-from xwinjax.train import loop, objectives
 
 _ROLES = {"user": "User", "assistant": "Assistant", "system": "System"}
 
@@ -113,14 +108,14 @@ class Sampled:
     self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
   ) -> list[list[Judgements]]:
     """The judgements of every candidate of every prompt."""
-    found: list[list[Judgements]] = [[() for _ in texts] for texts in candidates]
+    judgements: list[list[Judgements]] = [[() for _ in texts] for texts in candidates]
     places: list[tuple[int, int]] = []
     requests = []
     for p, (example, texts) in enumerate(zip(prompts, candidates, strict=True)):
       for c, text in enumerate(texts):
         ids = self.renderer.encode_prompt(judge_messages(self.prompt, example.messages, text))
         if len(ids) + self.max_new > self.config.max_length:
-          found[p][c] = (Judgement("", None, parse.TOO_LONG),) * self.samples
+          judgements[p][c] = (Judgement("", None, parse.TOO_LONG),) * self.samples
           continue
         places.append((p, c))
         requests.append(Request(f"judge/{example.id}/{c}", ids, self.samples, self.max_new))
@@ -129,9 +124,9 @@ class Sampled:
     done = self.sampler.sample(requests, self.on_rows)
     for (p, c), (completions, _) in zip(places, done, strict=True):
       answer = candidates[p][c]
-      found[p][c] = tuple(self._read(x.text, x.finish, answer) for x in completions)
-    self.counts.update(j.reason or "read" for row in found for js in row for j in js)
-    return found
+      judgements[p][c] = tuple(self._read(x.text, x.finish, answer) for x in completions)
+    self.counts.update(j.reason or "read" for row in judgements for js in row for j in js)
+    return judgements
 
   def _read(self, text: str, finish: str, answer: str) -> Judgement:
     low, high = self.prompt.low, self.prompt.high
@@ -190,7 +185,7 @@ class Expected:
       raise UserError(f"branches {branches} must lie between 1 and {BRANCHES - 1}")
     self.config, self.params, self.renderer, self.prompt = config, params, renderer, prompt
     self.opening, self.levels = score_tokens(renderer, prompt, opening)
-    self.batch = dataclasses.replace(batch or BatchConfig(), packing=0, microbatches=1)
+    self.batch = dataclasses.replace(batch or BatchConfig(), packing=0)
     self.branches, self.mesh, self.on_rows = branches, mesh, on_rows
     self.prompt_tokens = Counts(read=0, computed=0)
     self.mass = math.nan
@@ -222,34 +217,24 @@ class Expected:
 
     Rows of candidates whose judge prompt does not fit the model are NaN.
     """
-    found = [np.full((len(c), len(self.levels) + 1), np.nan) for c in candidates]
+    shares = [np.full((len(c), len(self.levels) + 1), np.nan) for c in candidates]
     made = self._items(prompts, candidates)
     if not len(made):
-      return found
-    shards = 1 if self.mesh is None else data_shards(self.mesh)
-    plan = batching.make_plan(made, self.batch, seed=0, shards=shards)
-    for i in range(len(plan.batches)):
-      arrays = batching.build_batch(made, plan, i)
-      values = np.asarray(
-        _level_probabilities(
-          self.config,
-          self.branches,
-          self.params,
-          tuple(self.levels),
-          loop.put_batch(arrays, self.mesh),
-        )
-      )
-      for b in np.flatnonzero(arrays["pair_weight"][:, 0]):
+      return shares
+    forward = jitted(
+      level_probabilities, self.config, branches=self.branches, levels=tuple(self.levels)
+    )
+    for arrays, values in over_items(
+      forward, self.params, made, self.batch, self.mesh, self.on_rows
+    ):
+      for b in np.flatnonzero(arrays["example_weight"][:, 0]):
         p, *numbers = arrays["place"][b, 0]
         for branch, c in enumerate(n for n in numbers if n >= 0):
-          found[p][c, :-1] = values[b, branch]
-          found[p][c, -1] = 1 - values[b, branch].sum()
-      if self.on_rows is not None:
-        answers = int((arrays["place"][:, 0, 1:] >= 0)[arrays["pair_weight"][:, 0] > 0].sum())
-        self.on_rows(answers, int((arrays["segments"] > 0).sum()))
-    rows = np.concatenate(found)
+          shares[p][c, :-1] = values[b, branch]
+          shares[p][c, -1] = 1 - values[b, branch].sum()
+    rows = np.concatenate(shares)
     self.mass = float(np.nanmean(1 - rows[:, -1])) if np.isfinite(rows).any() else math.nan
-    return found
+    return shares
 
   def __call__(self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]) -> Scores:
     levels = np.asarray(self.prompt.levels, np.float64)
@@ -257,16 +242,3 @@ class Expected:
       (p[:, :-1] @ levels / p[:, :-1].sum(1)).tolist()
       for p in self.distributions(prompts, candidates)
     ]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 3))
-def _level_probabilities(
-  config: LlamaConfig, branches: int, params: Params, levels: tuple[int, ...], batch: Batch
-) -> jax.Array:
-  """p(level) after each branch, [B, branches, levels] in f32; logits are computed there alone."""
-  hidden_BTD = objectives.hidden_states(config, params, batch, None)
-  at_BT = jnp.broadcast_to(jnp.arange(hidden_BTD.shape[1]), hidden_BTD.shape[:2])
-  last_BR = logprobs.last_of_branch(at_BT, batch["segments"], 1, branches)[:, 0]
-  hidden = jnp.take_along_axis(hidden_BTD, last_BR[..., None], axis=1)
-  logps = jax.nn.log_softmax(llama.unembed(params, hidden), axis=-1)
-  return jnp.exp(logps[..., jnp.asarray(levels)])

@@ -36,6 +36,15 @@ def next_tokens(tokens_BT: jax.Array) -> jax.Array:
   return jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
 
 
+def states_before(gather_GM: jax.Array, length: int) -> jax.Array:
+  """Flat places of the hidden states that predict the tokens at `gather_GM`, in rows of `length`.
+
+  -1 where there is none: fill, and a row's first token, which the row before does not predict.
+  """
+  predicted = (gather_GM >= 0) & (gather_GM % length > 0)
+  return jnp.where(predicted, gather_GM - 1, -1)
+
+
 def token_logps(
   hidden_BTD: jax.Array,
   kernel_DV: jax.Array,
@@ -53,8 +62,8 @@ def token_logps(
     tokens_BT: ids of the same rows.
     mask_BT: 1 where a token is supervised as a target.
     segments_BT: see `core.segments`; None where every row is one segment.
-    gather_GM: flat positions (within each of G groups of rows) of all supervised hidden states,
-      padded with -1. Logits are computed for these alone; None computes them everywhere.
+    gather_GM: flat places (within each of G groups of rows) of all supervised tokens, padded with
+      -1. Logits that predict these are computed alone; None computes them everywhere.
     operands: what the head's operands are rounded to; see `core.matmul`.
 
   Returns: (logps_BT, lse_BT, weights_BT), in nats: the log-probs, the log-sum-exp of the logits
@@ -70,10 +79,11 @@ def token_logps(
     logps_BT, lse_BT = logps.reshape(B, T), lse.reshape(B, T)
   else:
     G = gather_GM.shape[0]
-    at = jnp.maximum(gather_GM, 0)
+    states_GM = states_before(gather_GM, T)
+    at = jnp.maximum(states_GM, 0)
     hidden = jnp.take_along_axis(hidden_BTD.reshape(G, -1, D), at[..., None], axis=1)
     targets = jnp.take_along_axis(targets_BT.reshape(G, -1), at, axis=1)
-    spread = functools.partial(_spread, gather_GM, targets_BT.size // G)
+    spread = functools.partial(_spread, states_GM, targets_BT.size // G)
     gathered = _logps(operands, hidden, kernel_DV, targets)
     logps_BT, lse_BT = (spread(x).reshape(B, T) for x in gathered)
   supervised = weights_BT > 0

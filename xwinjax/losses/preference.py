@@ -9,28 +9,28 @@ VARIANTS = ("sigmoid", "ipo", "hinge")
 
 
 def gains(
-  policy_P2: jax.Array, reference_P2: jax.Array, lengths_P2: jax.Array | None = None
+  policy_A2: jax.Array, reference_A2: jax.Array, lengths_A2: jax.Array | None = None
 ) -> jax.Array:
-  """log π(y|x) - log π_ref(y|x) of both answers [P, 2], in nats (per token given lengths)."""
-  for name, array in (("policy_P2", policy_P2), ("reference_P2", reference_P2)):
+  """log π(y|x) - log π_ref(y|x) of both answers [A, 2], in nats (per token given lengths)."""
+  for name, array in (("policy_A2", policy_A2), ("reference_A2", reference_A2)):
     if array.shape[-1] != 2:
       raise ValueError(
-        f"{name} has shape {array.shape}; expected (P, 2) with column 0 the chosen answer"
+        f"{name} has shape {array.shape}; expected (A, 2) with column 0 the chosen answer"
       )
-  gain_P2 = policy_P2.astype(jnp.float32) - reference_P2.astype(jnp.float32)
-  return gain_P2 if lengths_P2 is None else gain_P2 / jnp.maximum(lengths_P2, 1)
+  gain_A2 = policy_A2.astype(jnp.float32) - reference_A2.astype(jnp.float32)
+  return gain_A2 if lengths_A2 is None else gain_A2 / jnp.maximum(lengths_A2, 1)
 
 
 def dpo(
-  policy_P2: jax.Array,
-  reference_P2: jax.Array,
+  policy_A2: jax.Array,
+  reference_A2: jax.Array,
   *,
   beta: float,
   variant: str = "sigmoid",
   label_smoothing: float = 0.0,
-  lengths_P2: jax.Array | None = None,
+  lengths_A2: jax.Array | None = None,
 ) -> jax.Array:
-  """The loss of each pair [P]; column 0 of every array is the chosen answer.
+  """The loss of each pair [A]; column 0 of every array is the chosen answer.
 
   With m = gain(chosen) - gain(rejected), gain = log π - log π_ref, and ε = label_smoothing:
 
@@ -39,7 +39,7 @@ def dpo(
     ipo       (m - 1/(2β))²                       Azar et al. 2023, eq. 17
     hinge     max(0, 1 - βm)                      SLiC, Zhao et al. 2023
 
-  With `lengths_P2` (tokens) each gain is a mean over tokens rather than a sum, which removes the
+  With `lengths_A2` (tokens) each gain is a mean over tokens rather than a sum, which removes the
   pull towards long answers. While the policy equals the reference, `sigmoid` is log 2.
 
   Source: Xwin-LM (Ni et al. 2024) and Self-Rewarding LMs (Yuan et al. 2024) use `sigmoid`.
@@ -52,11 +52,11 @@ def dpo(
     raise ValueError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")
   if label_smoothing and variant != "sigmoid":
     raise ValueError(f"label_smoothing is defined for variant 'sigmoid', not {variant!r}")
-  gain_P2 = gains(policy_P2, reference_P2, lengths_P2)
-  margin_P = gain_P2[..., 0] - gain_P2[..., 1]
+  gain_A2 = gains(policy_A2, reference_A2, lengths_A2)
+  margin_A = gain_A2[..., 0] - gain_A2[..., 1]
   if variant == "ipo":
-    return (margin_P - 1 / (2 * beta)) ** 2
+    return (margin_A - 1 / (2 * beta)) ** 2
   if variant == "hinge":
-    return jax.nn.relu(1 - beta * margin_P)
-  right, wrong = jax.nn.log_sigmoid(beta * margin_P), jax.nn.log_sigmoid(-beta * margin_P)
+    return jax.nn.relu(1 - beta * margin_A)
+  right, wrong = jax.nn.log_sigmoid(beta * margin_A), jax.nn.log_sigmoid(-beta * margin_A)
   return -(1 - label_smoothing) * right - label_smoothing * wrong

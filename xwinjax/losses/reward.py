@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 
 def bradley_terry(
-  rewards_P2: jax.Array, *, margin_P: jax.Array | float = 0.0, centring: float = 0.0
+  rewards_A2: jax.Array, *, margin_A: jax.Array | float = 0.0, centring: float = 0.0
 ) -> jax.Array:
-  """-log σ(r_chosen - r_rejected - margin) + centring · (r_chosen + r_rejected)², a pair [P].
+  """-log σ(r_chosen - r_rejected - margin) + centring · (r_chosen + r_rejected)², a pair [A].
 
-  Column 0 is the chosen answer. `margin_P` asks for a larger gap where annotators were sure
+  Column 0 is the chosen answer. `margin_A` asks for a larger gap where annotators were sure
   (Llama 2, Touvron et al. 2023, eq. 2); `centring` pulls rewards towards zero mean, which the
   likelihood leaves free (Eisenstein et al. 2023, "Helping or Herding?").
 
@@ -20,13 +20,13 @@ def bradley_terry(
   >>> bradley_terry(jnp.array([[1.0, 1.0], [2.0, 0.0]])).round(4).tolist()
   [0.6930999755859375, 0.12690000236034393]
   """
-  if rewards_P2.shape[-1] != 2:
+  if rewards_A2.shape[-1] != 2:
     raise ValueError(
-      f"rewards_P2 has shape {rewards_P2.shape}; expected (P, 2) with column 0 the chosen answer"
+      f"rewards_A2 has shape {rewards_A2.shape}; expected (A, 2) with column 0 the chosen answer"
     )
-  rewards = rewards_P2.astype(jnp.float32)
-  gap_P = rewards[..., 0] - rewards[..., 1]
-  losses_P = -jax.nn.log_sigmoid(gap_P - margin_P)
+  rewards = rewards_A2.astype(jnp.float32)
+  gap_A = rewards[..., 0] - rewards[..., 1]
+  losses_A = -jax.nn.log_sigmoid(gap_A - margin_A)
   if centring:
-    losses_P = losses_P + centring * (rewards[..., 0] + rewards[..., 1]) ** 2
-  return losses_P
+    losses_A = losses_A + centring * (rewards[..., 0] + rewards[..., 1]) ** 2
+  return losses_A

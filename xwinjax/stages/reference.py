@@ -6,18 +6,21 @@ DPO then trains without the reference in memory, and every epoch after the first
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from xwinjax.core.errors import UserError
-from xwinjax.core.types import Params
+from xwinjax.core.types import Batch, Params
 from xwinjax.data import jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.forward.over_items import jitted
+from xwinjax.forward.values import pair_logps
 from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
@@ -25,7 +28,6 @@ from xwinjax.stages.config import plumbing
 from xwinjax.stages.manifest import fingerprint
 from xwinjax.stages.reward import over_pairs, pair_items, read_pairs
 from xwinjax.stages.stage import Context, Stage, open_model
-from xwinjax.train import objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +40,16 @@ class ReferenceConfig:
   batch: BatchConfig = plumbing(BatchConfig)
 
 
-def pair_logps(
-  config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh
+def reference_logps(
+  config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh: Mesh | None
 ) -> np.ndarray:
   """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout."""
-  return over_pairs(_values(config), params, data, batch, mesh, "reference")
+  return over_pairs(jitted(_logps, config), params, data, batch, mesh, "reference")
 
 
-@functools.cache
-def _values(config: LlamaConfig):
-  """One function a model, so that jit knows it again in the next pass."""
-  return lambda params, arrays: objectives.pair_logps(config, params, arrays)[0]
+def _logps(config: LlamaConfig, params: Params, batch: Batch) -> jax.Array:
+  logps_BE2, _ = pair_logps(config, params, batch)
+  return logps_BE2
 
 
 def key(model_sha256: str, model: Model, data: Items) -> str:
@@ -88,7 +89,7 @@ def make(
   """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair."""
   base, mesh = open_model(context, model), common.make_mesh(context.mesh)
   pairs = pair_items(read_pairs(config, data), base, config.max_length)
-  logps = pair_logps(base.config, base.params, pairs, config.batch, mesh)
+  logps = reference_logps(base.config, base.params, pairs, config.batch, mesh)
   mine = key(fingerprint(model), base, pairs)
   rows = [
     {"id": i, "chosen": float(c), "rejected": float(r)}

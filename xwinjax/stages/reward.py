@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import batching, formats, items, jsonl, parallel
+from xwinjax.core.types import Params
+from xwinjax.data import items, jsonl, parallel, read
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
-from xwinjax.data.records import Counts, Pair
+from xwinjax.data.records import Pair
 from xwinjax.eval import reward_metrics
+from xwinjax.forward.over_items import jitted, over_items
+from xwinjax.forward.values import pair_rewards
 from xwinjax.model import llama
-from xwinjax.sharding.mesh import data_shards
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
-from xwinjax.train import loop, objectives
+from xwinjax.train import objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +46,7 @@ class RewardConfig:
 
 def read_pairs(config, file: Path) -> list[Pair]:
   """The pairs of a file; what was dropped is said."""
-  counts = Counts()
-  pairs = list(common.take(formats.read_pairs(file, config.format, counts), config.limit))
-  common.say(common.counted(str(file), counts))
+  pairs, _ = read.pairs(file, config.format, config.limit, say=common.say)
   return pairs
 
 
@@ -57,25 +58,25 @@ def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
   return made
 
 
-def over_pairs(values, params, data: Items, batch: BatchConfig, mesh, title: str) -> np.ndarray:
-  """values(params, batch) [B, E, 2] of all pairs, in the order of the data: [n, 2] f32."""
-  shards = 1 if mesh is None else data_shards(mesh)
+def over_pairs(
+  forward: Callable[..., Any],
+  params: Params,
+  data: Items,
+  batch: BatchConfig,
+  mesh: Mesh | None,
+  title: str,
+) -> np.ndarray:
+  """forward(params, batch) [B, E, 2] of all pairs, in the order of the data: [n, 2] f32."""
   numbered = data.with_fields(number=np.arange(len(data), dtype=np.int32))
-  plan = batching.make_plan(
-    numbered, dataclasses.replace(batch, microbatches=1), seed=0, shards=shards
-  )
-  forward = jax.jit(values)
-  found = np.full((len(data), 2), np.nan, np.float32)
+  values = np.full((len(data), 2), np.nan, np.float32)
   with Progress(title, len(data), "pairs") as progress:
-    for i in range(len(plan.batches)):
-      arrays = batching.build_batch(numbered, plan, i)
-      got = np.asarray(forward(params, loop.put_batch(arrays, mesh)))
-      present = arrays["pair_weight"] > 0
-      found[arrays["number"][present]] = got[present]
-      progress.advance(int(present.sum()), tokens=int((arrays["segments"] > 0).sum()))
-  if not np.isfinite(found).all():
+    say = lambda answers, tokens: progress.advance(answers // 2, tokens=tokens)
+    for arrays, values_BE2 in over_items(forward, params, numbered, batch, mesh, say):
+      present = arrays["example_weight"] > 0
+      values[arrays["number"][present]] = values_BE2[present]
+  if not np.isfinite(values).all():
     raise UserError(f"{title}: the model gives numbers that are not finite")
-  return found
+  return values
 
 
 def measure(
@@ -88,14 +89,9 @@ def measure(
   folder: Path,
 ) -> dict[str, Any]:
   """Accuracy and calibration on held-out pairs; their scores go to heldout_scores.jsonl."""
-
-  def rewards(params, batch):
-    hidden_BTD = objectives.hidden_states(model.config, params, batch, None)
-    return objectives.pair_rewards(model.config, params, hidden_BTD, batch)
-
-  scores = over_pairs(
-    rewards, params, data, config.score_batch, common.make_mesh(context.mesh), "held-out pairs"
-  )
+  rewards = jitted(pair_rewards, model.config)
+  mesh = common.make_mesh(context.mesh)
+  scores = over_pairs(rewards, params, data, config.score_batch, mesh, "held-out pairs")
   jsonl.write_rows(
     folder / "heldout_scores.jsonl",
     [

@@ -9,22 +9,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
-from xwinjax.core.types import Params
-from xwinjax.data import batching, formats, items, jsonl, parallel, token_cache
+from xwinjax.core.types import Batch, Mean, Params
+from xwinjax.data import formats, items, jsonl, parallel, token_cache
+from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.data.records import Counts
 from xwinjax.data.templates import template_json
+from xwinjax.forward.over_items import jitted, over_items
+from xwinjax.forward.values import token_logps
+from xwinjax.losses import cross_entropy
+from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
 from xwinjax.stages.config import group
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
-from xwinjax.train import loop, objectives
+from xwinjax.train import objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,20 +81,20 @@ def read_items(config: SFTConfig, file: Path, model: Model) -> Items:
   return made
 
 
+def _nll(model: LlamaConfig, params: Params, batch: Batch) -> Mean:
+  """The cross-entropy of a batch's supervised tokens, without dropout."""
+  logps_BT, _, weights_BT = token_logps(model, params, batch)
+  return cross_entropy(logps_BT, weights_BT)
+
+
 def measure_nll(
-  model: Model, data: Items, batch: batching.BatchConfig, mesh
+  model: Model, data: Items, batch: BatchConfig, mesh: Mesh | None
 ) -> Callable[[Params], float]:
   """parameters -> mean cross-entropy of the supervised tokens, in nats, without dropout."""
-  config = dataclasses.replace(batch, microbatches=1)
-  shards = 1 if mesh is None else common.meshes.data_shards(mesh)
-  plan = batching.make_plan(data, config, seed=0, shards=shards)
-  objective = objectives.sft(model.config)
-  step = jax.jit(lambda p, b: objective(p, b, None)[0])
 
   def measure(params: Params) -> float:
     total = weight = 0.0
-    for i in range(len(plan.batches)):
-      mean = step(params, loop.put_batch(batching.build_batch(data, plan, i), mesh))
+    for _, mean in over_items(jitted(_nll, model.config), params, data, batch, mesh):
       total, weight = total + float(mean.total), weight + float(mean.weight)
     return total / max(weight, 1.0)
 
@@ -105,12 +110,12 @@ def keep_epochs(
   """
 
   def on_epoch(epoch: int, step: int, params: Params) -> None:
-    found = {"epoch": epoch, "step": step, "kept": keep[0] <= epoch <= keep[1]}
+    measured = {"epoch": epoch, "step": step, "kept": keep[0] <= epoch <= keep[1]}
     if nll is not None:
-      found["heldout_nll"] = round(nll(params), 6)
-    if found["kept"]:
+      measured["heldout_nll"] = round(nll(params), 6)
+    if measured["kept"]:
       common.save_model(folder / "steps" / f"{step:07d}", model, params)
-    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", found)
+    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", measured)
 
   return on_epoch
 

@@ -22,6 +22,7 @@ from xwinjax.data.items import Items
 from xwinjax.model import parameters
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sharding.mesh import data_shards
+from xwinjax.sharding.place import put_batch
 from xwinjax.stages import common
 from xwinjax.stages.config import group, identity, plumbing
 from xwinjax.train import loop, optim
@@ -125,7 +126,7 @@ def train(
     f"{plan.fill(items.lengths):.0%} of places filled"
   )
   if check_first is not None and not (folder / "checkpoints").exists():
-    check_first(params, loop.put_batch(batching.build_batch(items, plan, 0), mesh))
+    check_first(params, put_batch(batching.build_batch(items, plan, 0), mesh))
   settings, share = config.loop, mfu_of(model.config)
   if on_epoch is not None:
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)

@@ -19,7 +19,7 @@ from xwinjax.checkpoint.store import Store
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl
-from xwinjax.sharding import rules
+from xwinjax.sharding.place import put_batch
 from xwinjax.train.step import TrainState
 
 BatchStream = Iterator[dict[str, np.ndarray]]
@@ -87,14 +87,6 @@ def tokens_per_second(path: Path) -> float:
   rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
   rows = [row for row in rows if not row["first_of_shape"]]
   return sum(row["tokens"] for row in rows) / max(sum(row["seconds"] for row in rows), 1e-9)
-
-
-def put_batch(batch: dict[str, np.ndarray], mesh) -> dict[str, jax.Array]:
-  """A process's rows as global arrays over the mesh (or on the only device)."""
-  if mesh is None:
-    return jax.device_put(batch)
-  shardings = rules.batch_shardings(mesh, batch)
-  return jax.tree.map(jax.make_array_from_process_local_data, shardings, batch)
 
 
 def fit(

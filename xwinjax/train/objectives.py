@@ -5,7 +5,7 @@ returned means, each divided once by its whole weight; weights may depend on the
 the parameters. A new objective is a new function of this signature, and `weighted` adds them up.
 
 A batch is a dict of arrays (see `data.batching`): tokens, positions, segments, mask, all [B, T];
-gather [G, M]; for pairs also pair_weight [B, E], margin [B, E], and reference [B, E, 2].
+gather [G, M]; for pairs also example_weight [B, E], margin [B, E], and reference [B, E, 2].
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from xwinjax.core.types import Batch, Mean, Metrics, Params
+from xwinjax.forward.values import hidden_states, pair_logps, pair_rewards, token_logps
 from xwinjax.losses import logprobs, preference
 from xwinjax.losses import reward as reward_losses
 from xwinjax.losses import sft as sft_losses
@@ -24,40 +25,6 @@ from xwinjax.model.config import LlamaConfig
 
 Means = Mean | tuple[Mean, ...]
 Objective = Callable[[Params, Batch, jax.Array | None], tuple[Means, Metrics]]
-
-
-def hidden_states(
-  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None
-) -> jax.Array:
-  """The trunk's hidden states [B, T, D] for a batch; `key` draws dropout, None runs without."""
-  return llama.apply(
-    model, params, batch["tokens"], batch.get("positions"), batch.get("segments"), dropout_key=key
-  )
-
-
-def token_logps(
-  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """(logps, lse, weights) [B, T] of a batch's supervised tokens; see `losses.logprobs`."""
-  return logprobs.token_logps(
-    hidden_states(model, params, batch, key),
-    llama.unembedding(params),
-    batch["tokens"],
-    batch["mask"],
-    batch.get("segments"),
-    batch.get("gather"),
-    model.operands,
-  )
-
-
-def pair_logps(
-  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
-  """(log-probs, supervised tokens) of both answers of each pair, [B, E, 2]; chosen first."""
-  logps_BT, _, weights_BT = token_logps(model, params, batch, key)
-  E = batch["pair_weight"].shape[1]
-  sums = [logprobs.branch_sums(x, batch["segments"], E, 2) for x in (logps_BT, weights_BT)]
-  return sums[0], sums[1]
 
 
 def sft(model: LlamaConfig, *, z_loss: float = 0.0) -> Objective:
@@ -76,21 +43,15 @@ def nll_on_chosen(model: LlamaConfig) -> Objective:
 
   def objective(params, batch, key):
     logps_BT, _, weights_BT = token_logps(model, params, batch, key)
-    E = batch["pair_weight"].shape[1]
+    E = batch["example_weight"].shape[1]
     logps, lengths = (
-      logprobs.branch_sums(x, batch["segments"], E, 1)[..., 0] * (batch["pair_weight"] > 0)
+      logprobs.branch_sums(x, batch["segments"], E, 1)[..., 0] * (batch["example_weight"] > 0)
       for x in (logps_BT, weights_BT)
     )
     loss = Mean(-jnp.sum(logps), jnp.sum(lengths))
     return loss, {"nll_chosen": loss}
 
   return objective
-
-
-def pair_rewards(model: LlamaConfig, params: Params, hidden_BTD: jax.Array, batch: Batch):
-  """The reward head's value at the last token of each answer, [B, E, 2]."""
-  E = batch["pair_weight"].shape[1]
-  return logprobs.last_of_branch(llama.reward(params, hidden_BTD), batch["segments"], E, 2)
 
 
 def reward(
@@ -104,10 +65,10 @@ def reward(
 
   def objective(params, batch, key):
     hidden_BTD = hidden_states(model, params, batch, key)
-    rewards_BE2 = pair_rewards(model, params, hidden_BTD, batch)
-    weight_BE = batch["pair_weight"]
+    rewards_BE2 = pair_rewards(model, params, batch, hidden_BTD=hidden_BTD)
+    weight_BE = batch["example_weight"]
     margin = batch["margin"] if use_margin else 0.0
-    losses_BE = reward_losses.bradley_terry(rewards_BE2, margin_P=margin, centring=centring)
+    losses_BE = reward_losses.bradley_terry(rewards_BE2, margin_A=margin, centring=centring)
     gap_BE = rewards_BE2[..., 0] - rewards_BE2[..., 1]
     loss = Mean.of(losses_BE, weight_BE)
     metrics = {
@@ -124,7 +85,8 @@ def reward(
       batch["tokens"],
       batch["mask"] * chosen,
       batch["segments"],
-      operands=model.operands,
+      batch.get("gather"),  # rejected answers' tokens too, with weight 0
+      model.operands,
     )
     nll = Mean.of(-logps_BT, weights_BT)
     metrics["nll_chosen"] = nll
@@ -141,20 +103,25 @@ def dpo(
   label_smoothing: float = 0.0,
   length_normalised: bool = False,
 ) -> Objective:
-  """Direct preference optimisation against reference log-probs carried by the batch."""
+  """Direct preference optimisation against reference log-probs carried by the batch.
+
+  The metrics' gains, margin and accuracy are of what the loss compares: means over tokens with
+  `length_normalised`, sums without.
+  """
 
   def objective(params, batch, key):
     policy_BE2, lengths_BE2 = pair_logps(model, params, batch, key)
-    weight_BE, reference_BE2 = batch["pair_weight"], batch["reference"]
+    weight_BE, reference_BE2 = batch["example_weight"], batch["reference"]
+    divisors_BE2 = lengths_BE2 if length_normalised else None
     losses_BE = preference.dpo(
       policy_BE2,
       reference_BE2,
       beta=beta,
       variant=variant,
       label_smoothing=label_smoothing,
-      lengths_P2=lengths_BE2 if length_normalised else None,
+      lengths_A2=divisors_BE2,
     )
-    gain_BE2 = preference.gains(policy_BE2, reference_BE2)
+    gain_BE2 = preference.gains(policy_BE2, reference_BE2, divisors_BE2)
     margin_BE = beta * (gain_BE2[..., 0] - gain_BE2[..., 1])
     metrics = {
       "accuracy": Mean.of((margin_BE > 0).astype(jnp.float32), weight_BE),
