@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from xwinjax.data import formats
+from xwinjax.data import candidates, formats
 from xwinjax.data.records import Message
 from xwinjax.eval import judge_metrics
 from xwinjax.judge.parse import read_score
@@ -174,6 +174,6 @@ def test_the_stage_writes_all_the_loop_reads(tmp_path):
     assert len(list(formats.read_examples(files["eft"]))) == 50
     assert len(list(formats.read_examples(files["ift"]))) == 70
     assert len(list(formats.read_prompts(files["validation_prompts"]))) == 3
-    held = list(formats.read_candidates(files["heldout_judged"]))
+    held = list(candidates.read(files["heldout_judged"]))
     assert [len(s.candidates) for s in held] == [4] * 5
     assert all("human" in c.scores for s in held for c in s.candidates)
