@@ -20,7 +20,7 @@ order:
   dialogues         (with data.test_dialogues) dialogues.jsonl: graded in the sandbox
 
 The judge is --config.judge.by=rm (with judge.reward), self (a language model, with
-judge.model.path) or gold (the sandbox's). The end is summary.json and report.html.
+judge.model) or gold (the sandbox's). The end is summary.json and report.html.
 """
 
 import sys

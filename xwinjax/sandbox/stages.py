@@ -41,7 +41,14 @@ from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
-TRAINING = ("core", "model", "losses", "data", "forward", "train")  # the rooms whose code makes a base model
+TRAINING = (
+  "core",
+  "model",
+  "losses",
+  "data",
+  "forward",
+  "train",
+)  # the rooms whose code makes a base model
 
 
 @dataclasses.dataclass(frozen=True)

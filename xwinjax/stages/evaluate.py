@@ -163,7 +163,8 @@ def make(
   figures = measures(sets, seed=context.seed, gold_figures=gold_figures)
   figures["sampling"] = sampling
   if previous is not None:
-    judge, before = "rm" if gold is None else "gold", list(candidate_files.read(previous))
+    file = previous / "candidates.jsonl" if previous.is_dir() else previous
+    judge, before = "rm" if gold is None else "gold", list(candidate_files.read(file))
     try:
       figures["versus_previous"] = compare(sets, before, judge, seed=context.seed)
     except UserError as e:
@@ -181,7 +182,7 @@ STAGE = Stage(
     "prompts": "held-out prompts",
     "reward?": "a reward model to score with",
     "reference?": "the model that KL is measured to",
-    "previous?": "candidates.jsonl of another model's evaluation, to compare with",
+    "previous?": "another model's evaluation, its folder or candidates.jsonl, to compare with",
     "gold?": "world.json of a sandbox: score with its gold scorer too",
   },
   ("candidates.jsonl",),
