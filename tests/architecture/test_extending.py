@@ -1,13 +1,24 @@
-"""What an extension costs: a kept patch still applies, touches few files, and does what it says."""
+"""What an extension costs: each kept patch applies, touches few files, and does what it says."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-PATCH = ROOT / "docs" / "extending" / "qwen2_biases.diff"
+PATCHES = ROOT / "docs" / "extending"
+TRIES = {  # patch -> what uses it, the most files it may touch, what is missing without it
+  "data_format": ("use_format.py", 1, "unknown format (keys: a, q)"),
+  "loss": ("use_loss.py", 1, "no attribute 'simpo'"),
+  "loss_command": ("use_loss_command.py", 3, "config.variant 'robust' is not one of"),
+  "recipe_stage": ("use_stage.py", 3, "cannot import name 'lengths'"),
+  "judge": ("use_judge.py", 2, "config.by 'brevity' is not one of"),
+  "qwen2_biases": ("use_biases.py", 3, "KeyError: 'q_bias'"),
+}
 
 
 def copy_of_the_repository(folder: Path) -> Path:
@@ -35,14 +46,28 @@ def use(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProce
   return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
-def test_qwen2_biases(tmp_path):
+def test_every_kept_patch_is_tried():
+  assert {patch.stem for patch in PATCHES.iterdir()} == set(TRIES)
+
+
+@pytest.mark.parametrize("name", TRIES)
+def test_extending(tmp_path, name):
+  script, most, missing = TRIES[name]
   copy = copy_of_the_repository(tmp_path / "copy")
-  model = str(tmp_path / "model")
-  without = use("use_biases.py", copy, model)  # the twin
+  without = use(script, copy, str(tmp_path / "without"))  # the twin
   assert without.returncode != 0
-  assert "KeyError: 'q_bias'" in without.stderr
-  changed = apply(PATCH, copy)
-  assert len(changed) <= 3
-  done = use("use_biases.py", copy, model)
+  assert missing in without.stderr
+  changed = apply(PATCHES / f"{name}.diff", copy)
+  assert 1 <= len(changed) <= most, changed
+  done = use(script, copy, str(tmp_path / "with"))
   assert done.returncode == 0, done.stderr
-  assert done.stdout.strip() == "biases work"
+  assert done.stdout.splitlines()[-1] == "works"
+
+
+def test_the_page_has_a_row_for_each():
+  page = PATCHES.with_suffix(".md").read_text(encoding="utf-8")
+  rows = dict(re.findall(r"^\| .*\(extending/(\w+)\.diff\) \| \d+ \| (\d+) \|$", page, re.M))
+  files = {
+    name: (PATCHES / f"{name}.diff").read_text(encoding="utf-8").count("\n+++ b/") for name in TRIES
+  }
+  assert {name: int(now) for name, now in rows.items()} == files

@@ -60,4 +60,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
   main(Path(sys.argv[1]))
-  print("biases work")
+  print("works")
