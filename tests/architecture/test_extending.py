@@ -50,6 +50,7 @@ def test_every_kept_patch_is_tried():
   assert {patch.stem for patch in PATCHES.iterdir()} == set(TRIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRIES)
 def test_extending(tmp_path, name):
   script, most, missing = TRIES[name]
