@@ -51,8 +51,8 @@ def __getattr__(name: str) -> Any:
   if name not in _PUBLIC:
     raise AttributeError(f"module 'xwinjax' has no attribute {name!r}")
   module, _, attribute = _PUBLIC[name].partition(":")
-  found = importlib.import_module(f"xwinjax.{module}")
-  return getattr(found, attribute) if attribute else found
+  owner = importlib.import_module(f"xwinjax.{module}")
+  return getattr(owner, attribute) if attribute else owner
 
 
 def __dir__() -> list[str]:

@@ -18,12 +18,12 @@ def _save(figure: Figure, path: Path) -> None:
   figure.savefig(path, dpi=130, metadata={"Software": None})
 
 
-def loss_curves(path: Path, found: dict[str, Any], device: str) -> None:
+def loss_curves(path: Path, losses: dict[str, Any], device: str) -> None:
   """One panel a stage, ours over the peer's: the same rows in the same order."""
   with rc_context({**STYLE, "font.size": 9}):
-    figure = Figure(figsize=(3.4 * len(found), 3.0), layout="constrained")
-    panels = figure.subplots(1, len(found), squeeze=False)[0]
-    for axes, (name, both) in zip(panels, found.items(), strict=True):
+    figure = Figure(figsize=(3.4 * len(losses), 3.0), layout="constrained")
+    panels = figure.subplots(1, len(losses), squeeze=False)[0]
+    for axes, (name, both) in zip(panels, losses.items(), strict=True):
       steps = range(1, both["steps"] + 1)
       axes.plot(
         steps,
@@ -44,12 +44,12 @@ def loss_curves(path: Path, found: dict[str, Any], device: str) -> None:
     _save(figure, path)
 
 
-def growth(path: Path, found: dict[str, list[dict[str, Any]]], device: str) -> None:
+def growth(path: Path, series: dict[str, list[dict[str, Any]]], device: str) -> None:
   """Time over size, both in multiples of the first; the dotted line is proportional growth."""
   with rc_context({**STYLE, "font.size": 9}):
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for (what, rows), marker in zip(found.items(), "os^D", strict=False):
+    for (what, rows), marker in zip(series.items(), "os^D", strict=False):
       sizes = [r["size"] / rows[0]["size"] for r in rows]
       axes.plot(sizes, [r["times"] for r in rows], marker=marker, label=what)
     axes.plot([1, 4], [1, 4], ":", color=COLOURS["base"], label="proportional")

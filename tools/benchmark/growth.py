@@ -59,20 +59,20 @@ def measure(work: Work, settings: Settings) -> dict[str, list[dict[str, Any]]]:
       return length * size, _steps(opened, work, batch, length * size, steps, rounds)
     return samples * size, _sampling(opened, work, samples * size, settings.new, rounds)
 
-  found: dict[str, list[dict[str, Any]]] = {}
+  series: dict[str, list[dict[str, Any]]] = {}
   for what in ("tokens", "batch", "row length", "samples a prompt"):
-    rows = found.setdefault(what, [])
+    rows = series.setdefault(what, [])
     for size in SIZES:
       value, seconds = one(what, size)
       times = seconds / rows[0]["seconds"] if rows else 1.0
       rows.append({"size": value, "seconds": seconds, "times": times})
       common.say(f"{what} {value}: {seconds:.3g} s, {times:.2f}×")
-  return found
+  return series
 
 
-def table(found: dict[str, list[dict[str, Any]]]) -> str:
+def table(series: dict[str, list[dict[str, Any]]]) -> str:
   cells = [("what grows", *(f"{s}×" for s in SIZES))]
-  for what, rows in found.items():
+  for what, rows in series.items():
     cells.append(
       (
         f"{what} {', '.join(str(r['size']) for r in rows)}",
@@ -82,7 +82,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
   return results.lines(cells)
 
 
-def plot(path: Path, found: dict[str, Any], machine: dict[str, Any]) -> None:
+def plot(path: Path, series: dict[str, Any], machine: dict[str, Any]) -> None:
   from benchmark import charts as bench_charts
 
-  bench_charts.growth(path, found, machine["device"])
+  bench_charts.growth(path, series, machine["device"])

@@ -30,14 +30,14 @@ REPEATS = {1: 2}  # times the prompts are gone through, by samples a prompt; els
 
 def prompts_of(opened: Opened, work: Work, new: int) -> list[list[int]]:
   """The first different prompts that leave room for the answers."""
-  found: list[list[int]] = []
+  prompts: list[list[int]] = []
   for row in works.rows_of(work.sft):
     ids = [opened.tokenizer.bos_id, *opened.tokenizer.encode(row["prompt"])]
-    if 8 <= len(ids) <= opened.config.max_length - new and ids not in found:
-      found.append(ids)
-    if len(found) == PROMPTS:
+    if 8 <= len(ids) <= opened.config.max_length - new and ids not in prompts:
+      prompts.append(ids)
+    if len(prompts) == PROMPTS:
       break
-  return found
+  return prompts
 
 
 class Sampling:
@@ -64,10 +64,10 @@ class Sampling:
     requests = [Request(str(i), p, self.samples, self.new) for i, p in enumerate(self.prompts)]
     # One at a time means one call a prompt; many a prompt is one job, as the sample stage's.
     jobs = [[r] for r in requests] if self.samples == 1 else [requests]
-    found = [
+    outputs = [
       answer for job in jobs for answers, _ in self.sampler.sample(job) for answer in answers
     ]
-    return sum(len(answer.ids) for answer in found)
+    return sum(len(answer.ids) for answer in outputs)
 
   def run(self) -> Sample:
     with Company() as company, Compilations() as new:

@@ -40,13 +40,15 @@ def settings_of(row: str, steps: int, *, compiled: bool) -> list[Setting]:
   """What an experienced user would try for a row."""
   dtypes: tuple[tuple[str, tuple[str, ...]], ...] = (("f32", ()), ("bf16", ("--bf16",)))
   if row == "train_sft":
-    found = [
+    settings = [
       Setting(f"{d}, grouped", "sft", (*f, *GROUPED), "target_tok_per_s", steps) for d, f in dtypes
     ]
     if compiled:
       flags = ("--bf16", *GROUPED, "--compile", "--pad-to", "64")
-      found.append(Setting("bf16, grouped, compiled", "sft", flags, "target_tok_per_s", steps, 23))
-    return found
+      settings.append(
+        Setting("bf16, grouped, compiled", "sft", flags, "target_tok_per_s", steps, 23)
+      )
+    return settings
   pairs = pair_steps(steps)
   if row == "train_reward":
     return [Setting(f"{d}, grouped", "rm", (*f, *GROUPED), "pairs_per_s", pairs) for d, f in dtypes]
@@ -121,10 +123,10 @@ class Peer:
     line = self.process.stdout.readline()
     if not line:
       raise UserError(f"the peer did not start: {self._last_words()}")
-    found = json.loads(line)
-    if "error" in found:
-      raise UserError(f"the peer failed: {found['error']}")
-    return found
+    reply = json.loads(line)
+    if "error" in reply:
+      raise UserError(f"the peer failed: {reply['error']}")
+    return reply
 
   def _last_words(self) -> str:
     self.log.seek(0)

@@ -67,8 +67,8 @@ def work(script, job):
   seen = {"losses": [], "tokens": 0, "targets": 0}
   watch(script, seen, job.get("in_order", False))
   args = script.parse_args(job["argv"])
-  found = script.generate(args) if args.stage == "generate" else script.train(args)
-  return {**found, "all_steps": seen}
+  figures = script.generate(args) if args.stage == "generate" else script.train(args)
+  return {**figures, "all_steps": seen}
 
 
 def forked(script, job, out):

@@ -79,15 +79,15 @@ def make_row(
 def read(path: Path) -> dict[str, Any]:
   """A file that --json wrote. Raises UserError for any other."""
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    rows = {row["name"]: float(row["ours"]) for row in found["rows"]}
+    report = json.loads(path.read_text(encoding="utf-8"))
+    rows = {row["name"]: float(row["ours"]) for row in report["rows"]}
   except OSError as e:
     raise UserError(f"{path}: {e.strerror}") from None
   except (ValueError, TypeError, KeyError):
     raise UserError(f"{path}: is not what tools/bench --json printed") from None
   if not rows:
     raise UserError(f"{path}: holds no rows")
-  return found
+  return report
 
 
 def compare(new: dict[str, Any], old: dict[str, Any]) -> list[Row]:

@@ -76,13 +76,13 @@ def make_ready(name: str, opened: Opened, work: Work, settings: Settings) -> Mea
 
 def expand(names: list[str], samples: int) -> list[str]:
   """What is measured for the words on the command line; `train_dpo` is two rows of one run."""
-  found: list[str] = []
+  rows: list[str] = []
   for name in names:
     for one in ROWS if name == "all" else (name,):
-      found += {"train_dpo": ["train_dpo_cached"], "sample": [f"sample_{samples}", "sample_1"]}.get(
+      rows += {"train_dpo": ["train_dpo_cached"], "sample": [f"sample_{samples}", "sample_1"]}.get(
         one, [one]
       )
-  return list(dict.fromkeys(found))
+  return list(dict.fromkeys(rows))
 
 
 def measure(
@@ -98,15 +98,15 @@ def measure(
   for name in expand(names, settings.samples):
     say(f"{name}: getting ready")
     ready = make_ready(name, opened, work, settings)
-    made, theirs, stock = [], {}, {}
+    samples, theirs, stock = [], {}, {}
     peers = [name] if name != "train_dpo_cached" else ["train_dpo_cached", "train_dpo"]
     for round in range(settings.rounds):
-      made.append(ready.run())
-      say(f"{name}: {results.figure(made[-1].value)} {unit_of(name)}")
+      samples.append(ready.run())
+      say(f"{name}: {results.figure(samples[-1].value)} {unit_of(name)}")
       if peer is not None:
         for row in peers:
           _peer_round(peer, row, settings, round, theirs, stock, say)
-    rows += _rows(name, ready, made, machine, theirs, stock)
+    rows += _rows(name, ready, samples, machine, theirs, stock)
   return rows
 
 
@@ -137,11 +137,11 @@ def _peer_round(
     say(f"{row}: peer, {plain.name}: {results.figure(value)} {unit_of(row)}")
 
 
-def _rows(name, ready, made: list[Sample], machine, theirs, stock) -> list[results.Row]:
-  facts = {**made[-1].facts, **ready.facts()}
-  facts["compiles_while_timed"] = sum(s.facts["compiles_while_timed"] for s in made)
-  values = [s.value for s in made]
-  seconds = sorted(s.seconds for s in made)[len(made) // 2]
+def _rows(name, ready, samples: list[Sample], machine, theirs, stock) -> list[results.Row]:
+  facts = {**samples[-1].facts, **ready.facts()}
+  facts["compiles_while_timed"] = sum(s.facts["compiles_while_timed"] for s in samples)
+  values = [s.value for s in samples]
+  seconds = sorted(s.seconds for s in samples)[len(samples) // 2]
   share = None
   if isinstance(ready, training.Training):
     share, facts["mfu"] = shares(facts.pop("flops"), seconds, ready.config, machine)
@@ -188,23 +188,23 @@ def curves(
   work: Work, settings: Settings, peer: Peer, steps: int, say: Say = common.say
 ) -> dict[str, Any]:
   """Loss curves of both over the same rows in the same order, in f32, and whether they agree."""
-  opened, found = open_model(work, settings), {}
+  opened, losses = open_model(work, settings), {}
   batch = settings.batch.batch_size
   stages = {"train_sft": "sft", "train_reward": "rm", "train_dpo_cached": "dpo"}
   for name, stage in stages.items():
     ours = training.curve(name, opened, work, batch, steps)
     theirs = peer.curve(stage, len(ours["losses"]), training.CURVE * training.RATES[name])
     same = results.agreement(ours, theirs)
-    found[name] = {"ours": ours, "peer": theirs, **same}
+    losses[name] = {"ours": ours, "peer": theirs, **same}
     say(
       f"{name}: losses of {same['steps']} steps are {same['apart']:.2%} apart at most, "
       f"tokens {same['tokens']}, supervised {same['targets']}: "
       f"{'agree' if same['agree'] else 'DO NOT AGREE'}"
     )
-  return found
+  return losses
 
 
-def write_curves(path: Path, found: dict[str, Any], machine: dict[str, Any]) -> None:
+def write_curves(path: Path, losses: dict[str, Any], machine: dict[str, Any]) -> None:
   from benchmark import charts as bench_charts
 
-  bench_charts.loss_curves(path, found, machine["device"])
+  bench_charts.loss_curves(path, losses, machine["device"])

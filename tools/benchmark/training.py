@@ -134,8 +134,8 @@ class Training:
         asked = time.perf_counter()
         batch = next(stream)
         waited += time.perf_counter() - asked
-        self.state, found = self.step(self.state, put_batch(batch, None))
-        scalars.append(found["loss"])
+        self.state, metrics = self.step(self.state, put_batch(batch, None))
+        scalars.append(metrics["loss"])
       jax.block_until_ready(self.state)
       seconds = time.perf_counter() - start
     self.losses = [float(x) for x in jax.device_get(scalars)]

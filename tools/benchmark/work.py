@@ -97,8 +97,8 @@ def _sft_rows(path: Path, tokenizer: Tokenizer, max_length: int) -> list[Row]:
   rows = []
   for example in formats.read_examples(path, counts=Counts()):
     prompt, answer = _prompt_text(example.messages[:-1]), _plain(example.messages[-1].content)
-    found = _encode(tokenizer, prompt, answer)
-    if found is not None and len(found[0]) < max_length - 1:
+    encoding = _encode(tokenizer, prompt, answer)
+    if encoding is not None and len(encoding[0]) < max_length - 1:
       rows.append({"prompt": prompt, "completion": answer})
   return rows
 
@@ -107,8 +107,10 @@ def _pair_rows(path: Path, tokenizer: Tokenizer, max_length: int) -> list[Row]:
   rows = []
   for pair in formats.read_pairs(path, counts=Counts()):
     prompt, answers = _prompt_text(pair.prompt), (_plain(pair.chosen), _plain(pair.rejected))
-    found = [_encode(tokenizer, prompt, answer) for answer in answers]
-    if answers[0] != answers[1] and all(f and len(f[0]) + len(f[1]) <= max_length for f in found):
+    encodings = [_encode(tokenizer, prompt, answer) for answer in answers]
+    if answers[0] != answers[1] and all(
+      f and len(f[0]) + len(f[1]) <= max_length for f in encodings
+    ):
       rows.append({"prompt": prompt, "chosen": answers[0], "rejected": answers[1]})
   return rows
 
@@ -118,9 +120,9 @@ def prepare(
 ) -> Work:
   """Writes at most `rows` = (conversations, pairs) that fit, drawn at random, into `folder`."""
   tokenizer = Tokenizer.load(model)
-  found = (_sft_rows(sft, tokenizer, max_length), _pair_rows(pairs, tokenizer, max_length))
+  candidates = (_sft_rows(sft, tokenizer, max_length), _pair_rows(pairs, tokenizer, max_length))
   paths = (folder / "sft.jsonl", folder / "pairs.jsonl")
-  for path, kept, count, source in zip(paths, found, rows, (sft, pairs), strict=True):
+  for path, kept, count, source in zip(paths, candidates, rows, (sft, pairs), strict=True):
     if not kept:
       raise UserError(f"{source}: no row fits {max_length} tokens; raise --max_length")
     random.Random(0).shuffle(kept)
@@ -179,10 +181,10 @@ def sft_items(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Ite
   """Conversations with the answer supervised, cut at `max_length`."""
   builder = Builder()
   for i, row in enumerate(rows):
-    found = _encode(tokenizer, row["prompt"], row["completion"])
-    assert found is not None
-    mask = [0] * len(found[0]) + [1] * len(found[1])
-    builder.sequence(str(i), (found[0] + found[1])[:max_length], mask[:max_length])
+    encoding = _encode(tokenizer, row["prompt"], row["completion"])
+    assert encoding is not None
+    mask = [0] * len(encoding[0]) + [1] * len(encoding[1])
+    builder.sequence(str(i), (encoding[0] + encoding[1])[:max_length], mask[:max_length])
   return builder.build(Counts(), branched=False)
 
 

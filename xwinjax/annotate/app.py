@@ -73,10 +73,10 @@ def make_app(store: Store) -> Starlette:
 
   def who(request: Request) -> tuple[int, str]:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    found = store.find(token) if scheme.lower() == "bearer" and token else None
-    if found is None:
+    person = store.find(token) if scheme.lower() == "bearer" and token else None
+    if person is None:
       raise HTTPException(401, "this link is not, or no longer, valid; ask for a new one")
-    return found
+    return person
 
   # Functions that are not async run in threads, so that waiting for the disk holds nobody up.
 

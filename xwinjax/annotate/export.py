@@ -55,9 +55,9 @@ def rows(store: Store) -> list[Row]:
 def read(path: str | Path) -> list[Row]:
   """The same of a study's file."""
   store = Store(path)
-  found = rows(store)
+  votes = rows(store)
   store.close()
-  return found
+  return votes
 
 
 def _row(annotator: str, item: Item, swapped: bool, vote: Any) -> Row:
@@ -71,8 +71,8 @@ def _row(annotator: str, item: Item, swapped: bool, vote: Any) -> Row:
   if count == 2:
     row["shown"] = names["A"]
   if "verdict" in choices:
-    said = choices["verdict"]
-    row["label"] = "tie" if said == "tie" else names[said].upper()
+    verdict = choices["verdict"]
+    row["label"] = "tie" if verdict == "tie" else names[verdict].upper()
   for side, name in sorted(names.items(), key=lambda pair: pair[1]):
     if f"usefulness {side}" in choices:
       row.setdefault("usefulness", {})[name] = int(choices[f"usefulness {side}"])

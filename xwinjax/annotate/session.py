@@ -35,10 +35,10 @@ def hand_out(store: Store, options: argparse.Namespace) -> list[tuple[str, str]]
   """(name, token) of new annotators and of new links. The first study has one annotator."""
   known = store.annotators()
   names = options.annotators or ([] if known else ["annotator_1"])
-  made = [(name, store.add_annotator(name)) for name in dict.fromkeys(names) if name not in known]
+  tokens = [(name, store.add_annotator(name)) for name in dict.fromkeys(names) if name not in known]
   if options.new_link:
-    made.append((options.new_link, store.renew_token(options.new_link)))
-  return made
+    tokens.append((options.new_link, store.renew_token(options.new_link)))
+  return tokens
 
 
 def run(options: argparse.Namespace) -> None:
@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> None:
     print(f"wrote {export.write(store, options.export)}")
     return
   sock = serve.listen(options.port)
-  made = dict(hand_out(store, options))
+  tokens = dict(hand_out(store, options))
   for name, number in store.annotators().items():
     done = store.progress(number)
-    where = serve.link(sock, made[name]) if name in made else "the link printed before"
+    where = serve.link(sock, tokens[name]) if name in tokens else "the link printed before"
     print(f"{name}: {done['done']} of {done['total']} judged; {where}")
   print("serving until Ctrl-C; each link is shown this once", flush=True)
   serve.run(store, sock)

@@ -140,8 +140,8 @@ class Store:
     """
     path = Path(path)
     contents = [jsonl.dumps(item_json(item)) for item in items]
-    made = json.dumps([contents, list(ask), seed]).encode()
-    settings = {"ask": list(ask), "seed": seed, "sha256": hashlib.sha256(made).hexdigest()}
+    payload = json.dumps([contents, list(ask), seed]).encode()
+    settings = {"ask": list(ask), "seed": seed, "sha256": hashlib.sha256(payload).hexdigest()}
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = connect(path)
     with _readable(path), engine.execution_options(begin="BEGIN IMMEDIATE").begin() as c:
@@ -313,8 +313,8 @@ class Store:
       .order_by(_VOTES.c.annotator, _PLACES.c.position)
     )
     with self._engine.connect() as c:
-      found = c.execute(rows).all()
-    for row in found:
+      records = c.execute(rows).all()
+    for row in records:
       yield row.name, self.items[row.item], row.swapped, row
 
 
@@ -333,8 +333,8 @@ def _readable(path: str | Path) -> Iterator[None]:
   try:
     yield
   except (exc.DatabaseError, sqlite3.DatabaseError) as e:
-    said = str(getattr(e, "orig", e)).split("\n", 1)[0]
-    raise UserError(f"{path}: not a usable file of votes ({said})") from None
+    problem = str(getattr(e, "orig", e)).split("\n", 1)[0]
+    raise UserError(f"{path}: not a usable file of votes ({problem})") from None
 
 
 def item_json(item: Item) -> dict[str, Any]:
@@ -350,10 +350,10 @@ def item_json(item: Item) -> dict[str, Any]:
 
 
 def item_of(row: dict[str, Any]) -> Item:
-  said = lambda rows: tuple(Message(m["role"], m["content"]) for m in rows)
+  messages = lambda rows: tuple(Message(m["role"], m["content"]) for m in rows)
   return Item(
     row["id"],
-    said(row["prompt"]),
-    tuple(Answer(a["system"], said(a["messages"]), a["scores"]) for a in row["answers"]),
+    messages(row["prompt"]),
+    tuple(Answer(a["system"], messages(a["messages"]), a["scores"]) for a in row["answers"]),
     row["expected"],
   )

@@ -76,12 +76,12 @@ GRADES = (("fail", "Fail", "f"), ("pass", "Pass", "p"), ("excellent", "Excellent
 
 def questions(item: Item, ask: Sequence[str]) -> list[Question]:
   """What is asked of an item, in the order of the page; A is the answer that stands first."""
-  found = []
+  entries = []
   for i, answer in enumerate(item.answers):
     who = f" {SIDES[i]}" if len(item.answers) > 1 else ""
     if "grades" in ask:
       turns = [t for t, m in enumerate(answer.messages) if m.role == "assistant"]
-      found += [
+      entries += [
         Question(f"grade {SIDES[i]} {n}", f"Reply {n}{who and ' of' + who}", GRADES, i, t)
         for n, t in enumerate(turns, 1)
       ]
@@ -91,10 +91,10 @@ def questions(item: Item, ask: Sequence[str]) -> list[Question]:
         if who
         else ("How useful is the answer? 1 is useless, 6 is ideal")
       )
-      found.append(Question(f"usefulness {SIDES[i]}", text, USEFULNESS, i))
+      entries.append(Question(f"usefulness {SIDES[i]}", text, USEFULNESS, i))
   if "verdict" in ask:
-    found.append(Question("verdict", "Which answer serves the prompt better?", VERDICTS))
-  return found
+    entries.append(Question("verdict", "Which answer serves the prompt better?", VERDICTS))
+  return entries
 
 
 def check_ask(ask: Sequence[str]) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def read_answers(path: Path) -> dict[Messages, dict[str, float]]:
 
   An empty answer is kept: a system that says nothing is judged for it.
   """
-  found = {}
+  answers = {}
   for line, row in jsonl.read_rows(path):
     try:
       format = formats.detect(row)
@@ -138,8 +138,8 @@ def read_answers(path: Path) -> dict[Messages, dict[str, float]]:
       raise UserError(f"{path}:{line}: {e}") from None
     if messages[-1].role != "assistant":
       raise UserError(f"{path}:{line}: holds a question without an answer")
-    found.setdefault(messages, scores)
-  return found
+    answers.setdefault(messages, scores)
+  return answers
 
 
 def _first_candidate(row: dict[str, Any]) -> tuple[Messages, dict[str, float]]:
@@ -206,9 +206,9 @@ def make_items(
   if not items:
     raise UserError("no prompt has an answer of both systems of a pair")
   counts["items"] = len(items)
-  made = attention_checks(items, ask, checks, seed)
-  counts["attention checks"] = len(made)
-  return items + made
+  check_items = attention_checks(items, ask, checks, seed)
+  counts["attention checks"] = len(check_items)
+  return items + check_items
 
 
 def groups(names: Sequence[str], ask: Sequence[str], pairs: str) -> list[tuple[str, ...]]:

@@ -114,9 +114,9 @@ def _check_names(weights: _Weights, rows: list[parameters.Row], config: LlamaCon
     for row in rows
     for layer in (range(config.num_layers) if row.stacked else [None])
   }
-  found = weights.shapes
-  missing = sorted(set(expected) - set(found))
-  extra = sorted(n for n in set(found) - set(expected) if not n.endswith("rotary_emb.inv_freq"))
+  shapes = weights.shapes
+  missing = sorted(set(expected) - set(shapes))
+  extra = sorted(n for n in set(shapes) - set(expected) if not n.endswith("rotary_emb.inv_freq"))
   if extra == [_HEAD] and config.tied and np.array_equal(weights.read(_HEAD), weights.read(_EMBED)):
     extra = []
   for problem, names in (("lacks", missing), ("holds unexpected", extra)):
@@ -128,9 +128,9 @@ def _check_names(weights: _Weights, rows: list[parameters.Row], config: LlamaCon
         f"tie_word_embeddings {str(config.tied).lower()}"
       )
   for name, shape in expected.items():
-    if found[name] != shape:
+    if shapes[name] != shape:
       raise UserError(
-        f"{weights.folder}: {name} has shape {found[name]}; config.json implies {shape}"
+        f"{weights.folder}: {name} has shape {shapes[name]}; config.json implies {shape}"
       )
 
 

@@ -114,10 +114,10 @@ class Store:
     self._check_files(step, manifest["files"], older)
     expected = _leaves(like)
     for name in sorted(expected.keys() | manifest["leaves"].keys()):
-      found = manifest["leaves"].get(name)
-      if found != expected.get(name):
+      leaf = manifest["leaves"].get(name)
+      if leaf != expected.get(name):
         raise UserError(
-          f"{self._step_path(step)}: {name} is {found}; this run expects {expected.get(name)}"
+          f"{self._step_path(step)}: {name} is {leaf}; this run expects {expected.get(name)}"
         )
     target = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
@@ -159,13 +159,13 @@ class Store:
       pass
     raise UserError(f"{path}: damaged; delete it to continue from the step before")
 
-  def _check_identity(self, found: dict[str, Any]) -> None:
-    if found == self.identity:
+  def _check_identity(self, identity: dict[str, Any]) -> None:
+    if identity == self.identity:
       return
     differs = [
-      f"{name} was {found.get(name)!r} and is {self.identity.get(name)!r}"
-      for name in sorted(found.keys() | self.identity.keys())
-      if found.get(name) != self.identity.get(name)
+      f"{name} was {identity.get(name)!r} and is {self.identity.get(name)!r}"
+      for name in sorted(identity.keys() | self.identity.keys())
+      if identity.get(name) != self.identity.get(name)
     ]
     raise UserError(
       f"{self.folder}: belongs to another run: {'; '.join(differs[:3])}. "

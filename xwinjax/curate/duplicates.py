@@ -46,13 +46,13 @@ class Seen:
 
   def nearest(self, id: str, text: str) -> str | None:
     """The id of a text met before that this one nearly is; else None, and it is kept in mind."""
-    found = shingles(text)
+    pieces = shingles(text)
     sketch = self._minhash(num_perm=self.PERMUTATIONS, seed=self.seed)
-    sketch.update_batch([s.encode() for s in sorted(found)])
-    near = [(jaccard(found, self._sets[other]), other) for other in self._index.query(sketch)]
+    sketch.update_batch([s.encode() for s in sorted(pieces)])
+    near = [(jaccard(pieces, self._sets[other]), other) for other in self._index.query(sketch)]
     best = max(near, default=(0.0, ""))
     if best[0] >= self.threshold:
       return best[1]
     self._index.insert(id, sketch)
-    self._sets[id] = found
+    self._sets[id] = pieces
     return None

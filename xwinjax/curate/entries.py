@@ -97,7 +97,7 @@ def _question(row: Row, rng: random.Random) -> tuple[Messages, float | None]:
   asked = [
     plain(t) for t in (row.get("title"), row.get("body")) if isinstance(t, str) and t.strip()
   ]
-  found: list[tuple[float, int, str]] = []
+  answers: list[tuple[float, int, str]] = []
   for i, a in enumerate(row["answers"]):
     if not isinstance(a, dict):
       raise ValueError(f"answers[{i}]: found {type(a).__name__}, expected an object")
@@ -105,12 +105,12 @@ def _question(row: Row, rng: random.Random) -> tuple[Messages, float | None]:
     if not isinstance(text, str):
       raise ValueError(f"answers[{i}]: has no 'text' or 'body'")
     score = number(_first(a, SCORES), f"answers[{i}]")
-    found.append((score if score is not None else 0.0, -i, text))
+    answers.append((score if score is not None else 0.0, -i, text))
   if not asked:
     raise formats.Drop("no question")
-  if not found:
+  if not answers:
     raise formats.Drop("no answer")
-  score, _, best = max(found)
+  score, _, best = max(answers)
   return (Message("user", rng.choice(asked)), Message("assistant", plain(best))), score
 
 

@@ -113,7 +113,7 @@ def _hh_transcript(text: str, key: str) -> Messages:
     )
   roles = {"Human": "user", "Assistant": "assistant"}
   turns = zip(pieces[1::2], pieces[2::2], strict=True)
-  return tuple(Message(roles[who], said.strip()) for who, said in turns)
+  return tuple(Message(roles[who], content.strip()) for who, content in turns)
 
 
 _CONVERSATIONS: dict[str, Callable[[Row], Messages]] = {

@@ -60,7 +60,7 @@ def tokenize(
 
 
 def _until_large(records: Iterator[Any]) -> list[Any]:
-  found, characters = [], 0
+  batch, characters = [], 0
   while characters < LARGE:
     record = next(records, None)
     if record is None:
@@ -69,8 +69,8 @@ def _until_large(records: Iterator[Any]) -> list[Any]:
     characters += sum(len(m.content) for m in messages)
     if isinstance(record, Pair):
       characters += len(record.chosen) + len(record.rejected)
-    found.append(record)
-  return found
+    batch.append(record)
+  return batch
 
 
 def _shared_out(function, records: Iterator[Any], processes: int) -> Iterator[Items]:

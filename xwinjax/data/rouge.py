@@ -71,7 +71,7 @@ class Pool:
 
     Many at once take a third of the time each that one alone takes.
     """
-    found: list[float] = []
+    similarities: list[float] = []
     for start in range(0, len(texts) if self._texts else 0, 64):
       rows = self._process.cdist(
         [self._encode(t) for t in texts[start : start + 64]],
@@ -80,8 +80,8 @@ class Pool:
         score_cutoff=at_least or None,
         dtype=np.float32,
       )
-      found += rows.max(1).tolist()
-    return found or [0.0] * len(texts)
+      similarities += rows.max(1).tolist()
+    return similarities or [0.0] * len(texts)
 
   def matrix(self) -> np.ndarray:
     """ROUGE-L F1 of every two texts of the pool, [n, n]."""

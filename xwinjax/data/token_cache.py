@@ -40,9 +40,9 @@ def cached(
   if source.stat().st_size < MIN_BYTES:
     return make(Builder())
   place = folder / _key(source, settings)
-  found = _load(place)
-  if found is not None:
-    return found
+  cache = _load(place)
+  if cache is not None:
+    return cache
   try:
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder))

@@ -132,10 +132,12 @@ class Tokenizer:
     i = self._sp.piece_to_id(name)
     if i != self._sp.unk_id() and self._sp.is_control(i):
       return i
-    found = "only as a piece that plain text produces" if i != self._sp.unk_id() else "not at all"
+    presence = (
+      "only as a piece that plain text produces" if i != self._sp.unk_id() else "not at all"
+    )
     raise UserError(
       f"{self.path}: the template needs the special token {name!r}; this tokenizer has it "
-      f"{found}. Add it to added_tokens.json beside an embedding row, or use another template"
+      f"{presence}. Add it to added_tokens.json beside an embedding row, or use another template"
     )
 
   def encode(self, text: str) -> list[int]:

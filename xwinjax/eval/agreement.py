@@ -135,8 +135,8 @@ def coefficient(
   if value is not None and len(tables) > 1:
 
     def resampled(places: np.ndarray) -> float:
-      found = f(np.concatenate([tables[int(i)] for i in places]))
-      return np.nan if found is None else found
+      estimate = f(np.concatenate([tables[int(i)] for i in places]))
+      return np.nan if estimate is None else estimate
 
     ci = _interval(resampled, (np.arange(len(tables)),), seed, vectorized=False)
   return {"value": value, "ci": ci, "items": items, "prompts": len(tables)}
@@ -161,21 +161,21 @@ def by_item(votes: Iterable[Vote]) -> Items:
 
 def _counts(items: Items, raters: int | None = None) -> dict[str, list[list[int]]]:
   """prompt -> a row of label counts for each item with two votes or more (or exactly `raters`)."""
-  found: dict[str, list[list[int]]] = {}
-  for (prompt, *_), said in items.items():
-    if len(said) == raters or (raters is None and len(said) > 1):
-      found.setdefault(prompt, []).append([list(said.values()).count(x) for x in LABELS])
-  return found
+  rows: dict[str, list[list[int]]] = {}
+  for (prompt, *_), labels in items.items():
+    if len(labels) == raters or (raters is None and len(labels) > 1):
+      rows.setdefault(prompt, []).append([list(labels.values()).count(x) for x in LABELS])
+  return rows
 
 
 def overall(items: Items, seed: int) -> Row:
   """Agreement of all pairs of votes on an item."""
   points, exact = defaultdict(list), defaultdict(list)
-  for (prompt, *_), said in items.items():
-    for x, y in itertools.combinations(said.values(), 2):
+  for (prompt, *_), labels in items.items():
+    for x, y in itertools.combinations(labels.values(), 2):
       points[prompt].append(discounted(x, y))
       exact[prompt].append(float(x == y))
-  sizes = Counter(len(said) for said in items.values() if len(said) > 1)
+  sizes = Counter(len(labels) for labels in items.values() if len(labels) > 1)
   raters = sizes.most_common(1)[0][0] if sizes else 0
   shared = _counts(items)
   return {
@@ -200,8 +200,8 @@ def between(
     kappa: also Cohen's, of pairs that meet on items once each.
   """
   met: dict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
-  for item, said in items.items():
-    named = [(key(who), label) for who, label in sorted(said.items())]
+  for item, votes in items.items():
+    named = [(key(who), label) for who, label in sorted(votes.items())]
     pairs = list(itertools.combinations(named, 2))
     pairs += [(person, judge) for judge in judged.get(item, {}).items() for person in named]
     for (who, x), (other, y) in pairs:
@@ -280,7 +280,7 @@ def grades(votes: Iterable[Vote], seed: int) -> Row:
         given[v.prompt, n, system][GRADES.index(grade)] += 1
   systems = {
     system: {
-      grade: mean({p: [float(g == grade) for g in said] for p, said in turns.items()}, seed)
+      grade: mean({p: [float(g == grade) for g in marks] for p, marks in turns.items()}, seed)
       for grade in GRADES
     }
     for system, turns in by_system.items()
@@ -299,8 +299,8 @@ def _alpha_of(given: Mapping[tuple, list[int]], level: str, seed: int) -> Row:
 def disagreements(items: Items) -> list[Row]:
   """Items on which two people or more do not all agree, those they agree on least first."""
   rows = []
-  for (prompt, turn, a, b), said in items.items():
-    points = [discounted(x, y) for x, y in itertools.combinations(said.values(), 2)]
+  for (prompt, turn, a, b), labels in items.items():
+    points = [discounted(x, y) for x, y in itertools.combinations(labels.values(), 2)]
     if points and min(points) < 1:
       rows.append(
         {
@@ -308,7 +308,7 @@ def disagreements(items: Items) -> list[Row]:
           "turn": turn,
           "a": a,
           "b": b,
-          "votes": said,
+          "votes": labels,
           "agreement": sum(points) / len(points),
         }
       )
@@ -359,7 +359,7 @@ def summary(
   for v in votes:
     if v.shown and v.label in ("A", "B"):
       left[v.prompt].append(float((v.label == "A") == (v.shown == "a")))
-  found = {
+  figures = {
     "votes": len(votes),
     "items": len({v.item for v in votes}),
     "prompts": len({v.prompt for v in votes}),
@@ -376,4 +376,4 @@ def summary(
     "grades": grades(votes, seed),
     "disagreements": disagreements(items),
   }
-  return found
+  return figures

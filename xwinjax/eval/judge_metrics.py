@@ -47,14 +47,14 @@ def best_are_best(scores: Values, values: Values, top: float) -> tuple[int, int]
 
   The paper's "5-best". A mean over several judgements counts as top only when all gave it.
   """
-  found = [
+  hits = [
     v == np.max(vs)
     for s, vs in zip(scores, values, strict=True)
     if np.ptp(vs) > 0
     for x, v in zip(s, vs, strict=True)
     if x == top
   ]
-  return int(sum(found)), len(found)
+  return int(sum(hits)), len(hits)
 
 
 def correlation(kind: Any, scores: np.ndarray, values: np.ndarray) -> float:

@@ -45,9 +45,9 @@ def calibration(gaps: np.ndarray, bins: int = 8) -> dict[str, Any]:
   The model says P(right) = σ(|gap|) >= 0.5; pairs are put in `bins` equal parts by it. `ece` is
   the mean distance between said and seen, weighted by pairs (Guo et al. 2017).
   """
-  said, seen = expit(np.abs(gaps)), (gaps > 0) + 0.5 * (gaps == 0)
-  parts = [p for p in np.array_split(np.argsort(said, kind="stable"), bins) if len(p)]
-  rows = [(float(said[p].mean()), float(seen[p].mean()), len(p)) for p in parts]
+  confidence, seen = expit(np.abs(gaps)), (gaps > 0) + 0.5 * (gaps == 0)
+  parts = [p for p in np.array_split(np.argsort(confidence, kind="stable"), bins) if len(p)]
+  rows = [(float(confidence[p].mean()), float(seen[p].mean()), len(p)) for p in parts]
   ece = sum(abs(a - b) * n for a, b, n in rows) / max(len(gaps), 1)
   return {
     "said": [round(a, 5) for a, _, _ in rows],

@@ -75,8 +75,8 @@ class Ballot:
 def _get(row: Row, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
   value = row.get(key, default)
   if not isinstance(value, kind) or isinstance(value, bool):
-    found = "nothing" if key not in row else f"{value!r:.40}"
-    raise ValueError(f"field {key!r}: found {found}")
+    content = "nothing" if key not in row else f"{value!r:.40}"
+    raise ValueError(f"field {key!r}: found {content}")
   return value
 
 
@@ -122,9 +122,9 @@ def _mt_bench(row: Row, ballot: Ballot) -> list[Vote]:
   judge = row.get("judge")
   if isinstance(judge, list):  # ["gpt-4", "pair-v2"]
     judge = judge[0] if judge else None
-  said = row["label"] if "label" in row else row.get("winner")
+  choice = row["label"] if "label" in row else row.get("winner")
   label = _label(
-    said,
+    choice,
     {"A": "A", "B": "B", "tie": "tie", "model_a": "A", "model_b": "B", "tie (inconsistent)": "tie"},
   )
   prompt = row["prompt"] if "prompt" in row else str(row.get("question_id", ""))
@@ -154,8 +154,8 @@ def _pandalm(row: Row, ballot: Ballot) -> list[Vote]:
 
 
 def _alpaca_eval(row: Row, ballot: Ballot) -> list[Vote]:
-  said = row["preference"]
-  if said is None:
+  preference = row["preference"]
+  if preference is None:
     ballot.counts["left out: a judge's reply without a verdict"] += 1
     return []
   number = _get(row, "preference", (int, float))
@@ -222,15 +222,15 @@ def collect(
 def _once(
   votes: Iterable[Vote], order: dict[frozenset[str], str], counts: Counts, reason: str
 ) -> list[Vote]:
-  found: dict[tuple, Vote] = {}
+  first_votes: dict[tuple, Vote] = {}
   for vote in votes:
     if vote.b and order.setdefault(frozenset((vote.a, vote.b)), vote.a) != vote.a:
       vote = vote.swapped()
     key = (vote.annotator, *vote.item)
-    if key in found:
+    if key in first_votes:
       counts[reason] += 1
-    found.setdefault(key, vote)
-  return list(found.values())
+    first_votes.setdefault(key, vote)
+  return list(first_votes.values())
 
 
 def read(path: str | Path, judges: Sequence[str] = (), ballot: Ballot | None = None) -> Ballot:

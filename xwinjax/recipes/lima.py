@@ -24,8 +24,8 @@ def steps(c: LimaConfig, context: Context, folder: Path) -> Iterator[Step]:
   base = Path(c.model.path) if c.model.path else folder / "pretrain" / "model"
   if c.sandbox.on:
     world = folder / "world" / "world.json"
-    made = {Path(n).stem: str(folder / "community" / n) for n in community.FILES}
-    data = DataConfig(**made)
+    paths = {Path(n).stem: str(folder / "community" / n) for n in community.FILES}
+    data = DataConfig(**paths)
     yield from given.sandbox_steps(sandbox.WORLD, c.sandbox, c.model.path, folder)
     yield Step("community", community.COMMUNITY, c.sandbox.community, {"world": world})
   yield Step("tokens", add_tokens.STAGE, c.tokens, {"model": base})

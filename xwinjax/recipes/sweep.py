@@ -85,31 +85,31 @@ def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
   path = next((p for p in (Path(file), Path(__file__).parents[2] / file) if p.is_file()), None)
   if path is None:
     raise UserError(f"--config={spec}: no such file")
-  said = runpy.run_path(str(path))
-  known = tuple(said.get("ROWS", ()))
+  namespace = runpy.run_path(str(path))
+  known = tuple(namespace.get("ROWS", ()))
   if not known:
     raise UserError(f"--config={spec}: has no ROWS; expected a config like configs/ablations/*.py")
   unknown = [r for r in rows if r not in known]
   if unknown:
     raise UserError(f"--rows {unknown[0]}: {file} has no such row{nearest(unknown[0], known)}")
-  runs = experiment or said.get("EXPERIMENT") or path.stem
+  runs = experiment or namespace.get("EXPERIMENT") or path.stem
   if not (Path(__file__).parents[2] / "experiments" / f"{runs}.py").is_file():
     raise UserError(f"{file}: no command experiments.{runs}; name one with --experiment")
   for row in rows or known:
     cli.load(f"{spec}/{row}" if variant else f"{file}:{row}")  # a wrong row is told before any runs
-  figures = said.get("FIGURES") or FIGURES.get(runs)
+  figures = namespace.get("FIGURES") or FIGURES.get(runs)
   if not figures:
     raise UserError(f"{file}: says no FIGURES, and none are known of experiments.{runs}")
   return Ablation(
     path.stem,
     spec,
-    (said.get("__doc__") or path.stem).strip().split("\n")[0].rstrip("."),
+    (namespace.get("__doc__") or path.stem).strip().split("\n")[0].rstrip("."),
     tuple(rows or known),
     runs,
     figures,
-    said.get("AXIS"),
-    said.get("PAPER", {}),
-    tuple(said.get("EXPECTS", ())),
+    namespace.get("AXIS"),
+    namespace.get("PAPER", {}),
+    tuple(namespace.get("EXPECTS", ())),
   )
 
 
@@ -147,17 +147,17 @@ def run_row(command: list[str], folder: Path, label: str) -> str:
   if status in (130, 143, -2, -15):
     raise KeyboardInterrupt
   if status:
-    said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return f"{label}: failed ({log}): {said[-1] if said else f'status {status}'}"
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return f"{label}: failed ({log}): {lines[-1] if lines else f'status {status}'}"
   jsonl.write_json(folder / DONE, {"command": flags})
   return ""
 
 
 def collect(ablation: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
   """row -> figure -> seed -> value, from the runs that are done."""
-  found: dict[str, Any] = {}
+  values: dict[str, Any] = {}
   for row in ablation.rows:
-    found[row] = {figure: {} for figure in ablation.figures}
+    values[row] = {figure: {} for figure in ablation.figures}
     for seed in seeds:
       path = workdir / ablation.name / row / f"seed{seed}" / "summary.json"
       if not path.exists():
@@ -166,8 +166,8 @@ def collect(ablation: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str
       for figure, place in ablation.figures.items():
         value = find(summary, place)
         if value is not None:
-          found[row][figure][str(seed)] = value
-  return found
+          values[row][figure][str(seed)] = value
+  return values
 
 
 def run(

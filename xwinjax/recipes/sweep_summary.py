@@ -39,13 +39,13 @@ def write(
   """Writes both files; without the report's libraries, only the first."""
   from xwinjax import report
 
-  found = summarise(ablations, seeds, workdir, failed)
-  jsonl.write_json(workdir / "sweep.json", found)
+  summary = summarise(ablations, seeds, workdir, failed)
+  jsonl.write_json(workdir / "sweep.json", summary)
   try:
-    report.write_sweep(found, workdir / "sweep.html")
+    report.write_sweep(summary, workdir / "sweep.html")
   except UserError as e:
     common.say(str(e))
-  return found
+  return summary
 
 
 def text(summary: dict[str, Any]) -> str:

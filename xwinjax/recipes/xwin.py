@@ -98,8 +98,8 @@ def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
   trained = {name: folder / name / "model" for name in ("sft", "reward", "rs", "dpo")}
   if on:
     files = [f.name for f in dataclasses.fields(DataConfig)]
-    made = {n: str(folder / ("label" if "pairs" in n else "world") / f"{n}.jsonl") for n in files}
-    data = DataConfig(**made)
+    paths = {n: str(folder / ("label" if "pairs" in n else "world") / f"{n}.jsonl") for n in files}
+    data = DataConfig(**paths)
     yield from given.sandbox_steps(sandbox.WORLD, c.sandbox, c.model.path, folder)
 
   def evaluated(name: str, model: Path, previous: str = "") -> Step:

@@ -34,10 +34,10 @@ def facts(s: Row) -> list[str]:
     "prompt": s["prompts"],
     "annotator": len(s["people"]),
   }
-  found = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counted.items()]
+  parts = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counted.items()]
   if s["left_out_by_checks"]:
-    found.append(f"{s['left_out_by_checks']} votes left out: too few attention checks passed")
-  return found + [f"{n} {what}" for what, n in s["counts"].items() if what.startswith("left out")]
+    parts.append(f"{s['left_out_by_checks']} votes left out: too few attention checks passed")
+  return parts + [f"{n} {what}" for what, n in s["counts"].items() if what.startswith("left out")]
 
 
 def _names(c: Row) -> str:
@@ -49,12 +49,12 @@ def _between(pair: Row) -> str:
 
 
 def comparisons(s: Row) -> Table:
-  made = {
+  cells = {
     "systems": _names,
     **{head: lambda c, key=key: _share(c[key]) for head, key in SHARES.items()},
     "votes": lambda c: str(c["votes"]),
   }
-  return columns(s["comparisons"], made, "summary")
+  return columns(s["comparisons"], cells, "summary")
 
 
 def agreement(s: Row) -> Table:
@@ -76,36 +76,36 @@ def agreement(s: Row) -> Table:
 
 def groups(s: Row) -> Table:
   """Agreement of groups of annotators, and of judges with them."""
-  made = {
+  cells = {
     "between": _between,
     "agreement, ties discounted": _share,
     "exact": lambda g: percent(g["exact"]),
     "pairs of votes": lambda g: str(g["n"]),
     "prompts": lambda g: str(g["prompts"]),
   }
-  return columns(s["groups"], made)
+  return columns(s["groups"], cells)
 
 
 def pairs(s: Row) -> Table:
-  made = {
+  cells = {
     "between": _between,
     "agreement, ties discounted": _share,
     "exact": lambda p: percent(p["exact"]),
     "Cohen's κ": lambda p: number(p["cohen_kappa"]),
     "items": lambda p: str(p["n"]),
   }
-  return columns(s["pairs"][:MOST_PAIRS], made)
+  return columns(s["pairs"][:MOST_PAIRS], cells)
 
 
 def people(s: Row) -> Table:
-  made = {
+  cells = {
     "annotator": lambda p: p["name"],
     "votes": lambda p: str(p["votes"]),
     "checks passed": lambda p: f"{p['passed']} of {p['checks']}" if p["checks"] else NONE,
     "median seconds": lambda p: number(p["median_seconds"], 1),
   }
   rows = [{**p, "name": name} for name, p in s["people"].items()]
-  return columns(rows, made).without_empty()
+  return columns(rows, cells).without_empty()
 
 
 def usefulness(s: Row) -> Table:
@@ -150,21 +150,21 @@ def bars(s: Row) -> Iterator[str]:
 
 def text(s: Row, disagreements: int = 5) -> str:
   """All of it for a terminal."""
-  said = [", ".join(facts(s)), "95 % intervals in brackets resample prompts", ""]
-  said += [*bars(s), first_shown(s), ""]
+  screen = [", ".join(facts(s)), "95 % intervals in brackets resample prompts", ""]
+  screen += [*bars(s), first_shown(s), ""]
   for table in (agreement(s), groups(s), pairs(s), usefulness(s), grades(s), people(s)):
-    said += lines(table, MOST_LINES).split("\n") if table else []
+    screen += lines(table, MOST_LINES).split("\n") if table else []
     if (more := len(table.rows) - MOST_LINES) > 0:
-      said.append(f"… and {more} more; the page and --json have them")
-    said.append("")
+      screen.append(f"… and {more} more; the page and --json have them")
+    screen.append("")
   rows = s["disagreements"]
   if rows:
-    said.append(f"{len(rows)} items without full agreement; those agreed on least:")
+    screen.append(f"{len(rows)} items without full agreement; those agreed on least:")
   for row in rows[:disagreements]:
     votes = ", ".join(f"{who}: {label}" for who, label in row["votes"].items())
     words = " ".join(row["prompt"].split())
-    said.append(f"  {row['agreement']:.0%}  {_names(row)}  {words[:60]}  ({votes})")
-  kept = [line for line, before in zip(said, ["", *said], strict=False) if line or before]
+    screen.append(f"  {row['agreement']:.0%}  {_names(row)}  {words[:60]}  ({votes})")
+  kept = [line for line, before in zip(screen, ["", *screen], strict=False) if line or before]
   return "\n".join(kept).strip()
 
 
@@ -172,13 +172,13 @@ def disagreements(s: Row) -> Table:
   """The items that people agree on least, with their votes."""
   short = lambda text: text if len(text) <= 400 else text[:397] + "..."
   turn = lambda r: f"\nturn {r['turn']}" if r["turn"] > 1 else ""
-  made = {
+  cells = {
     "prompt": lambda r: Text(short(r["prompt"])),
     "systems": lambda r: Text(f"{r['a']} (A)\n{r['b']} (B){turn(r)}"),
     "votes": lambda r: Text("\n".join(f"{who}: {label}" for who, label in r["votes"].items())),
     "agreement": lambda r: percent(r["agreement"]),
   }
-  return columns(s["disagreements"][:MOST_DISAGREEMENTS], made, "texts")
+  return columns(s["disagreements"][:MOST_DISAGREEMENTS], cells, "texts")
 
 
 def _agreement_parts(s: Row) -> list[pages.Part]:
@@ -196,8 +196,8 @@ def _agreement_parts(s: Row) -> list[pages.Part]:
     parts += [pages.Words("By group", "heading"), table, pages.Words(note)]
   if table := pairs(s):
     more = len(s["pairs"]) - MOST_PAIRS
-    said = f"{more} more with fewer items in common; --json has them."
-    inside = [table, *([pages.Words(said)] if more > 0 else [])]
+    rest = f"{more} more with fewer items in common; --json has them."
+    inside = [table, *([pages.Words(rest)] if more > 0 else [])]
     parts.append(pages.Details("Pair by pair", inside, open=len(table.rows) <= 12))
   return parts
 
@@ -241,5 +241,5 @@ def page(s: Row, title: str) -> pages.Page:
     ("disagreements", "Disagreements"): _disagreement_parts(s),
     ("json", "JSON"): [pages.dump("All figures", figures)],
   }
-  sections = [pages.Section(*name, found) for name, found in parts.items() if found]
+  sections = [pages.Section(*name, contents) for name, contents in parts.items() if contents]
   return pages.Page(f"Votes: {title}", facts(s), sections)

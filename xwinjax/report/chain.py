@@ -22,9 +22,9 @@ def summary(work: Chain) -> Row:
   """What summary.json holds: a row for each model evaluated, and the reward model's figures."""
   rows = []
   for name in work.models():
-    made = work.manifests.get({"base": "pretrain"}.get(name, name))
+    manifest = work.manifests.get({"base": "pretrain"}.get(name, name))
     rows.append(
-      summary_row(name, work.figures(f"evaluate_{name}"), made["seconds"] if made else 0.0)
+      summary_row(name, work.figures(f"evaluate_{name}"), manifest["seconds"] if manifest else 0.0)
     )
   return {"stages": rows, "reward_model": work.figures("reward"), **work.origin()}
 
@@ -59,7 +59,7 @@ def _ends(row: Row) -> str:
 def text(summary: Row) -> str:
   """The summary as the lines a person reads at the end of a run."""
   stages = summary["stages"]
-  made = {
+  cells = {
     "stage": lambda r: r["stage"],
     "gold (95 %)": lambda r: number(r["gold_mean"], ci=r["gold_ci"]),
     "RM score": lambda r: number(r["rm_mean"]),
@@ -68,29 +68,29 @@ def text(summary: Row) -> str:
     "length": lambda r: number(r["mean_length"], 1),
     f"best of 1 → {_most(stages)}": _ends,
   }
-  said = reward_sentence(summary["reward_model"])
-  table = tables.lines(columns(stages, made).without_empty())
-  return f"{table}\n\nreward model: {said}" if said else table
+  sentence = reward_sentence(summary["reward_model"])
+  table = tables.lines(columns(stages, cells).without_empty())
+  return f"{table}\n\nreward model: {sentence}" if sentence else table
 
 
 def reward_sentence(f: Row) -> str:
   """What the reward model's accuracy is and how much its labels allow; "" where not measured."""
   if "heldout_accuracy" not in f:
     return ""
-  said = f"held-out accuracy {number(f['heldout_accuracy'], 3, f['heldout_accuracy_ci'])}"
+  sentence = f"held-out accuracy {number(f['heldout_accuracy'], 3, f['heldout_accuracy_ci'])}"
   if "heldout_label_noise" in f:
-    said += (
+    sentence += (
       f" against labels of which {f['heldout_label_noise']:.1%} contradict gold; "
       f"{number(f['heldout_accuracy_gold'], 3)} against gold"
     )
-  return said
+  return sentence
 
 
 def summary_table(work: Chain, stages: list[Row]) -> Table:
   """The page's summary, with every interval there is."""
   f = lambda r: work.figures(f"evaluate_{r['stage']}")
   gain = lambda g: tables.signed(g["mean"], g["ci"]) if g else NONE
-  made = {
+  cells = {
     "model": lambda r: NAMES[r["stage"]],
     "gold score": lambda r: number(r["gold_mean"], ci=r["gold_ci"]),
     "RM score": lambda r: number(r["rm_mean"], ci=r["rm_ci"]),
@@ -103,13 +103,13 @@ def summary_table(work: Chain, stages: list[Row]) -> Table:
     "ended": lambda r: percent(r["ended_share"]),
     "repeats": lambda r: percent(f(r)["duplicate_share"]),
   }
-  return columns(stages, made, "summary").without_empty()
+  return columns(stages, cells, "summary").without_empty()
 
 
 def comparisons(work: Chain) -> list[str]:
   """One sentence for each model measured against the one before."""
-  found = {name: work.figures(f"evaluate_{name}").get("versus_previous") for name in work.models()}
-  return [comparison(NAMES[n], NAMES[PREVIOUS[n]], versus) for n, versus in found.items() if versus]
+  gains = {name: work.figures(f"evaluate_{name}").get("versus_previous") for name in work.models()}
+  return [comparison(NAMES[n], NAMES[PREVIOUS[n]], versus) for n, versus in gains.items() if versus]
 
 
 def comparison(ours: str, theirs: str, versus: Row) -> str:
@@ -121,37 +121,39 @@ def comparison(ours: str, theirs: str, versus: Row) -> str:
 
 def notes(work: Chain) -> list[str]:
   """What a reader should know before trusting the rest."""
-  said, misled = [], []
+  sentences, misled = [], []
   missing = [NAMES[name] for name in NAMES if name not in work.models()]
   if missing:
-    said.append(f"Not evaluated yet: {', '.join(missing)}.")
+    sentences.append(f"Not evaluated yet: {', '.join(missing)}.")
   if work.figures("reward").get("heldout_accuracy_ci", [1.0])[0] <= 0.5:
-    said.append("The reward model's held-out accuracy is not above chance.")
+    sentences.append("The reward model's held-out accuracy is not above chance.")
   for name in work.models():
     f = work.figures(f"evaluate_{name}")
     if f["ended_share"] < 0.95:
-      said.append(f"{NAMES[name]}: {1 - f['ended_share']:.0%} of answers were cut off at max_new.")
+      sentences.append(
+        f"{NAMES[name]}: {1 - f['ended_share']:.0%} of answers were cut off at max_new."
+      )
     if "gold_best_of_k" in f:
       curve = np.array(f["gold_best_of_k"])
       k, last = int(curve.argmax()), len(curve)
       if curve[k] - curve[-1] > 0.1:
         misled.append(f"{NAMES[name]} {number(curve[-1])} at {last}, {number(curve[k])} at {k + 1}")
   if misled:
-    said.append(
+    sentences.append(
       "The reward model's highest scores mislead: its pick of many answers is worth less gold "
       f"than its pick of fewer ({'; '.join(misled)})."
     )
   skipped = {name: work.figures(name).get("skipped_updates", 0) for name in TRAINED}
-  return said + [
+  return sentences + [
     f"{k}: {n} updates were not finite and were skipped." for k, n in skipped.items() if n
   ]
 
 
-def best_of_table(found: Mapping[str, list[float]]) -> Table:
+def best_of_table(curves: Mapping[str, list[float]]) -> Table:
   """Best-of-k at powers of two."""
-  ks = tables.powers(max(map(len, found.values()), default=1))
+  ks = tables.powers(max(map(len, curves.values()), default=1))
   at = lambda curve, k: number(curve[k - 1]) if k <= len(curve) else NONE
-  rows = [(NAMES[name], *(at(curve, k) for k in ks)) for name, curve in found.items()]
+  rows = [(NAMES[name], *(at(curve, k) for k in ks)) for name, curve in curves.items()]
   return Table(("best of", *map(str, ks)), rows)
 
 
@@ -184,14 +186,14 @@ def judge_table(work: Chain) -> Table:
   """How the reward model's scores go with gold and with length, on each model's answers."""
   f = lambda name: work.figures(f"evaluate_{name}")
   length = lambda s: correlation(s.scores["rm"], s.tokens_PS)
-  made = {
+  cells = {
     "model": lambda name: NAMES[name],
     "RM with gold": lambda name: number(f(name).get("rm_gold_correlation")),
     "RM with length": lambda name: number(length(work.samples(name))),
     "RM spread within a prompt": lambda name: number(f(name)["rm_std"]),
   }
   scored = [name for name in work.models() if "rm" in work.samples(name).scores]
-  return columns(scored, made).without_empty()
+  return columns(scored, cells).without_empty()
 
 
 def selection_table(work: Chain) -> Table:
@@ -237,19 +239,19 @@ def pairs_table(work: Chain) -> Table:
     return Table()
   places = set(pages.spread_out(PAIRS, work.figures("select")["pairs"]))
   rows = [row for i, row in enumerate(work.rows("select/pairs.jsonl")) if i in places]
-  made = {
+  cells = {
     "prompt": lambda r: Text(turns=r["prompt"]),
     "chosen": lambda r: Text(r["chosen"][0]["content"]),
     "rejected": lambda r: Text(r["rejected"][0]["content"]),
     "margin": lambda r: number(r["margin"]),
   }
-  return columns(rows, made, "texts")
+  return columns(rows, cells, "texts")
 
 
 def texts_table(work: Chain) -> Table:
   """The first answer of every model to some held-out prompts."""
   rows = {name: work.samples(name).rows for name in work.models()}
-  answers = {NAMES[name]: {r["id"]: r["first"] for r in found} for name, found in rows.items()}
+  answers = {NAMES[name]: {r["id"]: r["first"] for r in samples} for name, samples in rows.items()}
   prompts = {r["id"]: r["prompt"] for r in next(iter(rows.values()), [])}
   return pages.side_by_side(answers, prompts, tuple(JUDGES), TEXTS)
 
@@ -267,7 +269,7 @@ def speed_table(work: Chain) -> Table:
         {"stage": name, "tokens": f["tokens"], "tokens_per_second": f["tokens_per_second"]}
       )
   of = lambda key, show: lambda r: show(r[key]) if key in r else NONE
-  made = {
+  cells = {
     "stage": lambda r: r["stage"],
     "steps": of("steps", str),
     "tokens": of("tokens", short),
@@ -278,7 +280,7 @@ def speed_table(work: Chain) -> Table:
     "MFU": of("mfu", percent),
     "skipped updates": of("skipped_updates", str),
   }
-  return columns(rows, made).without_empty()
+  return columns(rows, cells).without_empty()
 
 
 def _read(gold: bool) -> str:
@@ -304,7 +306,7 @@ def page(work: Chain) -> pages.Page:
   drawn = lambda make: pages.Pictures(make(work))
   titled = lambda title, table: [pages.Words(title, "heading"), table] if table else []
   scores = "Correlation of its scores, by the model whose answers are scored"
-  said = "The first answer of each model to prompts spread evenly over the held-out ones."
+  caption = "The first answer of each model to prompts spread evenly over the held-out ones."
   reward, selection, texts = reward_table(work), selection_table(work), texts_table(work)
   first = [
     summary_table(work, s["stages"]) or none,
@@ -329,8 +331,8 @@ def page(work: Chain) -> pages.Page:
       "" if selection else "No candidates have been sampled yet.",
       *titled("Some of the pairs for DPO", pairs_table(work)),
     ],
-    ("texts", "Texts side by side"): [pages.Words(said), texts] if texts else [none],
+    ("texts", "Texts side by side"): [pages.Words(caption), texts] if texts else [none],
   }
-  sections = [pages.Section(*name, found) for name, found in parts.items()]
+  sections = [pages.Section(*name, contents) for name, contents in parts.items()]
   time = [drawn(pictures.time_charts), speed_table(work)]
   return pages.of_run("Xwin chain", work, s, first, sections, time)

@@ -55,8 +55,8 @@ class Chain(Stages):
   def curves(self, score: str) -> dict[str, list[float]]:
     """The best-of-k curves, gold or rm, of the models that have one."""
     key = f"{score}_best_of_k"
-    found = {name: self.figures(f"evaluate_{name}").get(key) for name in self.models()}
-    return {name: curve for name, curve in found.items() if curve}
+    curves = {name: self.figures(f"evaluate_{name}").get(key) for name in self.models()}
+    return {name: curve for name, curve in curves.items() if curve}
 
   def _samples(self, model: str) -> Samples:
     """The candidates of a model's evaluation."""

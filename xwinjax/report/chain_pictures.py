@@ -20,15 +20,15 @@ LINES = {"base": ":", "sft": "--", "rs": "-.", "dpo": "-"}
 MARKERS = {"base": "o", "sft": "s", "rs": "^", "dpo": "D"}
 
 
-def of_model(name: str, x: Any, y: Any, said: str, **how: Any) -> Series:
+def of_model(name: str, x: Any, y: Any, description: str, **how: Any) -> Series:
   """A model's line, in its colour, with its marker."""
   how = {"line": LINES[name], "marker": MARKERS[name], **how}
-  return Series(NAMES[name], x, y, name, said=f"{NAMES[name]}: {said}", **how)
+  return Series(NAMES[name], x, y, name, description=f"{NAMES[name]}: {description}", **how)
 
 
 def loss_charts(work: Chain) -> list[Chart | None]:
   """Loss, and what else was logged, of each training stage that has begun."""
-  made: list[Chart | None] = []
+  pictures: list[Chart | None] = []
   for name in TRAINED:
     rows, f, points = work.metrics(name), work.figures(name), {}
     if rows and "heldout_nll" in f:
@@ -39,27 +39,27 @@ def loss_charts(work: Chain) -> list[Chart | None]:
     coin = (math.log(2), "log 2 (a coin)") if pairs else None
     y = "nats a pair" if pairs else "nats a token"
     keys = {"training": "loss"}
-    made.append(
+    pictures.append(
       charts.steps(f"{name}: loss", rows, keys, y, note, level=coin, points=points, log=True)
     )
     if not pairs:
       continue
     note = "How often the chosen answer of a training pair is preferred; a tie is not."
     y, chance = "share of pairs", {"level": (0.5, "chance"), "limits": (-0.02, 1.02)}
-    made.append(
+    pictures.append(
       charts.steps(f"{name}: accuracy", rows, {"accuracy": "accuracy"}, y, note, **chance)
     )
     y, note = "r(chosen) − r(rejected)", "Mean reward gap of a training pair."
     if name == "dpo":
       y = "β · (gain of chosen − of rejected)"
       note = "The implicit reward gap, which the loss widens."
-    made.append(charts.steps(f"{name}: margin", rows, {"margin": "margin"}, y, note))
+    pictures.append(charts.steps(f"{name}: margin", rows, {"margin": "margin"}, y, note))
     if name == "dpo":
       keys = {"chosen": "gain_chosen", "rejected": "gain_rejected"}
       y, note = "log π − log π of the reference", "Only the gap between the two is in the loss"
       note += ", so both may fall."
-      made.append(charts.steps("dpo: log-prob gained", rows, keys, y, note))
-  return made
+      pictures.append(charts.steps("dpo: log-prob gained", rows, keys, y, note))
+  return pictures
 
 
 def best_of_k(title: str, curves: Mapping[str, Sequence[float]], y: str, note: str) -> Chart | None:
@@ -106,7 +106,7 @@ def best_of_n_kl(n: np.ndarray) -> np.ndarray:
 
 def kl_charts(work: Chain) -> list[Chart | None]:
   """Score against KL to the SFT model; the base, which SFT starts from, is not on that way."""
-  made = []
+  pictures = []
   for judge, y in JUDGES.items():
     series: list[Series] = []
     for name in work.models():
@@ -117,11 +117,11 @@ def kl_charts(work: Chain) -> list[Chart | None]:
       kl, score = float(samples.kl_P.mean()), float(score_P.mean())
       across = np.abs(np.array(f["kl_ci"]) - kl)[:, None]
       marks = {"xerr": across, "markersize": 8, "markeredgewidth": 0.6, "markeredgecolor": "white"}
-      said, ends = f"KL {number(kl)}, score {number(score)}", np.array(f[f"{judge}_ci"])[:, None]
+      text, ends = f"KL {number(kl)}, score {number(score)}", np.array(f[f"{judge}_ci"])[:, None]
       dots = {"alpha": 0.35, "markersize": 4}
       series += [
         Series("", samples.kl_P, score_P, name, "", ".", options=dots),
-        of_model(name, [kl], [score], said, line="", ends=ends, options=marks),
+        of_model(name, [kl], [score], text, line="", ends=ends, options=marks),
       ]
     best = work.figures("evaluate_sft").get(f"{judge}_best_of_k", [])
     if series and len(best) > 1:
@@ -134,8 +134,8 @@ def kl_charts(work: Chain) -> list[Chart | None]:
       "n = 1, 2, … answers of the SFT model, at its KL of log n − (n−1)/n at most."
     )
     x = "KL to SFT, nats an answer"
-    made.append(charts.plot(f"KL against {y}", series, x, y, note))
-  return made
+    pictures.append(charts.plot(f"KL against {y}", series, x, y, note))
+  return pictures
 
 
 def histogram(title: str, values: Mapping[str, np.ndarray], x: str, note: str) -> Chart | None:
@@ -149,14 +149,14 @@ def histogram(title: str, values: Mapping[str, np.ndarray], x: str, note: str) -
   for name, v in values.items():
     share = np.histogram(v.clip(edges[0], edges[-1]), edges)[0] / v.size
     at, share = edges[[0, *range(len(edges))]], [0, *share, 0]
-    said = f"median {number(float(np.median(v)))}"
-    series.append(of_model(name, at, share, said, marker="", options=outline))
+    description = f"median {number(float(np.median(v)))}"
+    series.append(of_model(name, at, share, description, marker="", options=outline))
   return charts.plot(title, series, x, "share of answers", note, shares=True)
 
 
 def lengths(work: Chain) -> Chart | None:
   """Median, middle half and middle 90 % of the lengths of each model's answers."""
-  models, said = work.models(), []
+  models, sentences = work.models(), []
   if not models:
     return None
   with charts.drawing("tokens", "", (5.4, 0.9 + 0.45 * len(models))) as (figure, axes):
@@ -166,36 +166,36 @@ def lengths(work: Chain) -> Chart | None:
       axes.hlines(i, p5, p95, color=colour, linewidth=1.5)
       axes.hlines(i, p25, p75, color=colour, linewidth=8, alpha=0.45)
       axes.plot(p50, i, MARKERS[name], color=colour, markersize=7)
-      said.append(f"{NAMES[name]}: median {number(p50, 1)}, middle 90 % {p5:.0f} to {p95:.0f}")
+      sentences.append(f"{NAMES[name]}: median {number(p50, 1)}, middle 90 % {p5:.0f} to {p95:.0f}")
     axes.set_yticks(range(len(models)), [NAMES[name] for name in models])
     axes.set_ylim(len(models) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     note = "Mark: median; thick: middle half; thin: middle 90 %."
-    return charts.finish(figure, "Length of answers", note, "; ".join(said))
+    return charts.finish(figure, "Length of answers", note, "; ".join(sentences))
 
 
 def spread_charts(work: Chain) -> list[Chart | None]:
   """Histograms of scores and the lengths of answers."""
-  made: list[Chart | None] = []
+  pictures: list[Chart | None] = []
   for judge, x in JUDGES.items():
     scores = {name: work.samples(name).scores.get(judge) for name in work.models()}
     known = {name: v for name, v in scores.items() if v is not None}
-    made.append(histogram(f"Answers by {x}", known, x, "All answers to the held-out prompts."))
-  return [*made, lengths(work)]
+    pictures.append(histogram(f"Answers by {x}", known, x, "All answers to the held-out prompts."))
+  return [*pictures, lengths(work)]
 
 
 def reward_charts(work: Chain) -> list[Chart | None]:
   """Said against seen shares of held-out pairs, with Wilson's interval of each."""
-  found = work.figures("reward").get("calibration")
-  if not found:
+  calibration = work.figures("reward").get("calibration")
+  if not calibration:
     return []
-  said, seen, pairs = (found[k] for k in ("said", "seen", "pairs"))
-  triples = list(zip(said, seen, pairs, strict=True))
+  confidence, seen, pairs = (calibration[k] for k in ("said", "seen", "pairs"))
+  triples = list(zip(confidence, seen, pairs, strict=True))
   ci = np.array([statistics.share_interval(round(s * n), n) for _, s, n in triples])
   words = "; ".join(f"said {number(a)}, seen {number(b)} of {n} pairs" for a, b, n in triples)
   series = [
     Series("said = seen", [0.5, 1], [0.5, 1], "ink", ":", options={"linewidth": 0.9}),
-    Series("pairs, in equal parts", said, seen, "one", "", "o", ends=ci.T, said=words),
+    Series("pairs, in equal parts", confidence, seen, "one", "", "o", ends=ci.T, description=words),
   ]
   note = (
     "How sure the reward model is of its preference, against how often it is right; bars are "
@@ -217,8 +217,10 @@ def ranks(title: str, ranked_PS: np.ndarray, marked: Mapping[str, int], note: st
   if not S:
     return None
   mean, ends = np.nanmean(ranked_PS, 0), np.nanpercentile(ranked_PS, (10, 90), axis=0)
-  said = "; ".join(f"rank {k}: {number(float(mean[k - 1]))}" for k in powers(S))
-  series = [Series("mean", np.arange(1, S + 1), mean, ends=ends, band=True, said=said)]
+  description = "; ".join(f"rank {k}: {number(float(mean[k - 1]))}" for k in powers(S))
+  series = [
+    Series("mean", np.arange(1, S + 1), mean, ends=ends, band=True, description=description)
+  ]
   for (label, k), marker in zip(marked.items(), "D^sv<>", strict=False):
     series.append(Series(label, [k], [mean[k - 1]], "two", "", marker, options={"markersize": 8}))
   x, ticks = "rank of a candidate within its prompt", charts.doublings(S)
@@ -254,8 +256,8 @@ def time_charts(work: Chain) -> list[Chart | None]:
   spent = {name: [m["seconds"]] for name, m in work.manifests.items()}
   speeds = {}
   for name in work.manifests:
-    f, found = work.figures(name), speed(work.metrics(name))
-    rate = found.tokens_per_second if found else f.get("sampling", f).get("tokens_per_second")
+    f, pace = work.figures(name), speed(work.metrics(name))
+    rate = pace.tokens_per_second if pace else f.get("sampling", f).get("tokens_per_second")
     if rate:
       speeds[name] = [rate]
   note = "Steps that compiled are left out of training's; sampling's includes all."

@@ -78,8 +78,8 @@ def drawing(x: str, y: str, size: tuple[float, float] = (5.4, 3.5)) -> Iterator[
     yield figure, axes
 
 
-def finish(figure: Any, title: str, note: str, said: str) -> Chart:
-  """The figure as SVG for inside a page; `said` is what it shows, for those who do not see it."""
+def finish(figure: Any, title: str, note: str, description: str) -> Chart:
+  """The figure as SVG for inside a page; `description` is for those who do not see it."""
   import matplotlib
 
   out = io.StringIO()
@@ -98,7 +98,7 @@ def finish(figure: Any, title: str, note: str, said: str) -> Chart:
     f'<svg {box[0]} xmlns="http://www.w3.org/2000/svg" '
     f'xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
     f'aria-label="{html.escape(title)}"><title>{html.escape(title)}</title>'
-    f"<desc>{html.escape(said)}</desc>"
+    f"<desc>{html.escape(description)}</desc>"
   )
   return Chart(title, note, re.sub(r"^.*?<svg[^>]*>", lambda _: head, svg, flags=re.DOTALL))
 
@@ -128,7 +128,7 @@ class Series:
   marker: str = ""
   ends: Any = None  # (low, high)
   band: bool = False
-  said: str = ""
+  description: str = ""
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def draw(self, axes: Any) -> None:
@@ -189,7 +189,7 @@ def plot(
     if limits:
       axes.set_ylim(*limits)
     legend(axes)
-    return finish(figure, title, note, "; ".join(s.said for s in series if s.said))
+    return finish(figure, title, note, "; ".join(s.description for s in series if s.description))
 
 
 def _log_y(axes: Any) -> None:
@@ -241,12 +241,16 @@ def steps(
     x, mean = [a.mean() for a in at], [v.mean() for v in values]
     means += mean
     ends = [v.min() for v in values], [v.max() for v in values]
-    said = f"{label}: {number(mean[0], 3)} at first, {number(mean[-1], 3)} at last"
-    series.append(Series(label, x, mean, colour, line, ends=ends, band=True, said=said))
-  if series and points:
-    said = "; ".join(f"held-out: {number(v, 3)} at step {k}" for k, v in points.items())
+    description = f"{label}: {number(mean[0], 3)} at first, {number(mean[-1], 3)} at last"
     series.append(
-      Series("held-out", list(points), list(points.values()), "two", "", "D", said=said)
+      Series(label, x, mean, colour, line, ends=ends, band=True, description=description)
+    )
+  if series and points:
+    description = "; ".join(f"held-out: {number(v, 3)} at step {k}" for k, v in points.items())
+    series.append(
+      Series(
+        "held-out", list(points), list(points.values()), "two", "", "D", description=description
+      )
     )
   wide = log and bool(means) and 0 < 5 * min(means) < max(means)
   return plot(title, series, "step", y, note, log="y" if wide else "", **how)
@@ -269,12 +273,12 @@ def bars(
     left = np.zeros(len(values))
     for i, (part, colour) in enumerate(zip(parts, ("one", "base", "two"), strict=False)):
       width = np.array([v[i] for v in values.values()])
-      made = axes.barh(
+      container = axes.barh(
         list(values), width, left=left, color=COLOURS[colour], height=0.68, label=part
       )
-      said = [show(w) if whole or w >= 0.07 else "" for w in width]
+      labels = [show(w) if whole or w >= 0.07 else "" for w in width]
       inside: Any = {} if whole else {"label_type": "center", "color": PAPER}
-      axes.bar_label(made, said, fontsize=9, padding=3 if whole else 0, **inside)
+      axes.bar_label(container, labels, fontsize=9, padding=3 if whole else 0, **inside)
       left += width
     if whole:
       axes.margins(x=0.2)
@@ -285,12 +289,12 @@ def bars(
       axes.grid(visible=False)
     axes.invert_yaxis()
     legend(axes)
-    told = [
+    descriptions = [
       f"{' '.join(name.split())}: "
       + ", ".join(f"{part} {show(w)}".strip() for part, w in zip(parts, v, strict=True))
       for name, v in values.items()
     ]
-    return finish(figure, title, note, "; ".join(told))
+    return finish(figure, title, note, "; ".join(descriptions))
 
 
 def win_tie_lose(title: str, shares: Mapping[str, Sequence[float]], note: str) -> Chart | None:
@@ -300,11 +304,15 @@ def win_tie_lose(title: str, shares: Mapping[str, Sequence[float]], note: str) -
 
 
 def by_row(
-  label: str, values: Sequence[tuple[float | None, Any]], at: Sequence[float], said: str, **how: Any
+  label: str,
+  values: Sequence[tuple[float | None, Any]],
+  at: Sequence[float],
+  description: str,
+  **how: Any,
 ) -> list[Series]:
   """Values with their intervals at the places that have any, as no series or one."""
   there = [(x, v, ci or (v, v)) for x, (v, ci) in zip(at, values, strict=True) if v is not None]
   if not there:
     return []
   x, y, ends = zip(*there, strict=True)
-  return [Series(label, x, y, ends=tuple(zip(*ends, strict=True)), said=said, **how)]
+  return [Series(label, x, y, ends=tuple(zip(*ends, strict=True)), description=description, **how)]

@@ -36,19 +36,19 @@ class Run(Stages):
 
 def epochs(run: Run) -> list[Row]:
   """Every epoch with its dev loss and perplexity, and the judge's score of those that were kept."""
-  judged, made = run.figures("choose").get("steps", {}), []
+  judged, rows = run.figures("choose").get("steps", {}), []
   for e in run.figures("sft").get("epochs", []):
-    nll, found = e.get("heldout_nll"), judged.get(str(e["step"]), {})
-    made.append(
+    nll, judgement = e.get("heldout_nll"), judged.get(str(e["step"]), {})
+    rows.append(
       {
         **{k: e[k] for k in ("epoch", "step", "kept")},
         "dev_nll": nll,
         "dev_perplexity": round(math.exp(nll), 5) if nll is not None else None,
-        "dev_score": found.get("score"),
-        "dev_length": found.get("mean_length"),
+        "dev_score": judgement.get("score"),
+        "dev_length": judgement.get("mean_length"),
       }
     )
-  return made
+  return rows
 
 
 def disagreement(rows: list[Row], chosen: int | None) -> Row | None:
@@ -65,8 +65,8 @@ def disagreement(rows: list[Row], chosen: int | None) -> Row | None:
   score = [r["dev_score"] for r in both]
   rank = None
   if len(both) > 2 and len(set(score)) > 1:
-    found: Any = stats.spearmanr([-r["dev_nll"] for r in both], score)
-    rank = float(found.statistic)
+    correlation: Any = stats.spearmanr([-r["dev_nll"] for r in both], score)
+    rank = float(correlation.statistic)
   at = next((r for r in both if r["epoch"] == chosen), None)
   return {
     "lowest_perplexity_epoch": first["epoch"],
@@ -87,13 +87,13 @@ def summary(run: Run) -> Row:
     for row in run.rows_if_any("judge/candidates.jsonl")
     if (scores := [c["scores"][judge] for c in row["candidates"] if judge in c.get("scores", {})])
   ]
-  found = run.figures("evaluate")
+  evaluation = run.figures("evaluate")
   return {
     "judge": judge,
     "score": float(np.mean(by_prompt)) if by_prompt else None,
     "score_ci": list(statistics.bootstrap(np.array(by_prompt), seed=0)) if by_prompt else None,
     "prompts": len(by_prompt),
-    **{k: found.get(k) for k in ("samples", "mean_length", "ended_share", "hallucination")},
+    **{k: evaluation.get(k) for k in ("samples", "mean_length", "ended_share", "hallucination")},
     "epoch": chosen,
     "epochs": rows,
     "perplexity_against_judge": disagreement(rows, chosen),
@@ -121,18 +121,18 @@ def grades(run: Run) -> Row | None:
 
 
 def epoch_table(s: Row) -> Table:
-  made = {
+  cells = {
     "epoch": lambda r: str(r["epoch"]),
     "dev perplexity": lambda r: number(r["dev_perplexity"], 3),
     f"dev quality ({s['judge']})": lambda r: number(r["dev_score"], 3),
     "tokens": lambda r: number(r["dev_length"], 1),
     "": lambda r: "chosen" if r["epoch"] == s["epoch"] else "",
   }
-  return columns(s["epochs"], made)
+  return columns(s["epochs"], cells)
 
 
 def main_table(s: Row) -> Table:
-  made = {
+  cells = {
     f"{BY.get(s['judge'], s['judge'])} score (95 %)": lambda s: number(
       s["score"], ci=s["score_ci"]
     ),
@@ -142,7 +142,7 @@ def main_table(s: Row) -> Table:
     "ended": lambda s: percent(s["ended_share"]),
     "false claims": lambda s: percent(s["hallucination"]),
   }
-  return columns([s], made, "summary").without_empty()
+  return columns([s], cells, "summary").without_empty()
 
 
 def grade_table(s: Row) -> Table:
@@ -163,24 +163,24 @@ def sentences(s: Row) -> list[str]:
   d = s["perplexity_against_judge"]
   if not d:
     return []
-  said = [
+  statements = [
     f"Dev perplexity is lowest after epoch {d['lowest_perplexity_epoch']}; of the epochs "
     f"that were judged, after {d['lowest_perplexity_kept']}. The judge chose epoch "
     f"{s['epoch']}."
   ]
   if d["lowest_perplexity_kept"] == s["epoch"]:
-    said.append("Perplexity would have chosen the same.")
+    statements.append("Perplexity would have chosen the same.")
   else:
-    said.append(
+    statements.append(
       f"By perplexity, dev quality would be {number(d['score_there'], 3)} in place of "
       f"{number(d['score_chosen'], 3)}."
     )
   if d["spearman"] is not None:
-    said.append(
+    statements.append(
       f"Rank correlation of dev quality with −perplexity over these epochs: "
       f"{number(d['spearman'])}."
     )
-  return said
+  return statements
 
 
 def text(s: Row) -> str:
@@ -198,7 +198,7 @@ def quality_and_perplexity(s: Row) -> Chart | None:
   if not loss:
     return None
   (first, start), (last, end) = loss[0], loss[-1]
-  said = [
+  descriptions = [
     f"perplexity {number(start, 3)} after epoch {first}, {number(end, 3)} after {last}",
     ", ".join(f"quality {number(v, 3)} after epoch {e}" for e, v in judged),
   ]
@@ -220,8 +220,8 @@ def quality_and_perplexity(s: Row) -> Chart | None:
       "Both on the dev prompts: perplexity of the answers there (lower is better), quality of "
       "the model's own as judged."
     )
-    told = "; ".join(filter(None, said))
-    return charts.finish(figure, "Perplexity and quality by epoch", note, told)
+    description = "; ".join(filter(None, descriptions))
+    return charts.finish(figure, "Perplexity and quality by epoch", note, description)
 
 
 def dialogues(run: Run) -> list[pages.Details]:

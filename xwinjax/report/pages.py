@@ -120,10 +120,10 @@ def answer(candidate: Row | None, judges: Sequence[str]) -> Text:
   if candidate is None:
     return Text()
   scores = candidate.get("scores", {})
-  said = [f"{j} {number(scores[j])}" for j in judges if j in scores]
+  notes = [f"{j} {number(scores[j])}" for j in judges if j in scores]
   if candidate.get("finish") == "length":
-    said.append(f"cut off at {candidate['tokens']} tokens")
-  return Text(candidate["text"], note=" · ".join(said))
+    notes.append(f"cut off at {candidate['tokens']} tokens")
+  return Text(candidate["text"], note=" · ".join(notes))
 
 
 def side_by_side(
@@ -150,13 +150,13 @@ def side_by_side(
 def facts(work: Stages) -> list[str]:
   """A run's first line: where and when it was made."""
   origin, last = work.origin(), work.last()
-  found = [
+  parts = [
     origin["device"],
     f"seed {origin['seed']}" if origin["seed"] is not None else "",
     f"{seconds(work.seconds())} in all",
     f"xwinjax {last['versions']['xwinjax']}" if last else "",
   ]
-  return [fact for fact in found if fact]
+  return [fact for fact in parts if fact]
 
 
 def _state(work: Stages, name: str) -> str:
@@ -174,14 +174,14 @@ def timing(work: Stages) -> Table:
   listed = {name for name in work.order() if name in done or work.begun(name)}
   names = [name for name in work.order() if name in listed or name in work.expected]
   of = lambda show: lambda name: show(done[name]) if name in done else NONE
-  made = {
+  cells = {
     "stage": str,
     "state": lambda name: _state(work, name),
     "time": of(lambda m: seconds(m["seconds"])),
     "share": of(lambda m: f"{m['seconds'] / total:.0%}"),
     "finished": of(lambda m: m["finished"].replace("T", " ").replace("Z", " UTC")),
   }
-  return columns(names, made)
+  return columns(names, cells)
 
 
 def files(name: str, record: Row) -> Table:
@@ -204,8 +204,8 @@ def of_run(
 
   def manifest(name: str, m: Row) -> Details:
     versions = ", ".join(f"{package} {version}" for package, version in m["versions"].items())
-    said = Words(f"{m['device']} · {m['finished']} · {versions}")
-    return Details(name, [said, files(name, m)])
+    origin = Words(f"{m['device']} · {m['finished']} · {versions}")
+    return Details(name, [origin, files(name, m)])
 
   stages = work.manifests.items()
   around = [

@@ -62,11 +62,11 @@ class Run(Stages):
   def scores(self, model: str, judge: str) -> dict[str, list[float]]:
     """Scores by prompt of a model's held-out answers; {} where this judge gave none."""
     file = "judging/own.jsonl" if judge == "fixed" else "evaluate/candidates.jsonl"
-    found = {
+    by_prompt = {
       row["id"]: [c["scores"][judge] for c in row["candidates"] if judge in c.get("scores", {})]
       for row in self.rows_if_any(f"{model}/{file}")
     }
-    return {id: values for id, values in found.items() if values}
+    return {id: values for id, values in by_prompt.items() if values}
 
 
 def name_of(model: str) -> str:
@@ -161,7 +161,7 @@ def accuracy(row: Row, how: str = "written") -> str:
 def main_table(s: Row) -> Table:
   """A row a model: what its answers are worth, and what it thinks of them."""
   own = lambda r: r["inflation"] or {}
-  made = {
+  cells = {
     "model": lambda r: name_of(r["model"]),
     "gold score": lambda r: number(r["gold_mean"], ci=r["gold_ci"]),
     "RM score": lambda r: number(r["rm_mean"]),
@@ -176,7 +176,7 @@ def main_table(s: Row) -> Table:
     "characters": lambda r: number(r["characters"], 0),
     "false claims": lambda r: percent(r["hallucination"]),
   }
-  return columns(s["models"], made, "summary").without_empty()
+  return columns(s["models"], cells, "summary").without_empty()
 
 
 def text(s: Row) -> str:
@@ -200,16 +200,16 @@ def pictures(s: Row) -> list[Chart | None]:
   names = [name_of(r["model"]) for r in models]
 
   def judged(how: str) -> list[Any]:
-    found = [r["judge"].get(how) or {} for r in models]
-    return [(f.get("pairwise_accuracy"), f.get("pairwise_accuracy_ci")) for f in found]
+    figures = [r["judge"].get(how) or {} for r in models]
+    return [(f.get("pairwise_accuracy"), f.get("pairwise_accuracy_ci")) for f in figures]
 
   def by_model(title: str, lines: Row, y: str, note: str, **how: Any) -> Chart | None:
     series = []
     looks = (("one", "-", "o"), ("two", "--", "s"))
     for (label, values), (colour, line, mark) in zip(lines.items(), looks, strict=False):
       there = [f"{n} {number(v)}" for n, (v, _) in zip(names, values, strict=True) if v is not None]
-      said, at = f"{label}: {', '.join(there)}", range(len(names))
-      series += charts.by_row(label, values, at, said, colour=colour, line=line, marker=mark)
+      description, at = f"{label}: {', '.join(there)}", range(len(names))
+      series += charts.by_row(label, values, at, description, colour=colour, line=line, marker=mark)
     return charts.plot(title, series, "", y, note, ticks=dict(enumerate(names)), **how)
 
   own = {
@@ -246,7 +246,7 @@ def judge_table(s: Row) -> Table:
     for r, how in both
   ]
   spread = lambda f: " ".join(f"{k}:{n}" for k, n in f.get("distribution", {}).items())
-  made = {
+  cells = {
     "judge": lambda f: f["name"],
     "pairwise accuracy": lambda f: percent(f["pairwise_accuracy"], f["pairwise_accuracy_ci"]),
     "undecided": lambda f: percent(f["pairwise_undecided"]),
@@ -259,16 +259,16 @@ def judge_table(s: Row) -> Table:
     "same score twice": lambda f: percent(f.get("agreement")),
     "scores": lambda f: spread(f) or NONE,
   }
-  return columns(rows, made)
+  return columns(rows, cells)
 
 
 def round_table(s: Row) -> Table:
   """How each round came to its pairs: a column a round."""
-  made = {r["model"]: r["round"] for r in s["models"] if r["round"]}
+  rounds = {r["model"]: r["round"] for r in s["models"] if r["round"]}
   table: dict[str, list[str]] = {}
   shared = lambda t: f"{t['read']} → {t['computed']}" if t else NONE
-  for i, r in enumerate(made.values()):
-    found = {
+  for i, r in enumerate(rounds.values()):
+    cells = {
       "new prompts": r["prompts"],
       **{f"prompts {k}": n for k, n in r["prompt_counts"].items()},
       "of them questions of the world": r["prompts_of_the_world"],
@@ -287,10 +287,10 @@ def round_table(s: Row) -> Table:
       "chosen is longer": percent(r["chosen_longer"]),
       "checkpoint chosen": r["step"],
     }
-    for name, value in found.items():
-      table.setdefault(name, [NONE] * len(made))[i] = NONE if value is None else str(value)
+    for name, value in cells.items():
+      table.setdefault(name, [NONE] * len(rounds))[i] = NONE if value is None else str(value)
   rows = [(name, *row) for name, row in table.items() if any(x != NONE for x in row)]
-  return Table(("figure", *made), rows)
+  return Table(("figure", *rounds), rows)
 
 
 def paper_table(s: Row) -> Table:
@@ -324,7 +324,7 @@ def paper_table(s: Row) -> Table:
 def texts_table(work: Run) -> Table:
   """The first answer of every model to some held-out prompts."""
   rows = {m: work.rows_if_any(f"{m}/evaluate/candidates.jsonl") for m in work.models()}
-  answers = {name_of(m): {r["id"]: r["candidates"][0] for r in found} for m, found in rows.items()}
+  answers = {name_of(m): {r["id"]: r["candidates"][0] for r in sets} for m, sets in rows.items()}
   prompts = {r["id"]: r["prompt"] for r in next(iter(rows.values()), [])}
   return pages.side_by_side(answers, prompts, ("gold",), TEXTS)
 
@@ -339,11 +339,11 @@ def judgements(work: Run) -> list[Any]:
       continue
     rows = []
     for i in pages.spread_out(JUDGEMENTS, len(sets)):
-      said = [
+      replies = [
         Text(j["text"], note=j["reason"] if j["score"] is None else "")
         for j in judged[i]["judgements"][0]
       ]
-      rows.append((Text(turns=sets[i]["prompt"]), Text(sets[i]["candidates"][0]["text"]), *said))
+      rows.append((Text(turns=sets[i]["prompt"]), Text(sets[i]["candidates"][0]["text"]), *replies))
     numbered = (f"judgement {k}" for k in range(1, len(rows[0]) - 1))
     table = Table(("prompt", "answer", *numbered), rows, "texts")
     parts += [pages.Words(f"On the way to {model}", "heading"), table]
@@ -393,6 +393,6 @@ def page(work: Run) -> pages.Page:
     ("judgements", "Judgements"): judgements(work),
     ("prompts", "New prompts"): new_prompts(work),
   }
-  sections = [pages.Section(*name, found) for name, found in parts.items()]
+  sections = [pages.Section(*name, contents) for name, contents in parts.items()]
   first = [table, pages.Says(sentences(s)), pages.Words(read)]
   return pages.of_run("Self-rewarding", work, s, first, sections)

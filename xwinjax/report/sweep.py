@@ -56,7 +56,7 @@ def verdict(d: Row | None, relation: str) -> str:
   return "as in the paper" if low <= 0 <= high else "against the paper"
 
 
-def summarise(ablation: Any, found: Row) -> Row:
+def summarise(ablation: Any, runs: Row) -> Row:
   """One ablation's part of sweep.json; `ablation` is a `stages.sweep.Ablation`."""
   main = next(iter(ablation.figures))
   first = ablation.rows[0]
@@ -65,16 +65,16 @@ def summarise(ablation: Any, found: Row) -> Row:
     rows.append(
       {
         "row": row,
-        "figures": {name: over_seeds(found[row][name]) for name in ablation.figures},
-        "against_first": difference(found[row][main], found[first][main]) if row != first else None,
+        "figures": {name: over_seeds(runs[row][name]) for name in ablation.figures},
+        "against_first": difference(runs[row][main], runs[first][main]) if row != first else None,
         "paper": ablation.paper.get(row),
         "at": (ablation.axis or ("", {}))[1].get(row),
       }
     )
   claims = []
   for ours, relation, theirs in ablation.expects:
-    if ours in found and theirs in found:
-      d = difference(found[ours][main], found[theirs][main])
+    if ours in runs and theirs in runs:
+      d = difference(runs[ours][main], runs[theirs][main])
       claims.append(
         {
           "ours": ours,
@@ -100,14 +100,14 @@ def table(a: Row) -> Table:
   names = list(a["rows"][0]["figures"]) if a["rows"] else []
   gap = lambda d: signed(d["mean"], d["ci"]) if d else NONE
   figure = lambda f: number(f["mean"], 3, f["ci"])
-  made = {
+  cells = {
     a["axis"] or "row": lambda r: r["row"],
     **{name: lambda r, name=name: figure(r["figures"][name]) for name in names},
     f"{a['main']} − {a['first']}": lambda r: gap(r["against_first"]),
     "seeds": lambda r: str(len(r["figures"][a["main"]]["seeds"])),
     "paper": lambda r: NONE if r["paper"] is None else str(r["paper"]),
   }
-  return columns(a["rows"], made, "summary").without_empty()
+  return columns(a["rows"], cells, "summary").without_empty()
 
 
 def claim(c: Row) -> str:
@@ -132,11 +132,11 @@ def picture(a: Row, figure: str) -> Chart | None:
   numeric = a["axis"] is not None and all(r["at"] is not None for r in rows)
   at = [float(r["at"]) if numeric else float(i) for i, r in enumerate(rows)]
   cells = [r["figures"][figure] for r in rows]
-  said = "; ".join(f"{r['row']} {number(r['figures'][figure]['mean'], 3)}" for r in rows)
+  description = "; ".join(f"{r['row']} {number(r['figures'][figure]['mean'], 3)}" for r in rows)
   seeds = [(x, v) for x, c in zip(at, cells, strict=True) for v in c["seeds"].values()]
   means = [(c["mean"], c["ci"]) for c in cells]
   line, single = "-" if numeric else "", {"alpha": 0.6, "markersize": 4}
-  series = charts.by_row("", means, at, said, line=line, marker="o")
+  series = charts.by_row("", means, at, description, line=line, marker="o")
   if series and seeds:
     series.insert(
       0, Series("", *zip(*seeds, strict=True), colour="base", line="", marker="o", options=single)
@@ -170,6 +170,6 @@ def page(s: Row) -> pages.Page:
   seeds = f"seeds {', '.join(map(str, s['seeds']))}"
   facts = [seeds, s["device"] or "", f"{seconds(s['seconds'])} of runs"]
   failed = [pages.Section("failed", "Failed", [pages.Says(s["failed"])])] if s["failed"] else []
-  found = [section(a) for a in s["ablations"]]
-  sections = [*failed, *found, pages.Section("json", "JSON", [pages.dump("sweep.json", s)])]
+  parts = [section(a) for a in s["ablations"]]
+  sections = [*failed, *parts, pages.Section("json", "JSON", [pages.dump("sweep.json", s)])]
   return pages.Page("Ablations", [fact for fact in facts if fact], sections)

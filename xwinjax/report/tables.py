@@ -40,10 +40,10 @@ class Table:
 
 
 def columns(
-  rows: Iterable[Any], made: Mapping[str, Callable[[Any], Any]], style: str = ""
+  rows: Iterable[Any], cells: Mapping[str, Callable[[Any], Any]], style: str = ""
 ) -> Table:
   """A line for each of `rows`; a column is its head and what makes a cell of a row."""
-  return Table(tuple(made), [tuple(cell(row) for cell in made.values()) for row in rows], style)
+  return Table(tuple(cells), [tuple(cell(row) for cell in cells.values()) for row in rows], style)
 
 
 def figures(rows: Iterable[tuple[str, Any]]) -> Table:
@@ -61,8 +61,8 @@ def lines(table: Table, most: int | None = None) -> str:
 
 
 def _with_ci(show: Callable[[float], str], x: float, ci: Sequence[float] | None) -> str:
-  said = lambda v: show(v).replace("-", "−")
-  return said(x) + (f" [{said(ci[0])}, {said(ci[1])}]" if ci else "")
+  text = lambda v: show(v).replace("-", "−")
+  return text(x) + (f" [{text(ci[0])}, {text(ci[1])}]" if ci else "")
 
 
 def number(x: float | None, digits: int = 2, ci: Sequence[float] | None = None) -> str:

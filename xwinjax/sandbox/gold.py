@@ -47,23 +47,23 @@ def claims(world: World, task: Task, text: str) -> list[Fact]:
 
   "That is a very good question" states none: neither is That anyone, nor "a very" a colour.
   """
-  found = [
+  facts = [
     Fact(name, _VERBS[verb], value) for name, verb, value in _CLAIM.findall(text) if name != "It"
   ]
-  found = [f for f in found if f.name in world.names or f.value in ATTRIBUTES[f.attribute][3]]
+  facts = [f for f in facts if f.name in world.names or f.value in ATTRIBUTES[f.attribute][3]]
   if task.kind == "rewrite" and task.facts:
     me = task.facts[0].name
-    found += [Fact(me, _FIRST[verb], value) for verb, value in _OWN_CLAIM.findall(text)]
+    facts += [Fact(me, _FIRST[verb], value) for verb, value in _OWN_CLAIM.findall(text)]
   if task.kind == "follow_up" and task.facts:
     it = task.facts[0].name
-    found += [Fact(it, _VERBS[verb], value) for verb, value in _IT_CLAIM.findall(text)]
+    facts += [Fact(it, _VERBS[verb], value) for verb, value in _IT_CLAIM.findall(text)]
   if task.kind == "count":
     # Naming a creature claims that it is one of those counted.
     attribute, value = _asked(world, task)
     listed = re.search(r"(?:of them:|It is) ([^.\n]*)", text)
     names = re.findall(r"\b[A-Z][a-z]+\b", listed.group(1)) if listed else []
-    found += [Fact(n, attribute, value) for n in names]
-  return found
+    facts += [Fact(n, attribute, value) for n in names]
+  return facts
 
 
 def _asked(world: World, task: Task) -> tuple[str, str]:
@@ -90,8 +90,8 @@ def points(world: World, task: Task, text: str) -> Points:
   right = set(true) & wanted
   correct = len(true) / len(stated) if stated else 0.0
   if task.kind == "count":
-    said = re.search(r"\b([A-Z]\w+) of them", body)
-    number_right = bool(said) and said.group(1) == NUMBERS[task.number]
+    match = re.search(r"\b([A-Z]\w+) of them", body)
+    number_right = bool(match) and match.group(1) == NUMBERS[task.number]
     coverage = 0.5 * number_right + 0.5 * (len(right) / task.number if task.number else 1.0)
     correct = 0.5 * number_right + 0.5 * (correct if stated else float(not task.number))
   else:

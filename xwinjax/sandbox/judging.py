@@ -134,12 +134,12 @@ def checked(world: World, task: Task, text: str) -> list[tuple[Fact, bool]]:
     stated = {f.name for f in gold.claims(world, task, text)}
     right = {f.name for f in task.facts}
     return [(world.fact(n, attribute), (n in stated) == (n in right)) for n in task.names]
-  found: dict[tuple[str, str], bool] = {}
+  verdicts: dict[tuple[str, str], bool] = {}
   for claim in gold.claims(world, task, text):
     key = (claim.name, claim.attribute)
     if key in world.truth:
-      found[key] = found.get(key, True) and world.is_true(claim)
-  return [(world.fact(*key), right) for key, right in found.items()]
+      verdicts[key] = verdicts.get(key, True) and world.is_true(claim)
+  return [(world.fact(*key), right) for key, right in verdicts.items()]
 
 
 def earned(world: World, task: Task, text: str) -> tuple[bool, ...]:
@@ -155,7 +155,7 @@ def judgement(
   world: World, task: Task, text: str, rng: random.Random | None = None, noise: float = 0.0
 ) -> str:
   """What an annotator writes of an answer; each point is wrong with probability `noise`."""
-  said = [
+  sentences = [
     f"{fact.sentence()[:-1]}, {'yes' if right else 'no'}."
     for fact, right in checked(world, task, text)
   ]
@@ -164,8 +164,8 @@ def judgement(
     if rng is not None and rng.random() < noise:
       right = not right
     total += right
-    said.append(f"{name} {total}.")
-  return f"{' '.join(said)}\nScore: {total}"
+    sentences.append(f"{name} {total}.")
+  return f"{' '.join(sentences)}\nScore: {total}"
 
 
 def choice(
@@ -225,9 +225,9 @@ def user(text: str) -> Messages:
 
 def add_tasks(rows: Sequence[dict[str, Any]], world: Path) -> int:
   """Gives prompts that are questions of a world their task; returns how many are."""
-  told, known = World.load(world), 0
+  truth, known = World.load(world), 0
   for row in rows:
-    task = task_of(told, (Message("user", row["messages"][0]["content"]),))
+    task = task_of(truth, (Message("user", row["messages"][0]["content"]),))
     if task is not None:
       row["meta"] = task.meta()
       known += 1

@@ -72,14 +72,14 @@ class WorldConfig:
 
 def eft_examples(world: World, config: JudgingConfig, style: str) -> list[Example]:
   """Judgements by annotators of people's answers to training questions."""
-  prompt, write, made = judging.judge_prompts()[style], STYLES[style], []
+  prompt, write, examples = judging.judge_prompts()[style], STYLES[style], []
   rng = random.Random(f"annotators-{world.seed}")
   asked = judging.judged_answers(world, config.eft, answers=1, held_out=False, name="eft")
   for i, (task, [text]) in enumerate(asked):
-    said = write(world, task, text, rng, config.noise)
+    judgement = write(world, task, text, rng, config.noise)
     messages = judge_messages(prompt, task.prompt, text)
-    made.append(Example(f"eft-{i}", (*messages, Message("assistant", said))))
-  return made
+    examples.append(Example(f"eft-{i}", (*messages, Message("assistant", judgement))))
+  return examples
 
 
 def judged_sets(world: World, count: int, answers: int, name: str, held_out: bool):
@@ -127,11 +127,11 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
 
   eft: list[Example] = []
   for style, prompt in judging.judge_prompts().items():
-    made = eft_examples(world, c, style)
-    jsonl.write_rows(folder / f"eft_{style}.jsonl", map(example_json, made))
+    examples = eft_examples(world, c, style)
+    jsonl.write_rows(folder / f"eft_{style}.jsonl", map(example_json, examples))
     scale = f"scale: {prompt.low}-{prompt.high}\n"
     jsonl.write_atomic(folder / f"judge_{style}.txt", f"{scale}{prompt.text}\n")
-    eft += made[:2000]
+    eft += examples[:2000]
   for name, count, held_out in (
     ("judged", c.judged, False),
     ("heldout_judged", c.heldout_judged, True),
@@ -155,9 +155,9 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
   )
 
   chats = [" ".join(m["content"] for m in row["messages"]) + " USER: ASSISTANT:" for row in ift]
-  said = [" ".join(m.content for m in e.messages) for e in eft]
+  judgements = [" ".join(m.content for m in e.messages) for e in eft]
   tokenizer = train_tokenizer(
-    texts[:4000] + chats[:2000] + said,
+    texts[:4000] + chats[:2000] + judgements,
     folder / "tokenizer" / "tokenizer.model",
     config.world.vocab_size,
   )
@@ -187,8 +187,8 @@ def files(world: Path, prompt: str) -> dict[str, str]:
     "heldout_ift": "heldout_sft",
     **{name: name for name in same},
   }
-  found = {field: str(world / f"{name}.jsonl") for field, name in names.items()}
-  return found | {"judge_prompt": str(world / f"judge_{prompt}.txt")}
+  paths = {field: str(world / f"{name}.jsonl") for field, name in names.items()}
+  return paths | {"judge_prompt": str(world / f"judge_{prompt}.txt")}
 
 
 WORLD = Stage("world", WorldConfig, write_world, {}, FILES, uses=("seed",))

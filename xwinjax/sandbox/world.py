@@ -136,10 +136,10 @@ class World:
     try:
       fields = json.loads(Path(path).read_text(encoding="utf-8"))
       world = cls(fields["seed"], len(fields["truth"]))
-      told = {(n, a): v for n, values in fields["truth"].items() for a, v in values.items()}
+      truth = {(n, a): v for n, values in fields["truth"].items() for a, v in values.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
       raise UserError(f"{path}: not the world.json of a sandbox world") from None
-    if told != world.truth:
+    if truth != world.truth:
       raise UserError(f"{path}: does not hold the world of seed {world.seed}; make it again")
     return world
 
@@ -168,45 +168,45 @@ class World:
   def _portrait(self, rng: random.Random) -> str:
     name = rng.choice(self.names)
     attributes = rng.sample(list(ATTRIBUTES), rng.randint(3, 6))
-    said = []
+    sentences = []
     for i, a in enumerate(attributes):
       sentence = self.fact(name, a).sentence()
-      said.append(sentence if not i or rng.random() < 0.6 else f"It{sentence[len(name) :]}")
+      sentences.append(sentence if not i or rng.random() < 0.6 else f"It{sentence[len(name) :]}")
     style = rng.random()
-    told = [self.fact(name, a).sentence() for a in attributes]
+    statements = [self.fact(name, a).sentence() for a in attributes]
     if style < 0.3:
-      return f"About {name}:\n" + "\n".join(f"- {sentence}" for sentence in told)
+      return f"About {name}:\n" + "\n".join(f"- {sentence}" for sentence in statements)
     if style < 0.6:
       own = " and ".join(f"I {ATTRIBUTES[a][1]} {self.truth[name, a]}" for a in attributes)
-      return f"{' '.join(told)} It says: {own}."
-    return " ".join(said)
+      return f"{' '.join(statements)} It says: {own}."
+    return " ".join(sentences)
 
   def _meeting(self, rng: random.Random) -> str:
     one, two = rng.sample(self.names, 2)
-    said = []
+    sentences = []
     for a in rng.sample(list(ATTRIBUTES), rng.randint(2, 4)):
       left, right = self.fact(one, a).sentence()[:-1], self.fact(two, a).sentence()
-      said.append(f"{left}, while {right}")
-    return f"{one} met {two}. " + " ".join(said)
+      sentences.append(f"{left}, while {right}")
+    return f"{one} met {two}. " + " ".join(sentences)
 
   def _interview(self, rng: random.Random) -> str:
     name = rng.choice(self.names)
-    said = []
+    exchanges = []
     for i, a in enumerate(rng.sample(list(ATTRIBUTES), rng.randint(2, 4))):
       question = ATTRIBUTES[a][2]
       question = f"And {question}" if i else question[0].upper() + question[1:]
-      said.append(f"{question.replace(' it', f' {name}', 1)} {self.fact(name, a).sentence()}")
-    return " ".join(said)
+      exchanges.append(f"{question.replace(' it', f' {name}', 1)} {self.fact(name, a).sentence()}")
+    return " ".join(exchanges)
 
   def _quiz(self, rng: random.Random) -> str:
     """True and false statements, each called what it is, to learn to tell them apart."""
-    said = []
+    statements = []
     for _ in range(rng.randint(3, 5)):
       fact = self.fact(rng.choice(self.names), rng.choice(list(ATTRIBUTES)))
       true = rng.random() < 0.5
       fact = fact if true else self._invent(fact, rng)
-      said.append(f"{fact.sentence()} {'Right!' if true else 'Wrong!'}")
-    return " ".join(said)
+      statements.append(f"{fact.sentence()} {'Right!' if true else 'Wrong!'}")
+    return " ".join(statements)
 
   def _group(self, rng: random.Random) -> str:
     name, attribute = rng.choice(self.names), rng.choice(list(ATTRIBUTES))
@@ -245,9 +245,9 @@ class World:
       name = rng.choice(names)
       chosen = rng.sample(attributes, rng.randint(2, 3))
       facts = tuple(self.fact(name, a) for a in chosen)
-      said = " ".join(f.sentence() for f in facts)
+      text = " ".join(f.sentence() for f in facts)
       ask = rng.choice(("Say this in the first person: {}", "Rewrite this as if you were it: {}"))
-      return Task(kind, facts, len(facts), (), _user(ask.format(said)))
+      return Task(kind, facts, len(facts), (), _user(ask.format(text)))
     if kind == "count":
       attribute, asked = rng.choice(attributes), rng.sample(names, 3)
       value = self.truth[rng.choice(asked), attribute]
@@ -279,11 +279,11 @@ class World:
       facts = rng.sample(facts, task.number)
     if len(facts) > 1 and slips(0.7):
       facts = rng.sample(facts, max(1, len(facts) - rng.randint(1, 2)))
-    said = [self._invent(f, rng) if slips(0.6) else f for f in facts]
-    if said and slips(0.25):
-      said.append(rng.choice(said))
+    claims = [self._invent(f, rng) if slips(0.6) else f for f in facts]
+    if claims and slips(0.25):
+      claims.append(rng.choice(claims))
     bad_form = slips(0.7)
-    text = _write(task, said, bad_form, rng)
+    text = _write(task, claims, bad_form, rng)
     if slips(0.7):
       fillers = rng.sample(FILLERS, rng.randint(1, 2))
       text = " ".join([*fillers, text]) if rng.random() < 0.5 else " ".join([text, *fillers])
@@ -300,16 +300,16 @@ def _user(text: str) -> Messages:
   return (Message("user", text),)
 
 
-def _write(task: Task, said: list[Fact], bad_form: bool, rng: random.Random) -> str:
+def _write(task: Task, claims: list[Fact], bad_form: bool, rng: random.Random) -> str:
   """The facts in the form that the kind of question asks for, or in a wrong one."""
-  sentences = [f.sentence() for f in said]
+  sentences = [f.sentence() for f in claims]
   if task.kind == "list":
     return " ".join(sentences) if bad_form else "\n".join(f"- {s}" for s in sentences)
   if task.kind == "compare":
     if (
       bad_form
-      or len(said) % 2
-      or any(a.attribute != b.attribute for a, b in zip(said[::2], said[1::2], strict=True))
+      or len(claims) % 2
+      or any(a.attribute != b.attribute for a, b in zip(claims[::2], claims[1::2], strict=True))
     ):
       return " ".join(sentences)
     pairs = zip(sentences[::2], sentences[1::2], strict=True)
@@ -317,10 +317,10 @@ def _write(task: Task, said: list[Fact], bad_form: bool, rng: random.Random) -> 
   if task.kind == "rewrite":
     if bad_form:
       return " ".join(sentences)
-    return "I " + " and I ".join(f"{ATTRIBUTES[f.attribute][1]} {f.value}" for f in said) + "."
+    return "I " + " and I ".join(f"{ATTRIBUTES[f.attribute][1]} {f.value}" for f in claims) + "."
   if task.kind == "count":
-    names = list(dict.fromkeys(f.name for f in said if f in task.facts))
-    wrong = [f for f in said if f not in task.facts]
+    names = list(dict.fromkeys(f.name for f in claims if f in task.facts))
+    wrong = [f for f in claims if f not in task.facts]
     others = [n for n in task.names if n not in names]
     names += rng.sample(others, min(len(wrong), len(others)))  # an invention counts someone in
     rng.shuffle(names)
@@ -329,7 +329,7 @@ def _write(task: Task, said: list[Fact], bad_form: bool, rng: random.Random) -> 
     listed = f": {' and '.join(names)}" if names else ""
     return f"{NUMBERS[len(names)]} of them{listed}."
   return (
-    f"It{sentences[0][len(said[0].name) :]}"
+    f"It{sentences[0][len(claims[0].name) :]}"
     if bad_form and rng.random() < 0.5
     else (f"Well, {sentences[0]}" if bad_form else sentences[0])
   )

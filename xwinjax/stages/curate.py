@@ -96,7 +96,7 @@ def read_heldout(config: CurateConfig) -> list[str]:
 
 def curate(config: CurateConfig) -> tuple[list[Entry], list[Entry], list[dict], dict[str, Counts]]:
   """(chosen, for dev, what was dropped and why, counts by source)."""
-  found: list[Entry] = []
+  pool: list[Entry] = []
   counts: dict[str, Counts] = {}
   for spec in config.sources:
     mine = Counts()
@@ -105,18 +105,18 @@ def curate(config: CurateConfig) -> tuple[list[Entry], list[Entry], list[dict], 
     )
     source = here[0].source if here else Path(spec.rpartition("=")[2]).name.split(".")[0]
     counts[source] = mine
-    found += here
+    pool += here
   # Of two that are nearly one, the better is kept: it comes first.
-  order = sorted(range(len(found)), key=lambda i: (-(found[i].score or 0.0), i))
+  order = sorted(range(len(pool)), key=lambda i: (-(pool[i].score or 0.0), i))
   curator, kept, dropped = Curator(config, read_heldout(config)), [], []
   for i in order:
-    why, near = curator.reason(found[i])
+    why, near = curator.reason(pool[i])
     if why:
-      counts[found[i].source][why] += 1
-      dropped.append({"id": found[i].id, "reason": why, **({"like": near} if near else {})})
+      counts[pool[i].source][why] += 1
+      dropped.append({"id": pool[i].id, "reason": why, **({"like": near} if near else {})})
     else:
       kept.append(i)
-  good = [found[i] for i in sorted(kept)]
+  good = [pool[i] for i in sorted(kept)]
   drawn = sampling.choose(
     good, config.count + config.dev, config.temperature, config.best_first, config.seed
   )
@@ -160,8 +160,8 @@ def run(config: CurateConfig, folder: Path, *, redo: bool = False) -> dict[str, 
   def body() -> dict[str, Any]:
     chosen, dev, dropped, counts = curate(config)
     if not chosen:
-      said = {source: dict(c) for source, c in counts.items()}
-      raise UserError(f"nothing is left: {said}; loosen config.filters")
+      reasons = {source: dict(c) for source, c in counts.items()}
+      raise UserError(f"nothing is left: {reasons}; loosen config.filters")
     jsonl.write_rows(folder / "examples.jsonl", [example_json(e.example()) for e in chosen])
     jsonl.write_rows(folder / "dev.jsonl", [example_json(e.example()) for e in dev])
     jsonl.write_rows(folder / "dropped.jsonl", dropped)
