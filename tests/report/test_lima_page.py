@@ -42,7 +42,7 @@ def write_run(folder, scores, nlls):
   best = max(steps, key=lambda k: steps[k]["score"])
   manifest(folder / "choose", step=int(best), steps=steps)
   manifest(folder / "evaluate", samples=2, mean_length=9.0, ended_share=1.0, hallucination=0.25)
-  manifest(folder / "judge", {"by": "gold", "name": ""})
+  manifest(folder / "judge", {"judge": {"by": "gold"}}, score="gold")
   rows = [
     {
       "id": str(i),

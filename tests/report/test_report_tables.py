@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from xwinjax import report
 from xwinjax.core.errors import UserError
 from xwinjax.report import chain as xwin
 from xwinjax.report import chain_files, pages, tables
-from xwinjax.stages import chain as chain_stage
 
 
 def test_summary_holds_each_evaluation_as_it_is(work):
@@ -31,7 +31,7 @@ def test_summary_holds_each_evaluation_as_it_is(work):
 
 def test_text_table_lines_up_and_says_the_figures(work):
   summary = xwin.summary(work)
-  lines = chain_stage.table(summary).splitlines()
+  lines = report.text(summary, "xwin").splitlines()
   sft = summary["stages"][1]
   assert f"{sft['gold_mean']:.2f} [{sft['gold_ci'][0]:.2f}, {sft['gold_ci'][1]:.2f}]" in lines[2]
   assert f"{sft['win_rate_vs_previous']:.1%}" in lines[2]
