@@ -53,7 +53,7 @@ def make(
   sets = list(candidate_files.read(candidates))
   if not any(config.score in c.scores for s in sets for c in s.candidates):
     raise UserError(
-      f"{candidates}: no answer has a score {config.score!r}; run the score stage first"
+      f"{candidates}: no answer has a score {config.score!r}; run the judge stage first"
     )
   figures = measure(sets, config.score, config.people, top=config.top, seed=context.seed)
   jsonl.write_json(folder / "metrics.json", figures)
