@@ -41,11 +41,13 @@ def test_each_round_starts_from_the_model_before_it(finished):
   workdir, _ = finished
   m1 = manifest(workdir, "M2/sample")["inputs"]["model"]
   assert m1 == manifest(workdir, "M1/sft")["outputs"]["model"]
-  for stage in ("M2/judge", "M2/reference", "M2/dpo"):
+  for stage in ("M2/reference", "M2/dpo"):
     assert manifest(workdir, stage)["inputs"]["model"] == m1
+  assert manifest(workdir, "M2/judge")["inputs"]["judge_model"] == m1
   m2 = manifest(workdir, "M2/choose")["outputs"]["model"]
-  for stage in ("M3/instruct", "M3/sample", "M3/judge", "M3/reference", "M3/dpo", "M2/evaluate"):
+  for stage in ("M3/instruct", "M3/sample", "M3/reference", "M3/dpo", "M2/evaluate"):
     assert manifest(workdir, stage)["inputs"]["model"] == m2
+  assert manifest(workdir, "M3/judge")["inputs"]["judge_model"] == m2
   assert m2 != m1
 
 
