@@ -57,8 +57,8 @@ def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False
   model = dataclasses.replace(config.model, path="")
   context = Context(model, config.mesh, config.seed, redo)
   with manifest.lock(folder):
-    if (folder / workdir.RECIPE).exists() and workdir.recipe(folder) != recipe.name:
-      other = workdir.recipe(folder)
+    other = workdir.recipe(folder) if (folder / workdir.RECIPE).exists() else recipe.name
+    if other != recipe.name:
       raise UserError(f"{folder}: holds a run of experiments.{other}; use another workdir")
     record = {"recipe": recipe.name, "config": identity(config)}
     jsonl.write_json(folder / workdir.RECIPE, record)

@@ -9,7 +9,6 @@ from xwinjax.sandbox import gold
 from xwinjax.sandbox.world import ATTRIBUTES, Task, World
 
 OPENINGS = ("list", "rewrite")  # questions about one creature, which "it" then stands for
-GRADES = ("excellent", "pass", "fail")
 EXCELLENT = 4.5  # gold points from which a right and whole answer is excellent; ours
 
 
