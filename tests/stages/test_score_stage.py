@@ -232,7 +232,7 @@ def test_metrics_against_people(run, config, scripted, tmp_path):
   assert figures["pairwise_accuracy"] == figures["exact_match"] == 1
   assert json.loads((tmp_path / "metrics" / "metrics.json").read_text()) == figures
   for changes, said in (
-    ({"score": "rm"}, "no answer has a score 'rm'; run the score"),
+    ({"score": "rm"}, "no answer has a score 'rm'; run the judge"),
     ({"people": "votes"}, "there are human, self"),
   ):
     with pytest.raises(UserError, match=said):
