@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core import placed
 from xwinjax.core.types import Params
 from xwinjax.model import attention, parameters, rope
 from xwinjax.model.config import LlamaConfig
@@ -52,7 +53,11 @@ def with_reward_head(params: Params, *, keep: bool = False) -> Params:
 
 
 def embed(config: LlamaConfig, params: Params, tokens: jax.Array) -> jax.Array:
-  return params["embed"]["embedding"].astype(config.dtype)[tokens]
+  """Rows of the embedding. Devices that share its columns look up their own for each other's rows,
+  and exchange them: the table is never whole anywhere, nor is its gradient."""
+  over_all = placed.place(tokens, "data", *[None] * (tokens.ndim - 1))
+  x = params["embed"]["embedding"][over_all].astype(config.dtype)
+  return placed.rows(placed.place(x, "data", *[None] * (tokens.ndim - 1), "fsdp"))
 
 
 def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
@@ -63,7 +68,22 @@ def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
 def run_block(
   config: LlamaConfig, layer: Params, x: jax.Array, rotations, attend: Attend, dropout=None
 ) -> tuple[jax.Array, Any]:
-  return Block(config).apply({"params": layer}, x, rotations, attend, dropout)
+  x, state = Block(config).apply({"params": in_place(layer)}, x, rotations, attend, dropout)
+  return placed.rows(x), state
+
+
+def in_place(layer: Params) -> Params:
+  """A layer's parameters as the table lays them out, and so their gradients.
+
+  Said inside the loop over layers, since there each gradient is summed over devices: XLA then hands
+  every device its own share of the sum, not the whole of it.
+  """
+
+  def place(path, p):
+    row = parameters.BY_PATH["layers", *(key.key for key in path)]
+    return placed.place(p, *row.axes)
+
+  return jax.tree_util.tree_map_with_path(place, layer)
 
 
 def final_norm(config: LlamaConfig, params: Params, x: jax.Array) -> jax.Array:
