@@ -6,13 +6,14 @@ of them and splits the matrices: 70B then asks for 180 GiB a chip where 28 do.
 
 from __future__ import annotations
 
+import math
+
 import jax
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
 ROWS = ("data", "fsdp")  # axes of the mesh that share the rows of a batch
 TENSOR = "tensor"  # the axis that shares heads, feed-forward columns and vocabulary
-ANY = P.UNCONSTRAINED  # XLA's choice
 
 
 def mesh() -> AbstractMesh | None:
@@ -23,14 +24,28 @@ def mesh() -> AbstractMesh | None:
   return found
 
 
-def place(x: jax.Array, *axes) -> jax.Array:
-  """x with each of its axes on the named axes of the mesh; None keeps one whole, ANY is free.
+def shards() -> int:
+  """Over how many groups of devices rows are shared out; 1 where no mesh is set."""
+  found = mesh()
+  return 1 if found is None else math.prod(found.shape[axis] for axis in ROWS)
 
-  Its cotangent lies the same way. Does nothing where no mesh is set.
+
+def place(x: jax.Array, *axes) -> jax.Array:
+  """x with each of its axes on the named axes of the mesh, None keeping one whole.
+
+  Its cotangent lies the same way. An axis whose size does not divide stays whole. Does nothing
+  where no mesh is set.
   """
-  if mesh() is None:
+  found = mesh()
+  if found is None:
     return x
-  return jax.lax.with_sharding_constraint(x, P(*axes))
+
+  def devices(axis) -> int:
+    names = axis if isinstance(axis, tuple) else (axis,) if axis else ()
+    return math.prod(found.shape[name] for name in names)
+
+  fitting = [a if n % devices(a) == 0 else None for a, n in zip(axes, x.shape, strict=True)]
+  return jax.lax.with_sharding_constraint(x, P(*fitting))
 
 
 def rows(x: jax.Array) -> jax.Array:

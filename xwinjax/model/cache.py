@@ -13,6 +13,10 @@ fast.
 All samples advance together through a block and start at the beginning of one, so every sample's
 tokens lie at the same places whatever runs beside it: its numbers do not depend on its
 neighbours, and a step writes one slice for all.
+
+On a mesh, the devices along data and fsdp each have some of the prompts (of the samples, where
+prompts are too few), and those along tensor some of the heads. Parameters are shared along tensor
+alone: gathered anew for every token, they would take longer than all else.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core import placed
 from xwinjax.core.types import Params
-from xwinjax.model import attention, llama, rope
+from xwinjax.model import attention, llama, parameters, rope
 from xwinjax.model.config import LlamaConfig
 
 KV = tuple[jax.Array, jax.Array]
@@ -48,7 +53,24 @@ def init_cache(config: LlamaConfig, P: int, S: int, T: int, W: int) -> Cache:
     make = lambda shape: jnp.zeros(shape, config.dtype)
     return [(make(keys), make(values)) for _ in range(config.num_layers)]
 
-  return Cache(zeros((P, K, T, N), (P, K, T, N)), zeros((P, S, K, N, W), (P, S, K, W, N)))
+  prompt = zeros((P, K, T, N), (P, K, T, N))
+  return place(Cache(prompt, zeros((P, S, K, N, W), (P, S, K, W, N))))
+
+
+def place(cache: Cache) -> Cache:
+  """The cache as the devices of a mesh share it."""
+  return Cache(
+    jax.tree.map(lambda x: placed.place(x, placed.ROWS, placed.TENSOR, None, None), cache.prompt),
+    [tuple(place_samples(x, heads=2) for x in kv) for kv in cache.own],
+  )
+
+
+def place_samples(x: jax.Array, *, heads: int = 0) -> jax.Array:
+  """x [P, S, …] with its prompts, or else its samples, shared out, and the axis `heads`, if any."""
+  by_prompt = x.shape[0] % placed.shards() == 0
+  axes: list = [placed.ROWS, None] if by_prompt else [None, placed.ROWS]
+  axes += [placed.TENSOR if i == heads and heads else None for i in range(2, x.ndim)]
+  return placed.place(x, *axes)
 
 
 def init_recent(cache: Cache, size: int) -> list[KV]:
@@ -67,19 +89,25 @@ def grow(cache: Cache, window: int) -> Cache:
   def pad(x, axis):
     return jnp.pad(x, [(0, more if i == axis else 0) for i in range(5)])
 
-  return dataclasses.replace(cache, own=[(pad(k, 4), pad(v, 3)) for k, v in cache.own])
+  return place(dataclasses.replace(cache, own=[(pad(k, 4), pad(v, 3)) for k, v in cache.own]))
 
 
 def decode_params(config: LlamaConfig, params: Params) -> Params:
   """Parameters as decoding reads them: layers apart, the head [D, V], in the compute dtype."""
-  tree = {
+
+  def cast(path, x):
+    # Norms' scales are vectors, and stay f32.
+    row = parameters.BY_PATH[tuple(str(key.key) for key in path)]
+    axes = (None if axis == parameters.FSDP else axis for axis in row.mesh_axes)
+    return placed.place(x.astype(config.dtype) if len(row.dims) > 1 else x, *axes)
+
+  params = jax.tree_util.tree_map_with_path(cast, params)
+  return {
     "embed": params["embed"],
     "layers": llama.layer_params(config, params),
     "norm": params["norm"],
     "head": {"kernel": llama.unembedding(params)},
   }
-  # Norms' scales are vectors, and stay f32.
-  return jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, tree)
 
 
 def prefill(config: LlamaConfig, params: Params, tokens_PT: jax.Array) -> list[KV]:
@@ -97,7 +125,7 @@ def prefill(config: LlamaConfig, params: Params, tokens_PT: jax.Array) -> list[K
     return attention.attend(q, k, v, None, config.attention), None
 
   for layer in params["layers"]:
-    x, _ = llama.run_block(config, layer, x, rotations, attend)
+    x = placed.rows(llama.run_block(config, layer, x, rotations, attend)[0])
   return kept
 
 
@@ -138,7 +166,7 @@ def decode_step(
     ],
     axis=-1,
   )[:, :, None, None]
-  x = llama.embed(config, params, tokens_PS)
+  x = place_samples(llama.embed(config, params, tokens_PS))
   written: list[KV] = []
 
   for layer, (pk, pv), (ok, ov), (rk, rv) in zip(
@@ -167,7 +195,7 @@ def decode_step(
       )
       return out.reshape(P, S, config.num_heads, N), None
 
-    x, _ = llama.run_block(config, layer, x, rotations, attend)
+    x = place_samples(llama.run_block(config, layer, x, rotations, attend)[0])
   return llama.final_norm(config, params, x), written
 
 

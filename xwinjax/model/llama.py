@@ -68,8 +68,7 @@ def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
 def run_block(
   config: LlamaConfig, layer: Params, x: jax.Array, rotations, attend: Attend, dropout=None
 ) -> tuple[jax.Array, Any]:
-  x, state = Block(config).apply({"params": in_place(layer)}, x, rotations, attend, dropout)
-  return placed.rows(x), state
+  return Block(config).apply({"params": layer}, x, rotations, attend, dropout)
 
 
 def in_place(layer: Params) -> Params:
@@ -119,7 +118,8 @@ def apply(
   drops = dropout_key is not None and any(config.dropout)
 
   def body(x, layer, rate, key):
-    return run_block(config, layer, x, rotations, attend, (rate, key) if drops else None)[0]
+    layer, dropout = in_place(layer), (rate, key) if drops else None
+    return placed.rows(run_block(config, layer, x, rotations, attend, dropout)[0])
 
   if config.remat != "none":
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
