@@ -7,6 +7,7 @@ of them and splits the matrices: 70B then asks for 180 GiB a chip where 28 do.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import AbstractMesh
@@ -30,22 +31,27 @@ def shards() -> int:
   return 1 if found is None else math.prod(found.shape[axis] for axis in ROWS)
 
 
-def place(x: jax.Array, *axes) -> jax.Array:
-  """x with each of its axes on the named axes of the mesh, None keeping one whole.
-
-  Its cotangent lies the same way. An axis whose size does not divide stays whole. Does nothing
-  where no mesh is set.
-  """
+def spec(shape: Sequence[int], axes: Sequence) -> P:
+  """Where an array of this shape lies; an axis whose size does not divide stays whole."""
   found = mesh()
   if found is None:
-    return x
+    return P()
 
   def devices(axis) -> int:
     names = axis if isinstance(axis, tuple) else (axis,) if axis else ()
     return math.prod(found.shape[name] for name in names)
 
-  fitting = [a if n % devices(a) == 0 else None for a, n in zip(axes, x.shape, strict=True)]
-  return jax.lax.with_sharding_constraint(x, P(*fitting))
+  return P(*[a if n % devices(a) == 0 else None for a, n in zip(axes, shape, strict=True)])
+
+
+def place(x: jax.Array, *axes) -> jax.Array:
+  """x with each of its axes on the named axes of the mesh, None keeping one whole.
+
+  Its cotangent lies the same way. Does nothing where no mesh is set.
+  """
+  if mesh() is None:
+    return x
+  return jax.lax.with_sharding_constraint(x, spec(x.shape, axes))
 
 
 def rows(x: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ they are run:
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -63,6 +64,23 @@ def embed(config: LlamaConfig, params: Params, tokens: jax.Array) -> jax.Array:
 def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
   """The stacked layers as a list of L trees."""
   return [jax.tree.map(lambda p, i=i: p[i], params["layers"]) for i in range(config.num_layers)]
+
+
+def over_layers(
+  config: LlamaConfig, body: Callable[[Any, Any], tuple[Any, Any]], x: Any, layers: Any
+) -> tuple[Any, Any]:
+  """body(x, what a layer has) -> (x, what it gives), from layer to layer; returns (x, all given).
+
+  `layers` and what is given are lists of a tree a layer, or trees of arrays [L, …] where the
+  config scans layers: compiled once, in a loop.
+  """
+  if config.scan_layers:
+    return jax.lax.scan(body, x, layers)
+  given = []
+  for layer in layers:
+    x, one = body(x, layer)
+    given.append(one)
+  return x, given
 
 
 def run_block(
@@ -127,12 +145,11 @@ def apply(
 
   rates = jnp.asarray(config.dropout_rates(), jnp.float32)
   keys = rates if dropout_key is None else jax.random.split(dropout_key, config.num_layers)
+  layers: Any = (params["layers"], rates, keys)
+  if not config.scan_layers:
+    layers = list(zip(layer_params(config, params), rates, keys, strict=True))
   x = embed(config, params, tokens_BT)
-  if config.scan_layers:
-    x, _ = jax.lax.scan(lambda x, xs: (body(x, *xs), None), x, (params["layers"], rates, keys))
-  else:
-    for i, layer in enumerate(layer_params(config, params)):
-      x = body(x, layer, rates[i], keys[i])
+  x, _ = over_layers(config, lambda x, layer: (body(x, *layer), None), x, layers)
   return final_norm(config, params, x)
 
 

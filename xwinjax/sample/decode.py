@@ -46,9 +46,7 @@ class Block:
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def start_prompts(config: LlamaConfig, params: Params, cache: kv.Cache, tokens_QT, slots_Q):
   """Computes Q prompts' keys and values and puts them into the prompt slots `slots_Q`."""
-  fresh = kv.prefill(config, params, tokens_QT)
-  put = lambda old, new: old.at[slots_Q].set(new, mode="drop")
-  return kv.place(dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, fresh)))
+  return kv.put_prompts(cache, slots_Q, kv.prefill(config, params, tokens_QT))
 
 
 start_cache = jax.jit(kv.init_cache, static_argnums=range(5))
@@ -118,7 +116,7 @@ def decode_block(
   *_, recent, history, block = jax.lax.while_loop(
     lambda carry: (carry[0] < size) & jnp.any(carry[2]), step, first
   )
-  cache = kv.place(kv.store_block(cache, recent, slots.own, slots.active))
+  cache = kv.store_block(cache, recent, slots.own, slots.active)
   # Whole on every device: each process's host reads all of it.
   return cache, jax.tree.map(lambda x: placed.place(x, *[None] * x.ndim), block), history
 
