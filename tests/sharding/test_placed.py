@@ -50,18 +50,15 @@ def largest_sum(program) -> int:
 
 def test_a_device_holds_its_rows_alone():
   temporary = as_it_is().memory_analysis().temp_size_in_bytes
-  # Its eighth of what each layer saves, and one layer at work, wide ffn and logits included.
-  assert temporary < 4 * WHOLE
-  assert largest_sum(as_it_is()) < WHOLE / 8
+  assert temporary < 8 * WHOLE  # mostly an eighth of the logits, and of a layer at work
+  assert largest_sum(as_it_is()) < WHOLE / 2  # a matrix's gradient
 
 
 def test_twin_without_places_the_batch_is_whole_everywhere(monkeypatch):
   monkeypatch.setattr(placed, "mesh", lambda: None)
   loose = compiled()
-  assert loose.memory_analysis().temp_size_in_bytes > 2 * (
-    as_it_is().memory_analysis().temp_size_in_bytes
-  )
-  assert largest_sum(loose) >= WHOLE / 8
+  assert loose.memory_analysis().temp_size_in_bytes > 30 * WHOLE
+  assert largest_sum(loose) >= 4 * WHOLE  # the wide activations of all rows
 
 
 def test_axes_that_do_not_divide_stay_whole():

@@ -63,7 +63,9 @@ def cost(text: str) -> Cost:
         total.flops += times * (_dot if x.kind == "dot" else _convolution)(x, shapes)
       if x.kind == "while":
         called = dict(re.findall(r"(condition|body)=%([\w.\-]+)", x.rest))
-        trips = _trips(computations[called["condition"]], computations[called["body"]])
+        known = re.search(r'known_trip_count":\{"n":"(\d+)"', x.rest)
+        condition, body = computations[called["condition"]], computations[called["body"]]
+        trips = int(known.group(1)) if known else _trips(condition, body)
         walk(called["body"], times * trips, True)
       elif kind not in COLLECTIVES:
         for group in _CALLED.findall(x.rest):

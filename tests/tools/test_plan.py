@@ -14,6 +14,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import batching
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.data.records import Counts
 from xwinjax.model import parameters
 from xwinjax.recipes.xwin import XwinConfig
 from xwinjax.sharding.mesh import make_mesh
@@ -90,6 +91,8 @@ def test_planned_batches_are_those_that_training_builds(stage):
     branches=np.tile(branches.astype(np.uint8), 2),
     offsets=np.array([0, n, 2 * n]),
     fields=fields if stage == "dpo" else {},
+    counts=Counts(),
+    branched=stage == "dpo",
   )
   made = batching.make_plan(items, BatchConfig(2, buckets=1, multiple=8), seed=0)
   built = batching.build_batch(items, made, 0)
@@ -100,7 +103,10 @@ def test_planned_batches_are_those_that_training_builds(stage):
   assert built == planned
 
 
-@pytest.mark.parametrize("stage", [pytest.param("sft"), *[pytest.param(s, marks=pytest.mark.slow) for s in programs.STAGES[1:]]])
+@pytest.mark.parametrize(
+  "stage",
+  [pytest.param("sft"), *[pytest.param(s, marks=pytest.mark.slow) for s in programs.STAGES[1:]]],
+)
 def test_every_program_compiles_on_a_mesh(stage):
   mesh = make_mesh(2, 2, 2)
   model = tiny_config(scan_layers=True)
@@ -138,9 +144,7 @@ def test_what_training_needs_is_six_a_parameter_and_token():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-  importlib.util.find_spec("libtpu") is None, reason="jax[tpu] is not installed"
-)
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="jax[tpu] is not installed")
 def test_a_program_for_chips_that_are_not_there():
   model = tiny_config(scan_layers=True, head_dim=128, dtype="bfloat16", attention="splash")
   request = {
