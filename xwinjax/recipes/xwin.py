@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from xwinjax.core.bounds import Seed
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats
 from xwinjax.recipes import given, judges
@@ -66,7 +67,7 @@ class XwinConfig:
   dpo: DPOConfig = group(DPOConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
+  seed: Seed = 0
 
 
 def check(c: XwinConfig) -> None:

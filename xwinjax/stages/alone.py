@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from xwinjax.core.bounds import Seed
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import comment, to_config_dict
 from xwinjax.stages.stage import Context, Stage
@@ -29,7 +30,7 @@ class Alone:
     """The dataclass of the command's fields."""
     fields: list[Any] = []
 
-    def add(name: str, kind: type, default: Any, meaning: str, *, plumbing: bool = True) -> None:
+    def add(name: str, kind: Any, default: Any, meaning: str, *, plumbing: bool = True) -> None:
       how: dict[str, Any] = (
         {"default_factory": default} if isinstance(default, type) else {"default": default}
       )
@@ -56,7 +57,7 @@ class Alone:
     if "mesh" in self.stage.uses:
       add("mesh", MeshConfig, MeshConfig, "")
     if "seed" in self.stage.uses:
-      add("seed", int, 0, "", plumbing=False)
+      add("seed", Seed, 0, "", plumbing=False)
     name = f"{self.stage.name}_command"
     about = {"__module__": hyper.__module__, "__doc__": hyper.__doc__}
     return dataclasses.make_dataclass(name, fields, namespace=about, frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from xwinjax.core.bounds import Few, Natural, Positive, Share
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl, read, rouge
@@ -60,9 +61,9 @@ KEYWORDS = (
 class FilterConfig:
   """What makes a prompt be dropped."""
 
-  rouge: float = 0.7  # ROUGE-L with any seed or kept prompt above this
-  shortest: int = 4  # fewer words
-  longest: int = 150  # more words
+  rouge: Share = 0.7  # ROUGE-L with any seed or kept prompt above this
+  shortest: Natural = 4  # fewer words
+  longest: Positive = 150  # more words
   keywords: tuple[str, ...] = KEYWORDS  # what a language model cannot see or do
   ascii_start: bool = True  # a first character beyond ASCII
 
@@ -72,11 +73,11 @@ class InstructConfig:
   """New prompts in the manner of a file of others."""
 
   format: str = "auto"  # of the seeds: a name from data/formats.py, or auto
-  count: int = 1000  # prompts wanted
-  shots: int = 6  # seeds shown …
-  own_shots: int = 2  # … and prompts written earlier, as soon as there are some
-  shot_words: int = 100  # longer ones are not shown
-  most_draws: int = 20  # give up after this many times `count`
+  count: Positive = 1000  # prompts wanted
+  shots: Few = 6  # seeds shown …
+  own_shots: Natural = 2  # … and prompts written earlier, as soon as there are some
+  shot_words: Positive = 100  # longer ones are not shown
+  most_draws: Positive = 20  # give up after this many times `count`
   header: str = "Here are tasks of many kinds, one after the other."  # opens the few shots
   chat: bool = False  # ask for the next task as a user's turn, rather than as plain text
   filters: FilterConfig = group(FilterConfig)
@@ -87,7 +88,7 @@ class InstructConfig:
     params=SamplingParams(temperature=0.6, top_p=0.9),
     sampler=SamplerConfig(),
   )
-  shard: int = 256  # sets of shots written from together; what is lost when killed
+  shard: Positive = 256  # sets of shots written from together; what is lost when killed
 
 
 def few_shots(header: str, texts: Sequence[str]) -> str:

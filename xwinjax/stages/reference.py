@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from xwinjax.core.bounds import Natural, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Params
 from xwinjax.data import jsonl
@@ -35,8 +36,8 @@ class ReferenceConfig:
   """Reference log-probs by one model for one file of pairs."""
 
   format: str = "auto"  # a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
-  max_length: int = 2048  # as in the DPO that will read them
+  limit: Natural = 0  # read at most so many rows; 0 reads all
+  max_length: Tokens = 2048  # as in the DPO that will read them
   batch: BatchConfig = plumbing(BatchConfig)
 
 

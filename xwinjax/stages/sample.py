@@ -6,10 +6,11 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from xwinjax.core.bounds import Filled, Many, Natural, Positive, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import candidates, items, read
@@ -21,15 +22,17 @@ from xwinjax.stages.common import Model
 from xwinjax.stages.config import group
 from xwinjax.stages.stage import Context, Stage, open_model
 
+Ending = Annotated[str, Filled("an empty text would end every answer before its first token")]
+
 
 @dataclasses.dataclass(frozen=True)
 class GenerateConfig:
   """How answers are drawn."""
 
-  samples: int = 64  # answers a prompt
-  max_new: int = 512  # tokens an answer may have
+  samples: Many = 64  # answers a prompt
+  max_new: Tokens = 512  # tokens an answer may have
   params: SamplingParams = group(SamplingParams)
-  stop_strings: tuple[str, ...] = ()  # texts that end an answer, beside the template's end token
+  stop_strings: tuple[Ending, ...] = ()  # texts that end an answer, beside the template's end token
   sampler: SamplerConfig = group(SamplerConfig)
 
 
@@ -38,9 +41,9 @@ class SampleConfig:
   """Candidates of one model for one file of prompts."""
 
   format: str = "auto"  # of the prompts: a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
+  limit: Natural = 0  # read at most so many rows; 0 reads all
   generate: GenerateConfig = group(GenerateConfig, sampler=SamplerConfig(unique=True))
-  shard: int = 64  # prompts that run together; what is lost when killed
+  shard: Positive = 64  # prompts that run together; what is lost when killed
 
 
 def make_sampler(model: Model, config: GenerateConfig, seed: int) -> Sampler:

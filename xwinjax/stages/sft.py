@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.core import host
+from xwinjax.core.bounds import Natural, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
 from xwinjax.data import formats, items, jsonl, parallel, token_cache
@@ -37,11 +38,11 @@ class SFTConfig:
   """SFT of one model on one file."""
 
   format: str = "auto"  # a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
-  max_length: int = 2048  # tokens a conversation may have
+  limit: Natural = 0  # read at most so many rows; 0 reads all
+  max_length: Tokens = 2048  # tokens a conversation may have
   too_long: str = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
   loss_on: str = "all"  # answers: all, or the last
-  z_loss: float = 0.0  # weight of logsumexp², 0 in all three papers
+  z_loss: Weight = 0.0  # weight of logsumexp², 0 in all three papers
   train: TrainConfig = group(TrainConfig)
 
 

@@ -7,13 +7,14 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.core import host
+from xwinjax.core.bounds import Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import batching, pipeline
@@ -36,7 +37,7 @@ from xwinjax.train.step import init_state, make_train_step
 class TrainConfig:
   """How long and in what steps."""
 
-  epochs: float = 1.0  # passes over the data
+  epochs: Annotated[float, Within(1e-6, 10_000)] = 1.0  # passes over the data
   optim: OptimConfig = group(OptimConfig)
   batch: BatchConfig = group(BatchConfig)
   loop: LoopConfig = plumbing(LoopConfig)

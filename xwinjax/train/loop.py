@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from xwinjax.checkpoint.store import Store
+from xwinjax.core.bounds import Amount, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl
@@ -37,9 +38,9 @@ class Stopped(Exception):
 class LoopConfig:
   """What the loop does beside stepping."""
 
-  checkpoint_every: int = 200  # steps; the last step is always saved
-  stop_after_skips: int = 10  # updates refused in a row before the run stops
-  say_every: float = 10.0  # seconds between lines when not on a terminal
+  checkpoint_every: Positive = 200  # steps; the last step is always saved
+  stop_after_skips: Positive = 10  # updates refused in a row before the run stops
+  say_every: Amount = 10.0  # seconds between lines when not on a terminal
 
 
 class _Signals:
