@@ -60,7 +60,7 @@ def set_to(path: str, hint: Any, value: Any) -> dict[str, Any]:
 
 
 def outcome(command: str, path: str, hint: Any, value: Any) -> str:
-  """"taken", or the line that refuses."""
+  """ "taken", or the line that refuses."""
   try:
     from_config_dict(COMMANDS[command].kind, set_to(path, hint, value))
   except UserError as e:
@@ -171,7 +171,7 @@ def test_twin_a_field_without_bounds_is_found():
 
 
 def test_a_number_without_bounds_is_finite_all_the_same():
-  with pytest.raises(UserError, match="config.rate is inf; expected a finite number"):
+  with pytest.raises(UserError, match=r"config\.rate is inf; expected a finite number"):
     from_config_dict(Bare, {"rate": math.inf})
 
 
