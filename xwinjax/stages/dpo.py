@@ -65,6 +65,11 @@ def check_starts_at_log_2(model, beta: float, file: Path):
 
   def check(params, batch) -> None:
     loss = float(jax.jit(first_loss)(params, batch))
+    if not math.isfinite(loss):
+      raise UserError(
+        f"DPO's first loss is {loss}: the model's numbers overflow in {model.dtype}, or {file} "
+        "holds log-probs that are not finite"
+      )
     if abs(loss - math.log(2)) > (1e-3 if model.dtype == "float32" else 2e-2):
       raise UserError(
         f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {file} does not hold "

@@ -182,7 +182,7 @@ def run_stage(
   jsonl.write_json(begun, what)
   started = time.time()
   try:
-    figures = body()
+    figures = jsonl.finite(body())
   except UserError:
     if {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {begun.name}:
       begun.unlink()  # nothing was made: the same folder may be used once the mistake is mended

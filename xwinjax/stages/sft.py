@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def measure_nll(
     total = weight = 0.0
     for _, mean in over_items(jitted(_nll, model.config), params, data, batch, mesh):
       total, weight = total + float(mean.total), weight + float(mean.weight)
-    return total / max(weight, 1.0)
+    return total / max(weight, 1.0)  # NaN where the model's numbers overflow
 
   return measure
 
@@ -116,7 +117,7 @@ def keep_epochs(
       measured["heldout_nll"] = round(nll(params), 6)
     if measured["kept"]:
       common.save_model(folder / "steps" / f"{step:07d}", model, params)
-    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", measured)
+    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", jsonl.finite(measured))
 
   return on_epoch
 
@@ -162,6 +163,11 @@ def make(
   if heldout is not None:
     nll = measure_nll(base, read_items(config, heldout, base), config.train.batch, mesh)
   before = {"heldout_nll_before": nll(base.params)} if nll else {}
+  if not all(map(math.isfinite, before.values())):
+    raise UserError(
+      f"{heldout}: its loss is not finite under {model}; the model's numbers overflow in "
+      f"{base.config.dtype}, try another model.dtype"
+    )
   params, figures = train(
     folder,
     folder.name,

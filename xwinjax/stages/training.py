@@ -129,6 +129,8 @@ def train(
   if check_first is not None and not (folder / "checkpoints").exists():
     check_first(params, put_batch(batching.build_batch(items, plan, 0), mesh))
   settings, share = config.loop, mfu_of(model.config)
+  skips = min(settings.stop_after_skips, plan.steps_per_epoch, steps)
+  settings = dataclasses.replace(settings, stop_after_skips=skips)
   if on_epoch is not None:
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
@@ -151,6 +153,11 @@ def train(
     on_checkpoint=on_checkpoint,
     mfu_of=share,
   )
+  if state.skipped_total:
+    common.say(
+      f"{title}: {int(state.skipped_total)} of {steps} updates were left out, as their loss or "
+      "gradient was not finite"
+    )
   speed = loop.tokens_per_second(folder / "metrics.jsonl")
   figures = {
     **({"mfu": round(share(speed), 4)} if share and speed else {}),
