@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
@@ -94,6 +96,22 @@ def problem(bound: Bound, value: Any) -> str:
   if value in bound:
     return ""
   return f"is {value!r}; expected {bound}" + (f"; {bound.advice}" if bound.advice else "")
+
+
+def argument(hint: Any) -> Callable[[str], Any]:
+  """What argparse makes of a word: `add_argument("--seed", type=argument(Seed))`."""
+  kind, bound = get_args(hint)
+
+  def read(word: str) -> Any:
+    try:
+      value = kind(word)
+    except ValueError:
+      raise ArgumentTypeError(f"is {word!r}; expected {bound}") from None
+    if wrong := problem(bound, value):
+      raise ArgumentTypeError(wrong)
+    return value
+
+  return read
 
 
 def check(config: Any, path: str = "") -> None:

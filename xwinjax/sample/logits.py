@@ -23,6 +23,7 @@ from xwinjax.core.bounds import Part, Within
 Temperature = Annotated[
   float, Within(0.001, 100, also=(0,), advice="0 takes the most probable token")
 ]
+TopK = Annotated[int, Within(0, 2**24)]
 Mass = Annotated[float, Within(1e-6, 1)]
 Penalty = Annotated[float, Within(1e-6, 1e6)]
 
@@ -32,7 +33,7 @@ class SamplingParams:
   """How tokens are drawn; hashable, so one compiled loop serves one setting."""
 
   temperature: Temperature = 1.0  # 0 takes the most probable token
-  top_k: Annotated[int, Within(0, 2**24)] = 0  # keep the k most probable; 0 keeps all
+  top_k: TopK = 0  # keep the k most probable; 0 keeps all
   top_p: Mass = 1.0  # keep the fewest most probable tokens that together reach this mass
   min_p: Part = 0.0  # keep tokens at least this share as probable as the most probable
   repetition_penalty: Penalty = 1.0  # of tokens in the prompt or the answer so far; 1 is none

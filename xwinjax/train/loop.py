@@ -216,7 +216,7 @@ class _Log:
     if skipped >= self.config.stop_after_skips:
       raise UserError(
         f"step {number}: the loss or gradient was not finite for {skipped} "
-        f"step{'s' * (skipped > 1)} in a row; lower the learning rate or look at the data of these steps. "
+        f"step{'s' * (skipped > 1)} in a row; lower the learning rate or look at their data. "
         + ("The last good checkpoint is kept" if number > skipped else "Nothing is kept")
       )
 
