@@ -122,6 +122,48 @@ def test_the_table_of_fields_and_outcomes(capsys):
   assert {row[2] for row in rows.values()} == {"refused"}  # NaN
 
 
+@pytest.mark.parametrize(
+  ("field", "value", "line"),
+  [
+    ("dpo.beta", "0", "config.dpo.beta is 0.0; expected 0.0001 to 1000 (pull towards the"),
+    ("dpo.label_smoothing", "0.7", "config.dpo.label_smoothing is 0.7; expected >= 0 and < 0.5"),
+    ("dpo.variant", "ipa", "config.variant 'ipa' is not one of sigmoid, ipo, hinge"),
+    ("dpo.train.optim.schedule", "cos", "config.dpo.train.optim.schedule 'cos' is not one of con"),
+    ("dpo.train.optim.lr", "-1e-3", "config.dpo.train.optim.lr is -0.001; expected 1e-12 to 10"),
+    ("dpo.train.optim.lr", "inf", "config.dpo.train.optim.lr is inf; expected 1e-12 to 10"),
+    ("dpo.train.optim.warmup", "100", "for N of M steps give N/M, as 0.05 for 100 of 2000"),
+    ("dpo.train.optim.clip", "-1", "config.dpo.train.optim.clip is -1.0; expected 0 to 1000000"),
+    ("dpo.train.batch.microbatches", "3", "batch_size 32 does not divide into 3 micro-batches"),
+    ("rs.too_long", "chop", "config.rs.too_long 'chop' is not one of turns, cut, drop"),
+    ("sample.generate.samples", "0", "config.sample.generate.samples is 0; expected 1 to 65536"),
+    (
+      "sample.generate.stop_strings",
+      "''",
+      "config.sample.generate.stop_strings is ''; expected a t",
+    ),
+    ("sample.shard", "0", "config.sample.shard is 0; expected >= 1"),
+    ("score.branches", "0", "config.score.branches is 0; expected 1 to 255"),
+    ("select.rejected", "rank:1", "config.rejected 'rank:1': expected rank:R"),
+    ("evaluate.generate.params.temperature", "1e-9", "expected 0, or 0.001 to 100; 0 takes the"),
+    ("evaluate.generate.params.top_p", "0", "top_p is 0.0; expected 1e-06 to 1"),
+    ("sft.limit", "-1", "config.sft.limit is -1; expected >= 0"),
+    ("seed", "-1", "config.seed is -1; expected 0 to 4294967295"),
+    ("seed", "1099511627776", "config.seed is 1099511627776; expected 0 to 4294967295"),
+  ],
+)
+def test_a_late_stage_s_setting_is_refused_before_the_first_stage(
+  field, value, line, capsys, tmp_path
+):
+  status = COMMANDS["xwin"](
+    ["--config=configs/xwin.py:llama", f"--workdir={tmp_path}/w", f"--config.{field}={value}"]
+  )
+  said = capsys.readouterr().err
+  assert status == 2
+  assert line in said
+  assert said.count("\n") == 1
+  assert not (tmp_path / "w").exists()
+
+
 def variants() -> list[str]:
   """Every config file with every variant that its get_config knows."""
   found = []

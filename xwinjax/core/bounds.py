@@ -57,7 +57,14 @@ class Filled:
     return "a text that is not empty"
 
 
-Bound = Within | Filled
+class OneOf(tuple[str, ...]):
+  """Texts of a short list: `OneOf(("linear", "cosine"))`."""
+
+  def __str__(self) -> str:
+    return f"one of {', '.join(self)}"
+
+
+Bound = Within | Filled | OneOf
 
 Natural = Annotated[int, Within(0)]
 Positive = Annotated[int, Within(1)]
@@ -87,7 +94,7 @@ def hints(kind: type) -> dict[str, Any]:
 def of(hint: Any) -> Bound | None:
   """The bound of a field's type, or of what a tuple or an optional field holds."""
   if get_origin(hint) is Annotated:
-    return next((b for b in hint.__metadata__ if isinstance(b, (Within, Filled))), None)
+    return next((b for b in hint.__metadata__ if isinstance(b, (Within, Filled, OneOf))), None)
   return next((b for b in map(of, get_args(hint)) if b is not None), None)
 
 
@@ -95,6 +102,8 @@ def problem(bound: Bound, value: Any) -> str:
   """What is wrong with a value: "is 0; expected >= 1", or ""."""
   if value in bound:
     return ""
+  if isinstance(bound, OneOf):
+    return f"{value!r} is not {bound}"
   return f"is {value!r}; expected {bound}" + (f"; {bound.advice}" if bound.advice else "")
 
 

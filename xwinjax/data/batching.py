@@ -29,7 +29,7 @@ class BatchConfig:
   batch_size: Many = 16  # rows a step; without packing, items a step
   batch_tokens: BatchTokens = 0  # if set, rows are as many as fit this many tokens instead
   buckets: Few = 6  # row lengths to compile; each item goes into the shortest that holds it
-  multiple: Many = 16  # row lengths are multiples of this
+  multiple: Few = 16  # row lengths are multiples of this
   packing: Packing = 0  # several items a row of so many tokens, isolated by segments; 0: don't
   microbatches: Many = 1  # a step's rows are processed in this many parts
 

@@ -10,7 +10,7 @@ from xwinjax.data import candidates, formats
 from xwinjax.recipes import given, judges
 from xwinjax.sandbox import judging_world
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import common
+from xwinjax.stages import common, dpo, select
 from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
@@ -90,6 +90,8 @@ def check(config: SelfRewardingConfig) -> None:
     if value not in known:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
   judges.check(config.judge)
+  select.check(dataclasses.replace(config.pairs, by=config.pairs.by or config.judge.score))
+  dpo.check(config.dpo)
   if config.sandbox.on:
     given.check_no_data(config.data)
     return

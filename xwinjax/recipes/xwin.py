@@ -74,6 +74,8 @@ def check(c: XwinConfig) -> None:
   """Refuses what does not exist, and files with a bad row or none."""
   if c.rs_from not in ("sft", "base"):
     raise UserError(f"config.rs_from {c.rs_from!r} is not one of sft, base")
+  select.check(c.select)
+  dpo.check(c.dpo)
   if c.sandbox.on:
     given.check_no_data(c.data)
     return

@@ -96,7 +96,7 @@ class _OutOfBounds(ValueError):
   """A value of the right type that its field's bound does not hold."""
 
 
-def _convert(hint: Any, value: Any, path: str) -> Any:
+def _convert(hint: Any, value: Any, path: str, bounded: bool = False) -> Any:
   if dataclasses.is_dataclass(hint):
     if not isinstance(value, (dict, ConfigDict)):
       raise UserError(f"{path} is {value!r}; expected a group of fields")
@@ -116,14 +116,14 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return None
     return _convert(next(a for a in arguments if a is not type(None)), value, path)
   if origin is typing.Annotated:
-    value, bound = _convert(arguments[0], value, path), bounds.of(hint)
+    value, bound = _convert(arguments[0], value, path, True), bounds.of(hint)
     wrong = bounds.problem(bound, value) if bound is not None else ""
     if wrong:
       raise _OutOfBounds(f"{path} {wrong}")
     return value
   if hint is float and isinstance(value, int) and not isinstance(value, bool):
     value = float(value) if abs(value) < 2**1000 else math.inf
-  if isinstance(value, float) and not math.isfinite(value):
+  if isinstance(value, float) and not bounded and not math.isfinite(value):
     raise _OutOfBounds(f"{path} is {value!r}; expected a finite number")
   if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
     raise UserError(f"{path} is {value!r} ({type(value).__name__}); expected {hint.__name__}")

@@ -8,13 +8,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.core import host
-from xwinjax.core.bounds import Natural, Tokens, Weight
+from xwinjax.core.bounds import Natural, OneOf, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
 from xwinjax.data import formats, items, jsonl, parallel, token_cache
@@ -33,6 +33,9 @@ from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
+TooLong = Annotated[str, OneOf(("turns", "cut", "drop"))]
+LossOn = Annotated[str, OneOf(("all", "last"))]
+
 
 @dataclasses.dataclass(frozen=True)
 class SFTConfig:
@@ -41,8 +44,8 @@ class SFTConfig:
   format: str = "auto"  # a name from data/formats.py, or auto
   limit: Natural = 0  # read at most so many rows; 0 reads all
   max_length: Tokens = 2048  # tokens a conversation may have
-  too_long: str = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
-  loss_on: str = "all"  # answers: all, or the last
+  too_long: TooLong = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
+  loss_on: LossOn = "all"  # answers: all, or the last
   z_loss: Weight = 0.0  # weight of logsumexp², 0 in all three papers
   train: TrainConfig = group(TrainConfig)
 

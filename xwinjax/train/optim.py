@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import jax
 import optax
 
-from xwinjax.core.bounds import Amount, Part, Within
+from xwinjax.core.bounds import Amount, OneOf, Part, Within
 from xwinjax.core.errors import UserError
 from xwinjax.model import parameters
 
 SCHEDULES = ("constant", "linear", "cosine")
 
+Schedule = Annotated[str, OneOf(SCHEDULES)]
 Rate = Annotated[float, Within(0, 10)]
 STEPS = "for N of M steps give N/M, as 0.05 for 100 of 2000"
 Warmup = Annotated[float, Within(0, below=1, advice=STEPS)]
@@ -25,7 +26,7 @@ class OptimConfig:
 
   lr: Annotated[float, Within(1e-12, 10)] = 1e-5  # peak
   final_lr: Rate = 0.0  # at the last step, for linear and cosine
-  schedule: str = "cosine"  # constant, linear or cosine from lr to final_lr
+  schedule: Schedule = "cosine"  # constant, linear or cosine from lr to final_lr
   warmup: Warmup = 0.03  # share of all steps over which lr rises from 0
   beta1: Part = 0.9
   beta2: Part = 0.95
