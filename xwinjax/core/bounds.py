@@ -66,8 +66,8 @@ class OneOf(tuple[str, ...]):
 
 Bound = Within | Filled | OneOf
 
-Natural = Annotated[int, Within(0)]
-Positive = Annotated[int, Within(1)]
+Natural = Annotated[int, Within(0, 10**9)]
+Positive = Annotated[int, Within(1, 10**9)]
 Few = Annotated[int, Within(1, 2**12)]  # of what is compiled, or written side by side
 Many = Annotated[int, Within(1, 2**16)]
 Tokens = Annotated[int, Within(1, 2**20)]  # of a row, a text, an answer
@@ -89,6 +89,11 @@ def _plain(x: float) -> str:
 def hints(kind: type) -> dict[str, Any]:
   """The types of a dataclass's fields, their bounds included."""
   return get_type_hints(kind, include_extras=True)
+
+
+def plain(hint: Any) -> type:
+  """The first type of a field's that holds values: float of `Annotated[float, …] | None`."""
+  return plain(get_args(hint)[0]) if get_args(hint) else hint
 
 
 def of(hint: Any) -> Bound | None:

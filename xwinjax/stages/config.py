@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from xwinjax.core import bounds
 from xwinjax.core.errors import UserError
@@ -40,8 +41,16 @@ def group(kind: type[T], **changes: Any) -> T:
 
 
 def to_config_dict(config: Any) -> ConfigDict:
-  """The dataclass's values as a ConfigDict, for a config file to change."""
-  return ConfigDict(dataclasses.asdict(config))
+  """The dataclass's values as a ConfigDict, for a config file and flags to change."""
+  values = ConfigDict()
+  for f in dataclasses.fields(config):
+    value, hint = getattr(config, f.name), bounds.hints(type(config))[f.name]
+    if dataclasses.is_dataclass(value):
+      value = to_config_dict(value)
+    elif value is None:  # a flag has to know what it may become
+      value = placeholder(bounds.plain(hint))
+    values[f.name] = value
+  return values
 
 
 def from_config_dict(kind: type[T], values: ConfigDict | dict[str, Any], path: str = "config") -> T:
