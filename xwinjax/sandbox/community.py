@@ -63,15 +63,6 @@ def voted(world: World, config: CommunityConfig, seed: int) -> list[Example]:
   return made
 
 
-def held_out_tasks(world: World, count: int, seed: int):
-  """Distinct held-out questions of all kinds."""
-  rng, tasks = random.Random(f"held-out-{seed}"), {}
-  while len(tasks) < count:
-    task = world.task(rng, held_out=True)
-    tasks.setdefault(task.prompt, task)
-  return list(tasks.values())
-
-
 def write_community(
   context: Context, config: CommunityConfig, folder: Path, world: Path
 ) -> dict[str, Any]:
@@ -90,7 +81,8 @@ def community(config: CommunityConfig, world: World, folder: Path) -> dict[str, 
   jsonl.write_rows(folder / "train.jsonl", map(example_json, train))
 
   rng = random.Random(f"references-{world.seed}")
-  tasks = held_out_tasks(world, config.dev + config.test, world.seed)
+  asked = random.Random(f"held-out-{world.seed}")
+  tasks = world.different_tasks(asked, config.dev + config.test, held_out=True)
   dev, test = tasks[: config.dev], tasks[config.dev :]
   jsonl.write_rows(
     folder / "dev.jsonl",

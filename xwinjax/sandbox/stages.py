@@ -108,15 +108,12 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     ("heldout_prompts", config.heldout_prompts, True),
   ):
     rng = random.Random(f"{name}-{context.seed}")
-    tasks: dict[Any, Any] = {}
-    while len(tasks) < count:
-      task = world.task(rng, held_out=held_out)
-      tasks.setdefault(task.prompt, task)
+    tasks = world.different_tasks(rng, count, held_out=held_out)
     jsonl.write_rows(
       folder / f"{name}.jsonl",
       [
-        {"id": f"{name}-{i}", "messages": messages_json(p), "meta": t.meta()}
-        for i, (p, t) in enumerate(tasks.items())
+        {"id": f"{name}-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
+        for i, t in enumerate(tasks)
       ],
     )
 

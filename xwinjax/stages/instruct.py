@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xwinjax.core.bounds import Few, Natural, Positive, Share
+from xwinjax.core.bounds import Few, Many, Natural, Positive, Share
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import jsonl, read, rouge
+from xwinjax.data import jsonl, read, rouge, seal
 from xwinjax.data.records import Counts, Message
 from xwinjax.eval import diversity
 from xwinjax.sample.logits import SamplingParams
@@ -88,7 +88,7 @@ class InstructConfig:
     params=SamplingParams(temperature=0.6, top_p=0.9),
     sampler=SamplerConfig(),
   )
-  shard: Positive = 256  # sets of shots written from together; what is lost when killed
+  shard: Many = 256  # sets of shots written from together; what is lost when killed
 
 
 def few_shots(header: str, texts: Sequence[str]) -> str:
@@ -240,7 +240,7 @@ def write(
   with Progress("instruct", config.count, "prompts") as progress:
     while len(own) < config.count and counts["drawn"] < config.most_draws * config.count:
       part = folder / "parts" / f"{n:05d}.jsonl"
-      if not part.exists():
+      if not seal.whole_part(part):
         done = sampler.sample(_requests(config, model, shown, [*earlier, *own], f"{seed}-{n}"))
         jsonl.write_rows(
           part,
@@ -250,6 +250,7 @@ def write(
             for c in completions
           ],
         )
+        seal.seal_part(part)
       before, rows = len(own), [row for _, row in jsonl.read_rows(part)]
       for row, reason in zip(
         rows, filters.take([(r["text"], r["finish"]) for r in rows]), strict=True

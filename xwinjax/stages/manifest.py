@@ -26,7 +26,7 @@ import jax
 
 from xwinjax.checkpoint.store import sha256_file
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
@@ -93,7 +93,8 @@ def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None
     values = json.loads(path.read_text(encoding="utf-8"))
   except ValueError:
     values = None
-  if isinstance(values, dict) and all(name in values for name in expected):
+  known = isinstance(values, dict) and all(name in values for name in expected)
+  if known and not (path.name == NAME and seal.broken(values)):
     return values
   raise UserError(f"{path}: damaged; delete {path.parent} to do the stage again")
 
@@ -201,5 +202,5 @@ def run_stage(
     "device": device(),
     "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
   }
-  jsonl.write_json(folder / NAME, manifest)
+  jsonl.write_json(folder / NAME, seal.sealed(json.loads(jsonl.dumps(manifest))))
   return figures

@@ -13,7 +13,7 @@ import numpy as np
 from xwinjax.core.bounds import Filled, Many, Natural, Positive, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import candidates, items, read
+from xwinjax.data import candidates, items, read, seal
 from xwinjax.data.records import Candidate, CandidateSet, Counts, Example
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Completion, Request, Sampler, SamplerConfig
@@ -122,7 +122,7 @@ def sample_shards(
   with Progress(title, len(prompts), "prompts") as progress:
     for n, start in enumerate(range(0, len(order), shard)):
       chosen, part = order[start : start + shard], parts / f"{n:05d}.jsonl"
-      if part.exists():
+      if seal.whole_part(part):
         done = list(candidates.read(part))
         progress.advance(len(chosen))
       else:
@@ -131,6 +131,7 @@ def sample_shards(
         )
         done = [candidate_set(prompts[i], *d) for i, d in zip(chosen, drawn, strict=True)]
         candidates.write(part, done)
+        seal.seal_part(part)
       sets.update(zip(chosen, done, strict=True))
   seconds = time.perf_counter() - started
   ordered = [sets[i] for i in range(len(prompts))]
