@@ -1,6 +1,7 @@
 """What was changed on disk is refused by name or made again, never believed."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, seal
 from xwinjax.report.workdir import Stages
 from xwinjax.sample.scheduler import SamplerConfig
-from xwinjax.stages import manifest, sample
+from xwinjax.stages import manifest, reference, sample
 from xwinjax.stages.sample import GenerateConfig, SampleConfig
 from xwinjax.stages.stage import Context
 
@@ -134,6 +135,29 @@ def test_a_part_as_it_was_is_kept_and_one_without_a_seal_is_drawn_again(sampled)
   part.with_suffix(".sha256").unlink()
   assert run() == whole
   assert part.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize(
+  ("row", "says"),
+  [
+    ({"id": "b", "chosen": -1.0}, "logps.jsonl:3: lacks a finite log-prob"),
+    ({"id": "b", "chosen": -1.0, "rejected": None}, "logps.jsonl:3: lacks a finite log-prob"),
+    ({"id": "b", "chosen": -1.0, "rejected": 1e300}, "logps.jsonl:3: lacks a finite log-prob"),
+    ({"id": "b", "chosen": -1.0, "rejected": "-2"}, "field 'rejected': found '-2', expected a num"),
+    ({"id": "c", "chosen": -1.0, "rejected": -2.0}, "does not hold these pairs in this order"),
+  ],
+)
+def test_stored_log_probs_that_were_damaged_get_a_line(row, says, tmp_path):
+  good = [{"key": "k"}, {"id": "a", "chosen": -1.0, "rejected": -2.5}]
+  ids = SimpleNamespace(ids=["a", "b"])
+  last = {"id": "b", "chosen": -3.0, "rejected": -4.0}
+  path = jsonl.write_rows(tmp_path / "logps.jsonl", [*good, last])
+  assert reference.read(path, "k", ids).tolist() == [[-1.0, -2.5], [-3.0, -4.0]]
+  jsonl.write_rows(path, [*good, row])
+  with pytest.raises(UserError) as e:
+    reference.read(path, "k", ids)
+  assert says in str(e.value)
+  assert "run the reference stage again" in str(e.value)
 
 
 def test_twin_without_the_check_a_changed_answer_is_believed(sampled, monkeypatch):

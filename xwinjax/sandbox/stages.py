@@ -79,6 +79,13 @@ class PretrainConfig:
   train: TrainConfig = group(TrainConfig)
   cached: bool = plumbing(True)  # keep the model under $XWINJAX_CACHE for the next run
 
+  def __post_init__(self):
+    if self.heads % self.kv_heads or self.dim % (2 * self.heads):
+      raise ValueError(
+        f"dim {self.dim}, heads {self.heads}, kv_heads {self.kv_heads}; expected a dim that is a "
+        "multiple of 2 * heads, and heads that are a multiple of kv_heads"
+      )
+
 
 def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str, Any]:
   """Writes documents.txt, tokenizer/, sft.jsonl, the prompts and held-out files."""
