@@ -103,9 +103,9 @@ def of(hint: Any) -> Bound | None:
   return next((b for b in map(of, get_args(hint)) if b is not None), None)
 
 
-def problem(bound: Bound, value: Any) -> str:
+def problem(bound: Bound | None, value: Any) -> str:
   """What is wrong with a value: "is 0; expected >= 1", or ""."""
-  if value in bound:
+  if bound is None or value in bound:
     return ""
   if isinstance(bound, OneOf):
     return f"{value!r} is not {bound}"

@@ -125,9 +125,8 @@ def _convert(hint: Any, value: Any, path: str, bounded: bool = False) -> Any:
         return None
     return _convert(next(a for a in arguments if a is not type(None)), value, path)
   if origin is typing.Annotated:
-    value, bound = _convert(arguments[0], value, path, True), bounds.of(hint)
-    wrong = bounds.problem(bound, value) if bound is not None else ""
-    if wrong:
+    value = _convert(arguments[0], value, path, True)
+    if wrong := bounds.problem(bounds.of(hint), value):
       raise _OutOfBounds(f"{path} {wrong}")
     return value
   if hint is float and isinstance(value, int) and not isinstance(value, bool):
