@@ -154,10 +154,7 @@ def train(
     mfu_of=share,
   )
   if state.skipped_total:
-    common.say(
-      f"{title}: {int(state.skipped_total)} of {steps} updates were left out, as their loss or "
-      "gradient was not finite"
-    )
+    common.say(f"{title}: {int(state.skipped_total)} of {steps} updates skipped: not finite")
   speed = loop.tokens_per_second(folder / "metrics.jsonl")
   figures = {
     **({"mfu": round(share(speed), 4)} if share and speed else {}),
