@@ -64,7 +64,7 @@ class Alone:
 
   def values(self, hyper: Any = None, *, model: ConfigDict | None = None) -> ConfigDict:
     """The command's fields with these hyper-parameters and model settings, for a config file."""
-    config = to_config_dict(self.config())
+    config: Any = to_config_dict(self.config())
     names = [f.name for f in dataclasses.fields(self.hyper or self.stage.config)]
     config.update({name: value for name, value in (hyper or {}).items() if name in names})
     if model is not None and "model" in config:

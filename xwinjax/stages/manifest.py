@@ -93,8 +93,8 @@ def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None
     values = json.loads(path.read_text(encoding="utf-8"))
   except ValueError:
     values = None
-  known = isinstance(values, dict) and all(name in values for name in expected)
-  if known and not (path.name == NAME and seal.broken(values)):
+  whole = isinstance(values, dict) and all(name in values for name in expected)
+  if isinstance(values, dict) and whole and not (path.name == NAME and seal.broken(values)):
     return values
   raise UserError(f"{path}: damaged; delete {path.parent} to do the stage again")
 
