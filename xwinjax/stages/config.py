@@ -70,7 +70,8 @@ def from_config_dict(kind: type[T], values: ConfigDict | dict[str, Any], path: s
       made[name] = _convert(hints[name], value, f"{path}.{name}")
     except _OutOfBounds as e:
       meaning = comment(kind, fields[name])
-      raise UserError(f"{e} ({meaning})" if meaning else str(e)) from None
+      more = f" ({meaning})" if meaning and meaning not in str(e) else ""
+      raise UserError(f"{e}{more}") from None
   try:
     return kind(**made)
   except UserError:
