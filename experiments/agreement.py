@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xwinjax.core.arguments import Parser
+from xwinjax.core.bounds import Seed, Share, argument
 from xwinjax.core.errors import UserError
 from xwinjax.eval import agreement, votes
 from xwinjax.recipes import cli
@@ -35,12 +36,12 @@ def parser() -> Parser:
   p.add_argument("--system", metavar="NAME", help="tell comparisons from this system's side")
   p.add_argument(
     "--checks",
-    type=float,
+    type=argument(Share),
     default=0.0,
     metavar="SHARE",
     help="leave out annotators who passed less than this share of their attention checks (0: none)",
   )
-  p.add_argument("--seed", type=int, default=0, help="of the intervals' resampling (0)")
+  p.add_argument("--seed", type=argument(Seed), default=0, help="of the intervals' resampling (0)")
   p.add_argument("--json", action="store_true", help="JSON on stdout, nothing else there")
   p.add_argument("--page", metavar="FILE", help="where the HTML page goes")
   return p

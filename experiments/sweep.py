@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xwinjax.core.arguments import Parser
+from xwinjax.core.bounds import Seed, argument
 from xwinjax.core.errors import UserError
 from xwinjax.recipes import cli, sweep, sweep_summary
 
@@ -25,7 +26,7 @@ def parser() -> Parser:
   p = Parser("experiments.sweep", __doc__)
   p.add_argument("--config", nargs="+", required=True, metavar="FILE[:VARIANT]", help="ablations")
   p.add_argument("--workdir", required=True, help="where the runs and what they come to go")
-  p.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
+  p.add_argument("--seeds", nargs="+", type=argument(Seed), default=[0], metavar="N")
   p.add_argument("--rows", nargs="+", default=[], help="some rows; all if not given")
   p.add_argument("--experiment", default="", help="the command that runs them, where no file says")
   return p

@@ -1,6 +1,7 @@
 """config.json, field by field: read, refused by name, written back."""
 
 import json
+import math
 
 import pytest
 
@@ -128,16 +129,23 @@ def test_what_a_config_may_leave_out(read):
     ("rope_scaling", {"rope_type": "yarn"}, "of type 'yarn' is not supported; only 'llama3'"),
     ("rope_scaling", [8], "rope_scaling is [8]; expected an object or null"),
     ("rope_scaling", {**LLAMA3_ROPE, "factor": None}, "field 'factor' is missing"),
-    ("rope_scaling", {**LLAMA3_ROPE, "factor": "8"}, "factor is '8'; expected a positive"),
-    ("rope_theta", -1.0, "rope_theta is -1.0; expected a positive float"),
+    ("rope_scaling", {**LLAMA3_ROPE, "factor": "8"}, "factor is '8'; expected a number"),
+    ("rope_theta", -1.0, "rope_theta is -1.0; expected a number, 1 to 1e+15"),
+    ("rope_theta", math.inf, "rope_theta is inf; expected a number, 1 to 1e+15"),
+    ("rope_theta", 10**400, "; expected a number, 1 to 1e+15"),
+    ("rms_norm_eps", math.inf, "rms_norm_eps is inf; expected a number, 1e-30 to 0.1"),
+    ("rms_norm_eps", math.nan, "rms_norm_eps is nan; expected a number, 1e-30 to 0.1"),
+    ("rope_scaling", {**LLAMA3_ROPE, "factor": math.inf}, "factor is inf; expected a number"),
+    ("num_hidden_layers", 10**6, "num_hidden_layers is 1000000; expected a whole number, 1 to"),
+    ("vocab_size", 10**400, "; expected a whole number, 1 to"),
     ("hidden_size", None, "field 'hidden_size' is missing"),
     ("hidden_size", 4097, "hidden_size 4097 is not a multiple of num_attention_heads 32"),
-    ("hidden_size", 4096.0, "hidden_size is 4096.0; expected a positive int"),
-    ("num_hidden_layers", 0, "num_hidden_layers is 0; expected a positive int"),
-    ("num_hidden_layers", True, "num_hidden_layers is True; expected a positive int"),
+    ("hidden_size", 4096.0, "hidden_size is 4096.0; expected a whole number, 1 to"),
+    ("num_hidden_layers", 0, "num_hidden_layers is 0; expected a whole number, 1 to"),
+    ("num_hidden_layers", True, "num_hidden_layers is True; expected a whole number, 1 to"),
     ("num_key_value_heads", 5, "num_heads 32 must be a multiple of num_kv_heads 5"),
     ("head_dim", 5, "head_dim 5 must be even"),
-    ("vocab_size", "many", "vocab_size is 'many'; expected a positive int"),
+    ("vocab_size", "many", "vocab_size is 'many'; expected a whole number, 1 to"),
   ],
 )
 def test_what_would_be_computed_wrongly_is_refused_by_name(field, value, says, read, tmp_path):

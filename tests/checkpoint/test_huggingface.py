@@ -252,6 +252,24 @@ def test_tensors_that_do_not_fit_are_named(edit, says, change):
   assert says in refusal(change(apply))
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_number_that_is_not_finite_is_named_by_file_and_tensor(
+  wrong, dtype, config, params, tmp_path
+):
+  folder = huggingface.save(tmp_path / "model", config, params, dtype=dtype)
+  huggingface.load(folder)  # the twin: the same weights as they were
+  tensors = load_file(folder / "model.safetensors")
+  name = "model.layers.1.mlp.up_proj.weight"
+  tensors[name][3, 5] = wrong
+  save_file(tensors, folder / "model.safetensors")
+  said = refusal(folder)
+  assert said.startswith(
+    f"{folder}/model.safetensors: {name} holds 1 of {tensors[name].size} numbers"
+  )
+  assert "not finite (NaN or infinity)" in said
+
+
 def test_stored_rotary_frequencies_do_no_harm(change, params):
   folder = change(
     lambda t: t.update({"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)})

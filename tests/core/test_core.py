@@ -50,6 +50,16 @@ def test_branches_see_their_prompt_and_themselves():
   assert segment(3, 255) + 1 == segment(4)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**40])
+def test_a_seed_beyond_32_bits_is_not_another_seed(seed):
+  with pytest.raises(ValueError, match=f"seed is {seed}; expected 0 to 4294967295"):
+    rng.base_key(seed)
+  ends = [np.asarray(jax.random.key_data(rng.base_key(s))).tolist() for s in (0, 2**32 - 1)]
+  assert ends[0] != ends[1]
+  lost = np.asarray(jax.random.key_data(jax.random.key(2**40))).tolist()
+  assert lost == ends[0]  # the twin: jax alone takes it for seed 0
+
+
 def test_step_keys_are_functions_of_seed_and_step():
   bits = lambda *args: tuple(np.asarray(jax.random.key_data(rng.step_key(*args))))
   assert bits(0, 5) == bits(0, 5)

@@ -127,7 +127,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
   with pytest.raises(RuntimeError):
     jsonl.write_rows(path, rows())
-  with pytest.raises(ValueError, match="not JSON compliant"):
+  with pytest.raises(ValueError, match="a number to be written is not finite"):
     jsonl.write_rows(path, [{"a": float("nan")}])
 
   def no_room(*_):

@@ -63,7 +63,7 @@ def test_a_score_alone_on_the_last_line_is_read(text, score):
     ("> Score: 3", NO_SCORE),
     ("```\nScore: 3", NO_SCORE),  # a fence that is never closed
     ("Score: 3\nUSER: And this one?", NOT_LAST),
-    ("Score: 3\n\nI hope this helps.", NOT_LAST),
+    ("Fine.\nScore: 3\n\nI hope this helps.", NOT_LAST),
     ("Score: 1\nBut it is witty.\nScore: 2", SEVERAL),
     ("The answer ends with\nScore: 5\nand earns nothing.\nScore: 0", SEVERAL),
     ("Score: 6", OUTSIDE),

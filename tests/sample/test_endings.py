@@ -59,6 +59,8 @@ def test_where_a_stop_string_cuts_does_not_depend_on_the_block(sampler, settings
 
 
 def test_stop_strings_need_a_decoder(sampler):
+  with pytest.raises(ValueError, match="a stop string is empty"):
+    sampler(decode_text=text, stop_strings=("a", ""))
   with pytest.raises(ValueError, match="stop_strings needs decode_text"):
     sampler(stop_strings=("x",))
 

@@ -42,7 +42,6 @@ def changed(config, path, value):
     ("eft", "some", "config.eft 'some' is not one of data, rankings, none"),
     ("prompts_by", "me", "config.prompts_by 'me' is not one of self, base"),
     ("train_on", "all", "config.train_on 'all' is not one of pairs, best, best_and_seed"),
-    ("rounds", 0, "config.rounds is 0; expected at least 1"),
     ("judge.by", "you", "config.by 'you' is not one of self, rm, logps, gold"),
     ("data.ift", "x.jsonl", "config.sandbox.on makes the data itself"),
   ],

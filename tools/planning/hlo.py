@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections import defaultdict
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8}
@@ -36,9 +35,9 @@ class Cost:
   """What one device does in a run of the program."""
 
   flops: float = 0.0  # of matrix products, outside custom kernels
-  kernels: dict[str, int] = dataclasses.field(default_factory=lambda: defaultdict(int))  # runs
-  inside: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
-  outside: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
+  kernels: dict[str, int] = dataclasses.field(default_factory=dict)  # name -> runs
+  inside: dict[str, float] = dataclasses.field(default_factory=dict)
+  outside: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def cost(text: str) -> Cost:
@@ -56,9 +55,10 @@ def cost(text: str) -> Cost:
       kind = x.kind.removesuffix("-start")
       if kind in COLLECTIVES:
         side = total.inside if looped else total.outside
-        side[kind] += times * _result_bytes(x)
+        side[kind] = side.get(kind, 0) + times * _result_bytes(x)
       elif x.kind == "custom-call" and "tpu_custom_call" in x.rest:
-        total.kernels[re.sub(r"[.\d]+$", "", x.name)] += times
+        name = re.sub(r"[.\d]+$", "", x.name)
+        total.kernels[name] = total.kernels.get(name, 0) + times
       elif x.kind in ("dot", "convolution"):
         total.flops += times * (_dot if x.kind == "dot" else _convolution)(x, shapes)
       if x.kind == "while":

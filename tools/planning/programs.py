@@ -112,8 +112,10 @@ def _for_decoding(model: LlamaConfig, mesh: Mesh) -> Any:
   made = jax.eval_shape(functools.partial(kv.decode_params, model), _params(model, False))
 
   def lay(path, shape):
-    names = tuple(str(key.key) for key in path if hasattr(key, "key"))  # layers are a list here
-    return _with(mesh, shape, kv.along_tensor(parameters.BY_PATH[names].axes))
+    names = tuple(str(key.key) for key in path if hasattr(key, "key"))  # unscanned layers: a list
+    row = parameters.BY_PATH[names]
+    axes = row.mesh_axes if len(row.mesh_axes) == len(shape.shape) else row.axes
+    return _with(mesh, shape, kv.along_tensor(axes))
 
   return jax.tree_util.tree_map_with_path(lay, made)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from xwinjax.core import bounds
 from xwinjax.core.errors import UserError
 from xwinjax.model.config import LlamaConfig, RopeScaling
 
@@ -74,15 +75,22 @@ def read_json(path: Path) -> Any:
     raise UserError(f"{path}: not valid JSON ({e})") from None
 
 
-def _number(fields: dict, path: Path, name: str, default: Any = None, kind: type = int) -> Any:
+_KINDS = {int: "a whole number", float: "a number"}
+
+
+def _number(
+  fields: dict, path: Path, name: str, ours: str, default: Any = None, kind: type = LlamaConfig
+) -> Any:
+  """A field by its published name, within the bounds of `ours` in LlamaConfig or RopeScaling."""
   value = fields.get(name)
   value = default if value is None else value
   if value is None:
     raise UserError(f"{path}: field {name!r} is missing")
-  good = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
-  if not good or value <= 0:
-    raise UserError(f"{path}: {name} is {value!r}; expected a positive {kind.__name__}")
-  return kind(value)
+  number, bound = get_args(bounds.hints(kind)[ours])
+  good = isinstance(value, (int, float) if number is float else int) and not isinstance(value, bool)
+  if not good or value not in bound:
+    raise UserError(f"{path}: {name} is {value!r}; expected {_KINDS[number]}, {bound}")
+  return number(value)
 
 
 def _rope(fields: dict, path: Path) -> tuple[float, RopeScaling | None]:
@@ -90,17 +98,22 @@ def _rope(fields: dict, path: Path) -> tuple[float, RopeScaling | None]:
   rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
   if not isinstance(rope, dict):
     raise UserError(f"{path}: rope_scaling is {rope!r}; expected an object or null")
-  theta = _number({**fields, **rope}, path, "rope_theta", 10_000.0, float)
+  theta = _number({**fields, **rope}, path, "rope_theta", "rope_theta", 10_000.0)
   kind = rope.get("rope_type", rope.get("type", "default"))
   if kind == "default":
     return theta, None
   if kind != "llama3":
     raise UserError(f"{path}: rope_scaling of type {kind!r} is not supported; only 'llama3' is")
   return theta, RopeScaling(
-    factor=_number(rope, path, "factor", kind=float),
-    low_freq_factor=_number(rope, path, "low_freq_factor", kind=float),
-    high_freq_factor=_number(rope, path, "high_freq_factor", kind=float),
-    original_max_length=_number(rope, path, "original_max_position_embeddings"),
+    *(
+      _number(rope, path, published, ours, kind=RopeScaling)
+      for published, ours in (
+        ("factor", "factor"),
+        ("low_freq_factor", "low_freq_factor"),
+        ("high_freq_factor", "high_freq_factor"),
+        ("original_max_position_embeddings", "original_max_length"),
+      )
+    )
   )
 
 
@@ -148,22 +161,23 @@ def _llama(fields: dict[str, Any], path: Path) -> LlamaConfig:
         "remove the field if it does not change what the model computes"
       )
   theta, scaling = _rope(fields, path)
-  dim, heads = _number(fields, path, "hidden_size"), _number(fields, path, "num_attention_heads")
+  dim = _number(fields, path, "hidden_size", "dim")
+  heads = _number(fields, path, "num_attention_heads", "num_heads")
   if fields.get("head_dim") is None and dim % heads:
     raise UserError(f"{path}: hidden_size {dim} is not a multiple of num_attention_heads {heads}")
   try:
     return LlamaConfig(
-      vocab_size=_number(fields, path, "vocab_size"),
+      vocab_size=_number(fields, path, "vocab_size", "vocab_size"),
       dim=dim,
-      num_layers=_number(fields, path, "num_hidden_layers"),
+      num_layers=_number(fields, path, "num_hidden_layers", "num_layers"),
       num_heads=heads,
-      num_kv_heads=_number(fields, path, "num_key_value_heads", heads),
-      head_dim=_number(fields, path, "head_dim", dim // heads),
-      ffn_dim=_number(fields, path, "intermediate_size"),
-      max_length=_number(fields, path, "max_position_embeddings", 2048),
+      num_kv_heads=_number(fields, path, "num_key_value_heads", "num_kv_heads", heads),
+      head_dim=_number(fields, path, "head_dim", "head_dim", dim // heads),
+      ffn_dim=_number(fields, path, "intermediate_size", "ffn_dim"),
+      max_length=_number(fields, path, "max_position_embeddings", "max_length", 2048),
       rope_theta=theta,
       rope_scaling=scaling,
-      norm_eps=_number(fields, path, "rms_norm_eps", 1e-6, float),
+      norm_eps=_number(fields, path, "rms_norm_eps", "norm_eps", 1e-6),
       tied=bool(fields.get("tie_word_embeddings", False)),
       family=family,
     )

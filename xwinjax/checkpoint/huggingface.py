@@ -105,7 +105,16 @@ class _Weights:
     return max(sizes, key=lambda dtype: sizes[dtype])
 
   def read(self, tensor: str) -> np.ndarray:
-    return self.files[self.where[tensor]].get_tensor(tensor).astype(np.float32)
+    """A tensor as f32. Raises UserError for one with a number that is not finite."""
+    values = self.files[self.where[tensor]].get_tensor(tensor).astype(np.float32)
+    # The ends alone: a NaN is both of them, and no mask as large as the tensor is made.
+    if values.size and not np.isfinite([values.min(), values.max()]).all():
+      wrong = int(np.count_nonzero(~np.isfinite(values)))
+      raise UserError(
+        f"{self.folder / self.where[tensor]}: {tensor} holds {wrong} of {values.size} numbers that "
+        "are not finite (NaN or infinity); the run that saved it went wrong: use an earlier save"
+      )
+    return values
 
 
 def _check_names(weights: _Weights, rows: list[parameters.Row], config: LlamaConfig) -> None:

@@ -12,10 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xwinjax.core import bounds
+
+
+def base_key(seed: int) -> jax.Array:
+  """The key of a seed. Raises ValueError beyond 32 bits, of which a key would drop the rest."""
+  if wrong := bounds.problem(bounds.of(bounds.Seed), seed):
+    raise ValueError(f"seed {wrong}")
+  return jax.random.key(seed)
+
 
 def step_key(seed: int, step: jax.Array | int) -> jax.Array:
   """The key of one training step."""
-  return jax.random.fold_in(jax.random.key(seed), step)
+  return jax.random.fold_in(base_key(seed), step)
 
 
 def prompt_number(prompt_id: str) -> int:
@@ -26,9 +35,7 @@ def prompt_number(prompt_id: str) -> int:
 def sample_keys(seed: int, prompt_numbers: np.ndarray, sample_indices: np.ndarray) -> jax.Array:
   """Keys [n] of candidates, each from (seed, prompt, index of the sample) and nothing else."""
   return _sample_keys(
-    jax.random.key(seed),
-    jnp.asarray(prompt_numbers, jnp.uint32),
-    jnp.asarray(sample_indices, jnp.uint32),
+    base_key(seed), jnp.asarray(prompt_numbers, jnp.uint32), jnp.asarray(sample_indices, jnp.uint32)
   )
 
 

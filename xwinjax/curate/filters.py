@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
+from xwinjax.core.bounds import Finite, Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.curate.entries import Entry
 from xwinjax.data import rouge
@@ -33,15 +34,15 @@ _LINK = re.compile(r"https?://|www\.|\[[^\]]*\]\([^)]*\)|!\[")
 class FilterConfig:
   """What an example must be."""
 
-  least_score: float = 10.0  # of answers whose score is known
+  least_score: Finite = 10.0  # of answers whose score is known
   need_score: bool = False  # drop answers whose score is not
-  shortest: int = 1200  # characters of the answer
-  longest: int = 4096
-  longest_prompt: int = 2048  # characters
+  shortest: Natural = 1200  # characters of the answer
+  longest: Positive = 4096
+  longest_prompt: Positive = 2048  # characters
   first_person: bool = True  # drop answers with I, my, … outside of code and quotation marks
   elsewhere: bool = True  # drop answers that refer to other answers, the question or the site
   links: bool = True  # drop answers with links
-  ngram: int = 13  # words in a row shared with a held-out text; 0: no check
+  ngram: Natural = 13  # words in a row shared with a held-out text; 0: no check
 
   def __post_init__(self):
     if self.shortest > self.longest:

@@ -8,36 +8,37 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
+from xwinjax.core import bounds
+from xwinjax.core.bounds import Few, Many, Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.segments import BRANCHES
 from xwinjax.data.items import Items
+
+BatchTokens = Annotated[int, Within(0, 2**24)]
+Packing = Annotated[int, Within(0, 2**20)]
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchConfig:
   """How many items make a batch, and which shapes are compiled."""
 
-  batch_size: int = 16  # rows a step; without packing, items a step
-  batch_tokens: int = 0  # if set, rows are as many as fit this many tokens instead
-  buckets: int = 6  # row lengths to compile; each item goes into the shortest that holds it
-  multiple: int = 16  # row lengths are multiples of this
-  packing: int = 0  # pack several items a row of this many tokens, isolated by segments; 0: don't
-  microbatches: int = 1  # a step's rows are processed in this many parts
+  batch_size: Many = 16  # rows a step; without packing, items a step
+  batch_tokens: BatchTokens = 0  # if set, rows are as many as fit this many tokens instead
+  buckets: Few = 6  # row lengths to compile; each item goes into the shortest that holds it
+  multiple: Few = 16  # row lengths are multiples of this
+  packing: Packing = 0  # several items a row of so many tokens, isolated by segments; 0: don't
+  microbatches: Many = 1  # a step's rows are processed in this many parts
 
   def __post_init__(self):
-    for name, least in (
-      ("batch_size", 1),
-      ("buckets", 1),
-      ("multiple", 1),
-      ("microbatches", 1),
-      ("batch_tokens", 0),
-      ("packing", 0),
-    ):
-      if getattr(self, name) < least:
-        raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+    bounds.check(self)
+    if not self.batch_tokens and self.batch_size % self.microbatches:
+      raise ValueError(
+        f"batch_size {self.batch_size} does not divide into {self.microbatches} micro-batches"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

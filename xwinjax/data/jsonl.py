@@ -201,8 +201,27 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
     raise UserError(f"{path}: not a readable Parquet file ({e})") from None
 
 
-def dumps(row: Any) -> str:
-  return json.dumps(row, ensure_ascii=False, allow_nan=False)
+def finite(value: Any) -> Any:
+  """The value with None, JSON's null, for every number in it that is NaN or infinite."""
+  if isinstance(value, dict):
+    return {name: finite(v) for name, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [finite(v) for v in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def dumps(row: Any, indent: int | None = None) -> str:
+  """JSON, which has no NaN and no infinity. Raises UserError for a value that holds one."""
+  try:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, indent=indent)
+  except ValueError:
+    if finite(row) == row:
+      raise
+    names = [k for k, v in row.items() if finite(v) != v] if isinstance(row, dict) else []
+    raise UserError(
+      f"a number to be written is not finite (NaN or infinity){': ' * bool(names)}"
+      f"{', '.join(map(str, names[:3]))}; the model's numbers overflow, or its weights are damaged"
+    ) from None
 
 
 def write_atomic(path: str | Path, text: str) -> Path:
@@ -228,4 +247,4 @@ def write_rows(path: str | Path, rows: Iterable[Any]) -> Path:
 
 def write_json(path: str | Path, value: Any) -> Path:
   """Writes one JSON value, indented, atomically."""
-  return write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+  return write_atomic(path, dumps(value, indent=1) + "\n")

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
+
+from xwinjax.core.bounds import Few, Many, Part, Within
+
+Vocabulary = Annotated[int, Within(1, 2**24)]
+Length = Annotated[int, Within(1, 2**27)]
+Theta = Annotated[float, Within(1, 1e15)]
+Epsilon = Annotated[float, Within(1e-30, 0.1)]
+Factor = Annotated[float, Within(1e-3, 1e6)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,10 +22,10 @@ class RopeScaling:
   those of the published checkpoints' `rope_scaling`.
   """
 
-  factor: float
-  low_freq_factor: float
-  high_freq_factor: float
-  original_max_length: int
+  factor: Factor
+  low_freq_factor: Factor
+  high_freq_factor: Factor
+  original_max_length: Length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,24 +36,24 @@ class LlamaConfig:
   K num_kv_heads, N head_dim, F ffn_dim.
   """
 
-  vocab_size: int
-  dim: int
-  num_layers: int
-  num_heads: int
-  num_kv_heads: int
-  head_dim: int
-  ffn_dim: int
-  max_length: int = 2048
-  rope_theta: float = 10_000.0
+  vocab_size: Vocabulary
+  dim: Many
+  num_layers: Few
+  num_heads: Few
+  num_kv_heads: Few
+  head_dim: Many
+  ffn_dim: Annotated[int, Within(1, 2**20)]
+  max_length: Length = 2048
+  rope_theta: Theta = 10_000.0
   rope_scaling: RopeScaling | None = None
-  norm_eps: float = 1e-5
+  norm_eps: Epsilon = 1e-5
   tied: bool = False  # the output head is the transposed embedding
   family: str = "llama"  # the published architecture; rows of `model.parameters` may depend on it
 
   # How to compute it; none of these changes what the model is.
   dtype: str = "float32"  # of activations and matmul operands; parameters stay f32
   operands: str = ""  # "bfloat16" rounds the operands of float32's matmuls; see core.matmul
-  dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at the bottom and the top layer
+  dropout: tuple[Part, Part] = (0.0, 0.0)  # residual dropout at the bottom and the top layer
   scan_layers: bool = False  # one compiled layer run L times: compiles faster, runs a little slower
   remat: str = "none"  # "none" keeps activations, "dots" keeps matmul outputs, "full" keeps neither
   attention: str = "xla"  # "xla" anywhere, "splash" on TPUs, "cudnn" on NVIDIA GPUs with bf16

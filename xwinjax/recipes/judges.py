@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from xwinjax.core.bounds import Branches
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
 from xwinjax.sandbox import judge as sandbox_judge
@@ -64,7 +65,7 @@ class RewardConfig:
   """Scores by a reward model."""
 
   name: str = "rm"  # under which each candidate's `scores` gets this score
-  branches: int = 8  # answers that share their prompt in a row
+  branches: Branches = 8  # answers that share their prompt in a row
   batch: BatchConfig = plumbing(BatchConfig)
 
   def judge(self) -> JudgeConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from xwinjax.core.bounds import Positive, Seed
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats
 from xwinjax.recipes import given, judges
@@ -50,13 +51,13 @@ class LimaConfig:
   judge: judges.RecipeJudge = group(judges.RecipeJudge)
   tokens: AddTokensConfig = group(AddTokensConfig)
   sft: SFTConfig = group(SFTConfig)
-  first_epoch: int = 5  # of those whose checkpoints are kept and judged …
-  last_epoch: int = 10  # … to this one
+  first_epoch: Positive = 5  # of those whose checkpoints are kept and judged …
+  last_epoch: Positive = 10  # … to this one
   choose: ChooseConfig = group(ChooseConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
   dialogues: DialoguesConfig = group(DialoguesConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
+  seed: Seed = 0
 
 
 def check(config: LimaConfig) -> None:

@@ -13,7 +13,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.report import workdir
 from xwinjax.stages import common, manifest
-from xwinjax.stages.config import identity
+from xwinjax.stages.config import check_bounds, identity
 from xwinjax.stages.stage import Context, Stage
 
 C = TypeVar("C")
@@ -54,6 +54,7 @@ def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False
   """
   folder = Path(place)
   recipe.check(config)
+  check_bounds(config)
   model = dataclasses.replace(config.model, path="")
   context = Context(model, config.mesh, config.seed, redo)
   with manifest.lock(folder):

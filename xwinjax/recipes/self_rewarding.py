@@ -128,7 +128,7 @@ def one_round(run: Rounds, n: int) -> Iterator[Step]:
     "earlier": run.folder / f"M{n}" / "instruct" / "prompts.jsonl" if n > 1 else None,
     "world": run.world,
   }
-  context = dataclasses.replace(run.context, seed=c.seed + 1000 * n)
+  context = dataclasses.replace(run.context, seed=(c.seed + 1000 * n) % 2**32)
   tasks = {"add_tasks": sandbox_judging.add_tasks}
   yield Step(f"{name}/instruct", instruct.STAGE, c.instruct, reads, context=context, options=tasks)
   asked = {"model": now, "prompts": folder / "instruct" / "prompts.jsonl"}

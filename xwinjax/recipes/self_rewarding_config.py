@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from xwinjax.core.bounds import Few, Seed
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates, formats
 from xwinjax.recipes import given, judges
 from xwinjax.sandbox import judging_world
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import common
+from xwinjax.stages import common, dpo, select
 from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
@@ -58,7 +59,7 @@ class SelfRewardingConfig:
   model: ModelConfig = group(ModelConfig)
   data: DataConfig = group(DataConfig)
   sandbox: SandboxConfig = group(SandboxConfig)
-  rounds: int = 2  # 2 ends with M3
+  rounds: Few = 2  # 2 ends with M3
   eft: str = "data"  # data: data.eft; rankings: made by the SFT model from data.rankings; none
   prompts_by: str = "self"  # who writes new prompts: self, the model of the round; or base
   train_on: str = "pairs"  # DPO; or SFT on the best answers: best, or best_and_seed
@@ -75,7 +76,7 @@ class SelfRewardingConfig:
   evaluate: EvaluateConfig = group(EvaluateConfig)
   judging: JudgingConfig = group(JudgingConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
+  seed: Seed = 0
 
 
 def check(config: SelfRewardingConfig) -> None:
@@ -88,9 +89,9 @@ def check(config: SelfRewardingConfig) -> None:
     value = getattr(config, field)
     if value not in known:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
-  if config.rounds < 1:
-    raise UserError(f"config.rounds is {config.rounds}; expected at least 1")
   judges.check(config.judge)
+  select.check(dataclasses.replace(config.pairs, by=config.pairs.by or config.judge.score))
+  dpo.check(config.dpo)
   if config.sandbox.on:
     given.check_no_data(config.data)
     return

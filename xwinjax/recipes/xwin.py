@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from xwinjax.core.bounds import Seed
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats
 from xwinjax.recipes import given, judges
@@ -66,13 +67,15 @@ class XwinConfig:
   dpo: DPOConfig = group(DPOConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
   mesh: MeshConfig = plumbing(MeshConfig)
-  seed: int = 0
+  seed: Seed = 0
 
 
 def check(c: XwinConfig) -> None:
   """Refuses what does not exist, and files with a bad row or none."""
   if c.rs_from not in ("sft", "base"):
     raise UserError(f"config.rs_from {c.rs_from!r} is not one of sft, base")
+  select.check(c.select)
+  dpo.check(c.dpo)
   if c.sandbox.on:
     given.check_no_data(c.data)
     return

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 from xwinjax.report.tables import Row
 
 RECIPE = "recipe.json"
@@ -49,6 +49,8 @@ class Stages:
       if path.exists():
         remedy = f"delete {path.parent} to do the stage again"
         self.manifests[name] = read_json(path, remedy)
+        if seal.broken(self.manifests[name]):
+          raise UserError(f"{path}: changed since the stage wrote it; {remedy}")
 
   def order(self) -> Iterable[str]:
     """The folders of all stages, in the order they run in."""

@@ -10,32 +10,36 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from xwinjax.core import bounds
+from xwinjax.core.bounds import Part, Within
+
+# Below 0.001 the rounding of logits / temperature is as large as what tells tokens apart.
+Temperature = Annotated[
+  float, Within(0.001, 100, also=(0,), advice="0 takes the most probable token")
+]
+TopK = Annotated[int, Within(0, 2**24)]
+Mass = Annotated[float, Within(1e-6, 1)]
+Penalty = Annotated[float, Within(1e-6, 1e6)]
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
   """How tokens are drawn; hashable, so one compiled loop serves one setting."""
 
-  temperature: float = 1.0  # 0 takes the most probable token
-  top_k: int = 0  # keep the k most probable; 0 keeps all
-  top_p: float = 1.0  # keep the fewest most probable tokens that together reach this mass
-  min_p: float = 0.0  # keep tokens at least this share as probable as the most probable
-  repetition_penalty: float = 1.0  # of tokens in the prompt or the answer so far; 1 is none
+  temperature: Temperature = 1.0  # 0 takes the most probable token
+  top_k: TopK = 0  # keep the k most probable; 0 keeps all
+  top_p: Mass = 1.0  # keep the fewest most probable tokens that together reach this mass
+  min_p: Part = 0.0  # keep tokens at least this share as probable as the most probable
+  repetition_penalty: Penalty = 1.0  # of tokens in the prompt or the answer so far; 1 is none
 
   def __post_init__(self):
-    for name, good, wanted in (
-      ("temperature", self.temperature >= 0, ">= 0"),
-      ("top_k", self.top_k >= 0, ">= 0"),
-      ("top_p", 0 < self.top_p <= 1, "in (0, 1]"),
-      ("min_p", 0 <= self.min_p < 1, "in [0, 1)"),
-      ("repetition_penalty", self.repetition_penalty > 0, "> 0"),
-    ):
-      if not good:
-        raise ValueError(f"{name} is {getattr(self, name)}; expected {wanted}")
+    bounds.check(self)
 
   @property
   def greedy(self) -> bool:

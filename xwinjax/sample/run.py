@@ -6,13 +6,15 @@ import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from xwinjax.core import rng
+from xwinjax.core import bounds, rng
+from xwinjax.core.bounds import Few, Tokens, Within
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
@@ -40,25 +42,24 @@ class Request:
   max_new: int
 
 
+Streams = Annotated[int, Within(0, 256)]
+
+
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
   """Sizes of the compiled decoding loop, and how many answers are wanted."""
 
-  slots: int = 64  # answers written side by side, by all streams together
-  samples_per_prompt_slot: int = 16  # of them, those that share a prompt (at most)
-  block: int = 16  # tokens between two visits of the host; ended slots are refilled then
-  window: int = 64  # own tokens the cache starts with; it doubles as answers grow
-  prompt_multiple: int = 32  # prompt lengths are compiled in multiples of this
+  slots: Few = 64  # answers written side by side, by all streams together
+  samples_per_prompt_slot: Few = 16  # of them, those that share a prompt (at most)
+  block: Few = 16  # tokens between two visits of the host; ended slots are refilled then
+  window: Tokens = 64  # own tokens the cache starts with; it doubles as answers grow
+  prompt_multiple: Few = 32  # prompt lengths are compiled in multiples of this
   unique: bool = False  # keep drawing until the answers of a prompt all differ
-  max_draws: int = 4  # … but at most this many times `samples`
-  streams: int = 0  # loops side by side, a thread each; 0: one a core on CPU, one elsewhere
+  max_draws: Few = 4  # … but at most this many times `samples`
+  streams: Streams = 0  # loops side by side, a thread each; 0: one a core on CPU, one elsewhere
 
   def __post_init__(self):
-    for name in ("slots", "samples_per_prompt_slot", "block", "window", "prompt_multiple"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-    if self.streams < 0:
-      raise ValueError(f"streams is {self.streams}; expected at least 0")
+    bounds.check(self)
 
 
 @dataclasses.dataclass(frozen=True)

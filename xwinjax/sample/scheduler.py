@@ -49,6 +49,8 @@ class Sampler:
     """
     if stop_strings and decode_text is None:
       raise ValueError("stop_strings needs decode_text")
+    if "" in stop_strings:
+      raise ValueError("a stop string is empty; it would end every answer before its first token")
     # One token at a time, rounding operands costs more than the faster product saves.
     config = config.replace(operands="")
     sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)

@@ -11,8 +11,9 @@ import dataclasses
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from xwinjax.core.bounds import Amount, Natural, Positive, Within
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.records import Example, Message, example_json, messages_json
@@ -27,16 +28,16 @@ FILES = ("train.jsonl", "dev.jsonl", "test_prompts.jsonl", "test_dialogues.jsonl
 class CommunityConfig:
   """What is taken from the community, and what is measured on."""
 
-  examples: int = 256
+  examples: Positive = 256
   kinds: tuple[str, ...] = KINDS  # of question; one alone is uniform data
   filtered: bool = True  # only answers with `votes` or more
-  votes: float = 4.5  # on the gold scale of 0 to 5
-  noise: float = 0.35  # scale of the logistic noise in them
-  dialogues: int = 0  # of several turns, added to the examples
-  turns: int = 4  # of a dialogue
-  dev: int = 50  # prompts on which the checkpoint is chosen
-  test: int = 96  # prompts the chosen model is judged on
-  test_dialogues: int = 24
+  votes: Annotated[float, Within(0, 5)] = 4.5  # on the gold scale of 0 to 5
+  noise: Amount = 0.35  # scale of the logistic noise in them
+  dialogues: Natural = 0  # of several turns, added to the examples
+  turns: Annotated[int, Within(1, 7)] = 4  # of a dialogue
+  dev: Positive = 50  # prompts on which the checkpoint is chosen
+  test: Positive = 96  # prompts the chosen model is judged on
+  test_dialogues: Natural = 24
 
 
 def check(config: CommunityConfig, **_) -> None:
@@ -62,15 +63,6 @@ def voted(world: World, config: CommunityConfig, seed: int) -> list[Example]:
   return made
 
 
-def held_out_tasks(world: World, count: int, seed: int):
-  """Distinct held-out questions of all kinds."""
-  rng, tasks = random.Random(f"held-out-{seed}"), {}
-  while len(tasks) < count:
-    task = world.task(rng, held_out=True)
-    tasks.setdefault(task.prompt, task)
-  return list(tasks.values())
-
-
 def write_community(
   context: Context, config: CommunityConfig, folder: Path, world: Path
 ) -> dict[str, Any]:
@@ -89,7 +81,8 @@ def community(config: CommunityConfig, world: World, folder: Path) -> dict[str, 
   jsonl.write_rows(folder / "train.jsonl", map(example_json, train))
 
   rng = random.Random(f"references-{world.seed}")
-  tasks = held_out_tasks(world, config.dev + config.test, world.seed)
+  asked = random.Random(f"held-out-{world.seed}")
+  tasks = world.different_tasks(asked, config.dev + config.test, held_out=True)
   dev, test = tasks[: config.dev], tasks[config.dev :]
   jsonl.write_rows(
     folder / "dev.jsonl",

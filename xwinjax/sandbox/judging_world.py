@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import random
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from xwinjax.core.bounds import Natural, Share, Within
 from xwinjax.data import candidates, jsonl
 from xwinjax.data.records import (
   Candidate,
@@ -50,16 +51,16 @@ FILES = (
 class JudgingConfig:
   """How much is written about judging."""
 
-  lists: int = 2_000  # of questions, among the documents
-  writing: int = 600  # conversations of IFT in which a list of questions is continued by a new one
-  eft: int = 4_000  # judging examples
-  noise: float = 0.05  # the share of points in them that are wrong
-  judged: int = 400  # questions whose answers people have valued, for make_eft …
-  heldout_judged: int = 100  # … and to measure judges on
-  answers: int = 4  # of each
-  pairs: int = 2_000  # answers that people compared two by two, for a reward model …
-  heldout_pairs: int = 200  # … and to measure it on
-  validation_prompts: int = 32  # on which checkpoints are chosen
+  lists: Natural = 2_000  # of questions, among the documents
+  writing: Natural = 600  # conversations of IFT that continue a list of questions by a new one
+  eft: Natural = 4_000  # judging examples
+  noise: Share = 0.05  # the share of points in them that are wrong
+  judged: Natural = 400  # questions whose answers people have valued, for make_eft …
+  heldout_judged: Natural = 100  # … and to measure judges on
+  answers: Annotated[int, Within(2, 64)] = 4  # of each
+  pairs: Natural = 2_000  # answers that people compared two by two, for a reward model …
+  heldout_pairs: Natural = 200  # … and to measure it on
+  validation_prompts: Natural = 32  # on which checkpoints are chosen
 
 
 @dataclasses.dataclass(frozen=True)

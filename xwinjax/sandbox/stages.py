@@ -10,11 +10,12 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 
 from xwinjax.core import host, system
+from xwinjax.core.bounds import Amount, Few, Many, Natural, Positive, Tokens, Within
 from xwinjax.data import items, jsonl, read
 from xwinjax.data.records import (
   CandidateSet,
@@ -55,28 +56,35 @@ TRAINING = (
 class WorldConfig:
   """How much of the world is written down."""
 
-  creatures: int = 32  # each with six attributes
-  documents: int = 50_000  # to pretrain on
-  examples: int = 8_000  # conversations for SFT, of mixed quality
-  pair_prompts: int = 3_000  # whose answers are labelled in pairs for the reward model
-  heldout_pair_prompts: int = 250
-  prompts: int = 192  # to sample candidates for
-  heldout_prompts: int = 48
-  vocab_size: int = 1024
+  creatures: Few = 32  # each with six attributes
+  documents: Positive = 50_000  # to pretrain on
+  examples: Positive = 8_000  # conversations for SFT, of mixed quality
+  pair_prompts: Natural = 3_000  # whose answers are labelled in pairs for the reward model
+  heldout_pair_prompts: Natural = 250
+  prompts: Natural = 192  # to sample candidates for
+  heldout_prompts: Natural = 48
+  vocab_size: Annotated[int, Within(300, 2**16)] = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig:
   """A base model made on the spot; sizes are ours."""
 
-  dim: int = 144
-  layers: int = 4
-  heads: int = 4
-  kv_heads: int = 4
-  ffn: int = 384
-  max_length: int = 512
+  dim: Annotated[int, Within(2, 2**14)] = 144
+  layers: Few = 4
+  heads: Few = 4
+  kv_heads: Few = 4
+  ffn: Many = 384
+  max_length: Tokens = 512
   train: TrainConfig = group(TrainConfig)
   cached: bool = plumbing(True)  # keep the model under $XWINJAX_CACHE for the next run
+
+  def __post_init__(self):
+    if self.heads % self.kv_heads or self.dim % (2 * self.heads):
+      raise ValueError(
+        f"dim {self.dim}, heads {self.heads}, kv_heads {self.kv_heads}; expected a dim that is a "
+        "multiple of 2 * heads, and heads that are a multiple of kv_heads"
+      )
 
 
 def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str, Any]:
@@ -107,15 +115,12 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     ("heldout_prompts", config.heldout_prompts, True),
   ):
     rng = random.Random(f"{name}-{context.seed}")
-    tasks: dict[Any, Any] = {}
-    while len(tasks) < count:
-      task = world.task(rng, held_out=held_out)
-      tasks.setdefault(task.prompt, task)
+    tasks = world.different_tasks(rng, count, held_out=held_out)
     jsonl.write_rows(
       folder / f"{name}.jsonl",
       [
-        {"id": f"{name}-{i}", "messages": messages_json(p), "meta": t.meta()}
-        for i, (p, t) in enumerate(tasks.items())
+        {"id": f"{name}-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
+        for i, t in enumerate(tasks)
       ],
     )
 
@@ -234,9 +239,9 @@ class LabelConfig:
   """The sandbox's annotators: pairs of a model's answers, labelled as GPT-4 labels Xwin-Pair."""
 
   generate: GenerateConfig = group(GenerateConfig, samples=4, sampler=SamplerConfig(unique=True))
-  noise: float = 0.35  # scale of the logistic noise through which annotators see gold gaps
-  tie: float = 1.0  # gaps they see as smaller are ties, which are dropped
-  pairs: int = 3  # of a prompt
+  noise: Amount = 0.35  # scale of the logistic noise through which annotators see gold gaps
+  tie: Amount = 1.0  # gaps they see as smaller are ties, which are dropped
+  pairs: Positive = 3  # of a prompt
 
 
 def label_pairs(

@@ -218,6 +218,24 @@ class World:
     listed = same[0] if len(same) == 1 else f"{', '.join(same[:-1])} and {same[-1]}"
     return f"These {verb} {value}: {listed}. {others[0]} does not, and {others[1]} does not."
 
+  def different_tasks(self, rng: random.Random, count: int, *, held_out: bool) -> list[Task]:
+    """So many questions, no two alike.
+
+    Raises: UserError where the world has fewer.
+    """
+    found: dict[Messages, Task] = {}
+    idle = 0
+    while len(found) < count:
+      task = self.task(rng, held_out=held_out)
+      idle = idle + 1 if task.prompt in found else 0
+      if idle > 20_000:
+        raise UserError(
+          f"{count} different questions are asked for; a world of {len(self.names)} creatures has "
+          f"about {len(found)}: ask for fewer, or have more creatures"
+        )
+      found.setdefault(task.prompt, task)
+    return list(found.values())
+
   def task(self, rng: random.Random, *, held_out: bool = False, kind: str | None = None) -> Task:
     """A question, of the training or of the held-out ones."""
     kind = kind or rng.choice(KINDS)

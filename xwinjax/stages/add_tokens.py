@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xwinjax.checkpoint import hf_config, huggingface, vocabulary
+from xwinjax.core.bounds import Many
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.templates import Renderer, get_template
@@ -26,7 +27,7 @@ TEMPLATE = "lima"
 class AddTokensConfig:
   """Which template's tokens a model is given."""
 
-  multiple: int = 1  # make the vocabulary a multiple of this, so that devices share it evenly
+  multiple: Many = 1  # make the vocabulary a multiple of this, so that devices share it evenly
 
 
 def make(context: Context, config: AddTokensConfig, folder: Path, model: Path) -> dict[str, Any]:
@@ -76,11 +77,6 @@ def has(tokenizer: Tokenizer, name: str) -> bool:
   return True
 
 
-def check(config: AddTokensConfig, **_) -> None:
-  if config.multiple < 1:
-    raise UserError(f"config.multiple is {config.multiple}; expected at least 1")
-
-
 STAGE = Stage(
   "add_tokens",
   AddTokensConfig,
@@ -88,5 +84,4 @@ STAGE = Stage(
   {"model": "folder of a Hugging Face Llama"},
   ("model",),
   uses=("model",),
-  check=check,
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from xwinjax.core.bounds import Seed
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import comment, to_config_dict
 from xwinjax.stages.stage import Context, Stage
@@ -29,7 +30,7 @@ class Alone:
     """The dataclass of the command's fields."""
     fields: list[Any] = []
 
-    def add(name: str, kind: type, default: Any, meaning: str, *, plumbing: bool = True) -> None:
+    def add(name: str, kind: Any, default: Any, meaning: str, *, plumbing: bool = True) -> None:
       how: dict[str, Any] = (
         {"default_factory": default} if isinstance(default, type) else {"default": default}
       )
@@ -56,14 +57,14 @@ class Alone:
     if "mesh" in self.stage.uses:
       add("mesh", MeshConfig, MeshConfig, "")
     if "seed" in self.stage.uses:
-      add("seed", int, 0, "", plumbing=False)
+      add("seed", Seed, 0, "", plumbing=False)
     name = f"{self.stage.name}_command"
     about = {"__module__": hyper.__module__, "__doc__": hyper.__doc__}
     return dataclasses.make_dataclass(name, fields, namespace=about, frozen=True)
 
   def values(self, hyper: Any = None, *, model: ConfigDict | None = None) -> ConfigDict:
     """The command's fields with these hyper-parameters and model settings, for a config file."""
-    config = to_config_dict(self.config())
+    config: Any = to_config_dict(self.config())
     names = [f.name for f in dataclasses.fields(self.hyper or self.stage.config)]
     config.update({name: value for name, value in (hyper or {}).items() if name in names})
     if model is not None and "model" in config:

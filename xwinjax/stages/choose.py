@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core.bounds import Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, read
 from xwinjax.stages import common
@@ -26,8 +27,8 @@ class ChooseConfig:
   """How a checkpoint is chosen."""
 
   generate: GenerateConfig = group(GenerateConfig, samples=1)
-  patience: int = 0  # stop looking after so many checkpoints without a better one; 0 looks at all
-  shard: int = 64  # prompts sampled together
+  patience: Natural = 0  # stop looking after so many checkpoints with no better one; 0 looks at all
+  shard: Positive = 64  # prompts sampled together
 
 
 def mean_score(

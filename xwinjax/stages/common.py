@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from xwinjax.checkpoint import hf_config, huggingface
 from xwinjax.core import host
+from xwinjax.core.bounds import Devices, Part
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import jsonl
@@ -37,7 +38,7 @@ class ModelConfig:
   path: str = plumbing("")  # folder of a Hugging Face Llama; its content decides, not its name
   dtype: str = "auto"  # float32, bfloat16, mixed; auto: bfloat16 on TPU and GPU, float32 on CPU
   save_dtype: str = "auto"  # float32, bfloat16, float16 on disk; auto: as the weights it began with
-  dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at bottom and top layer
+  dropout: tuple[Part, Part] = (0.0, 0.0)  # residual dropout at bottom and top layer
   scan_layers: bool = plumbing(False)  # compile one layer and loop it; for deep models
   remat: str = plumbing("none")  # none, dots, full: what the backward pass computes again
   attention: str = plumbing("auto")  # xla, splash, cudnn (bfloat16); auto: splash on TPU, else xla
@@ -49,9 +50,9 @@ class ModelConfig:
 class MeshConfig:
   """Sizes of the device mesh; one may be -1 and takes the rest."""
 
-  data: int = -1  # copies of the model
-  fsdp: int = 1  # devices that share a copy's parameters, and split the batch
-  tensor: int = 1  # devices that share each layer's matrices
+  data: Devices = -1  # copies of the model
+  fsdp: Devices = 1  # devices that share a copy's parameters, and split the batch
+  tensor: Devices = 1  # devices that share each layer's matrices
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 A file in configs/ takes a dataclass's defaults as a ConfigDict and changes what it wants; flags
 change more; `from_config_dict` turns the result into the dataclass, refusing names and types that
-do not fit. Fields whose metadata says `plumbing` (devices, logging) do not change the result:
-`identity` leaves them out, so they neither name a run nor invalidate what it did.
+do not fit, and values beyond the bounds beside a field (`core.bounds`). Fields whose metadata says
+`plumbing` (devices, logging) do not change the result: `identity` leaves them out, so they neither
+name a run nor invalidate what it did.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import re
 import types
 import typing
@@ -18,7 +20,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
+from xwinjax.core import bounds
 from xwinjax.core.errors import UserError
 
 T = TypeVar("T")
@@ -37,30 +41,51 @@ def group(kind: type[T], **changes: Any) -> T:
 
 
 def to_config_dict(config: Any) -> ConfigDict:
-  """The dataclass's values as a ConfigDict, for a config file to change."""
-  return ConfigDict(dataclasses.asdict(config))
+  """The dataclass's values as a ConfigDict, for a config file and flags to change."""
+  values = ConfigDict()
+  for f in dataclasses.fields(config):
+    value, hint = getattr(config, f.name), bounds.hints(type(config))[f.name]
+    if dataclasses.is_dataclass(value):
+      value = to_config_dict(value)
+    elif value is None:  # a flag has to know what it may become
+      value = placeholder(bounds.plain(hint))
+    values[f.name] = value
+  return values
 
 
 def from_config_dict(kind: type[T], values: ConfigDict | dict[str, Any], path: str = "config") -> T:
   """A dataclass of this kind from nested values.
 
-  Raises: UserError for a name the dataclass lacks (with the nearest it has) and for a value of
-    another type.
+  Raises: UserError for a name the dataclass lacks (with the nearest it has), a value of another
+    type, and one that its bound does not hold.
   """
   values = dict(values)
-  hints = typing.get_type_hints(kind)
+  hints = bounds.hints(kind)
   fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
   made: dict[str, Any] = {}
   for name, value in values.items():
     if name not in fields:
       raise UserError(f"unknown field {path}.{name}{nearest(name, fields)}")
-    made[name] = _convert(hints[name], value, f"{path}.{name}")
+    try:
+      made[name] = _convert(hints[name], value, f"{path}.{name}")
+    except _OutOfBounds as e:
+      meaning = comment(kind, fields[name])
+      more = f" ({meaning})" if meaning and meaning not in str(e) else ""
+      raise UserError(f"{e}{more}") from None
   try:
     return kind(**made)
   except UserError:
     raise
   except ValueError as e:
     raise UserError(f"{path}: {e}") from None
+
+
+def check_bounds(config: Any, path: str = "config.") -> None:
+  """Raises UserError for the first field, of a group too, whose bound does not hold its value."""
+  try:
+    bounds.check(config, path)
+  except ValueError as e:
+    raise UserError(str(e)) from None
 
 
 def choose(variants: Mapping[str, T], name: str) -> T:
@@ -77,7 +102,11 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
   return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
 
 
-def _convert(hint: Any, value: Any, path: str) -> Any:
+class _OutOfBounds(ValueError):
+  """A value of the right type that its field's bound does not hold."""
+
+
+def _convert(hint: Any, value: Any, path: str, bounded: bool = False) -> Any:
   if dataclasses.is_dataclass(hint):
     if not isinstance(value, (dict, ConfigDict)):
       raise UserError(f"{path} is {value!r}; expected a group of fields")
@@ -91,13 +120,20 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if len(arguments) != len(value):
       raise UserError(f"{path} is {value!r}; expected {len(arguments)} values")
     return tuple(_convert(a, v, path) for a, v in zip(arguments, value, strict=True))
-  if origin is types.UnionType:
+  if origin in (types.UnionType, typing.Union):  # the second, where a bound stands inside
     for option in arguments:
       if option is type(None) and value is None:
         return None
     return _convert(next(a for a in arguments if a is not type(None)), value, path)
+  if origin is typing.Annotated:
+    value = _convert(arguments[0], value, path, True)
+    if wrong := bounds.problem(bounds.of(hint), value):
+      raise _OutOfBounds(f"{path} {wrong}")
+    return value
   if hint is float and isinstance(value, int) and not isinstance(value, bool):
-    return float(value)
+    value = float(value) if abs(value) < 2**1000 else math.inf
+  if isinstance(value, float) and not bounded and not math.isfinite(value):
+    raise _OutOfBounds(f"{path} is {value!r}; expected a finite number")
   if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
     raise UserError(f"{path} is {value!r} ({type(value).__name__}); expected {hint.__name__}")
   return value
@@ -146,7 +182,7 @@ def comment(kind: type, f: dataclasses.Field) -> str:
 
 
 def describe(config: Any, prefix: str = "") -> str:
-  """A config's fields by their full names, a line each: value, and what the field means."""
+  """A config's fields by their full names, a line each: value, meaning and [bounds]."""
   rows, groups = [], []
   for f in dataclasses.fields(config):
     value, name = getattr(config, f.name), f"{prefix}{f.name}"
@@ -155,6 +191,8 @@ def describe(config: Any, prefix: str = "") -> str:
       what = meaning or (type(value).__doc__ or "").split("\n")[0]
       groups.append(f"\n  {name}: {what}\n{describe(value, f'{name}.')}")
     else:
+      bound = bounds.of(bounds.hints(type(config))[f.name])
+      meaning += f"{' ' * bool(meaning)}[{bound}]" if bound is not None else ""
       rows.append((f"{name}={_flag_value(value)}", meaning))
   width = max((len(row[0]) for row in rows), default=0)
   return "\n".join([f"    {a.ljust(width)}  {b}".rstrip() for a, b in rows] + groups)

@@ -9,8 +9,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from xwinjax.core.bounds import Natural, Positive, Seed, Share, Within
 from xwinjax.core.errors import UserError
 from xwinjax.curate import duplicates, entries, filters, sampling
 from xwinjax.curate.entries import Entry
@@ -24,6 +25,8 @@ from xwinjax.stages.manifest import run_stage
 WRITES = ("examples.jsonl", "dev.jsonl", "dropped.jsonl")
 KEPT, NOT_DRAWN, DEV = "kept", "good, but not drawn", "set apart for dev"
 
+Flattening = Annotated[float, Within(0.001, 1e6)]
+
 
 @dataclasses.dataclass(frozen=True)
 class CurateConfig:
@@ -35,13 +38,13 @@ class CurateConfig:
   score_field: str = "score"  # of rows that have one; answers of questions have their own
   domain_field: str = "site"  # what divides a source into domains: site, category, tags, …
   filters: FilterConfig = group(FilterConfig)
-  near_prompt: float = 0.7  # Jaccard similarity of prompts from which they are one; 0: no check
-  near_answer: float = 0.7  # the same of answers
-  count: int = 1000  # examples wanted
-  dev: int = 50  # and further ones to choose checkpoints on
-  temperature: float = 3.0  # of the sampling over sources and domains; 1 is in proportion
+  near_prompt: Share = 0.7  # Jaccard similarity of prompts from which they are one; 0: no check
+  near_answer: Share = 0.7  # the same of answers
+  count: Positive = 1000  # examples wanted
+  dev: Natural = 50  # and further ones to choose checkpoints on
+  temperature: Flattening = 3.0  # of the sampling over sources and domains; 1 is in proportion
   best_first: bool = True  # within a domain, highest scores first
-  seed: int = 0
+  seed: Seed = 0
 
 
 def check(config: CurateConfig) -> None:
@@ -54,11 +57,6 @@ def check(config: CurateConfig) -> None:
   twice = next((n for n in names if names.count(n) > 1), None)
   if twice:
     raise UserError(f"config.sources: two are called {twice!r}; write them NAME=FILE")
-  for name, value in (("near_prompt", config.near_prompt), ("near_answer", config.near_answer)):
-    if not 0 <= value <= 1:
-      raise UserError(f"config.{name} is {value}; expected 0 to 1")
-  if config.temperature <= 0 or config.count < 1 or config.dev < 0:
-    raise UserError("expected temperature > 0, count >= 1 and dev >= 0")
 
 
 class Curator:

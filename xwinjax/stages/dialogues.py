@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from xwinjax.core.bounds import Positive
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.data.records import Example, Message, messages_json
@@ -30,7 +31,7 @@ class DialoguesConfig:
   """How dialogues are held."""
 
   generate: GenerateConfig = group(GenerateConfig, samples=1)
-  shard: int = 64  # dialogues held together
+  shard: Positive = 64  # dialogues held together
 
 
 @dataclasses.dataclass

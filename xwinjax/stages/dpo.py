@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 
+from xwinjax.core.bounds import Natural, Tokens, Weight, Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
 from xwinjax.losses.preference import VARIANTS
@@ -21,19 +22,22 @@ from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
+Beta = Annotated[float, Within(1e-4, 1000)]
+Smoothing = Annotated[float, Within(0, below=0.5)]
+
 
 @dataclasses.dataclass(frozen=True)
 class DPOConfig:
   """DPO of one model on one file of pairs."""
 
   format: str = "auto"  # a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
-  max_length: int = 2048  # tokens of a prompt with its longer answer
-  beta: float = 0.1  # pull towards the reference; larger keeps closer
+  limit: Natural = 0  # read at most so many rows; 0 reads all
+  max_length: Tokens = 2048  # tokens of a prompt with its longer answer
+  beta: Beta = 0.1  # pull towards the reference; larger keeps closer
   variant: str = "sigmoid"  # sigmoid, ipo or hinge
-  label_smoothing: float = 0.0  # share of labels taken to be wrong (conservative DPO)
+  label_smoothing: Smoothing = 0.0  # share of labels taken to be wrong (conservative DPO)
   length_normalised: bool = False  # compare mean instead of summed log-probs
-  nll_weight: float = 0.0  # weight of the chosen answers' cross-entropy beside the loss
+  nll_weight: Weight = 0.0  # weight of the chosen answers' cross-entropy beside the loss
   train: TrainConfig = group(TrainConfig)
 
 
@@ -61,6 +65,11 @@ def check_starts_at_log_2(model, beta: float, file: Path):
 
   def check(params, batch) -> None:
     loss = float(jax.jit(first_loss)(params, batch))
+    if not math.isfinite(loss):
+      raise UserError(
+        f"DPO's first loss is {loss}: the model's numbers overflow in {model.dtype}, or {file} "
+        "holds log-probs that are not finite"
+      )
     if abs(loss - math.log(2)) > (1e-3 if model.dtype == "float32" else 2e-2):
       raise UserError(
         f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {file} does not hold "

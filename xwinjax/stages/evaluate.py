@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core.bounds import Branches, Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import candidates as candidate_files
@@ -36,11 +37,11 @@ class EvaluateConfig:
   """Measures one model on held-out prompts."""
 
   format: str = "auto"  # of the prompts: a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
+  limit: Natural = 0  # read at most so many rows; 0 reads all
   generate: GenerateConfig = group(GenerateConfig, sampler=SamplerConfig(unique=False))
-  branches: int = 8  # answers that share their prompt in a row when scoring
+  branches: Branches = 8  # answers that share their prompt in a row when scoring
   batch: BatchConfig = plumbing(BatchConfig)
-  shard: int = 64  # prompts sampled together
+  shard: Positive = 64  # prompts sampled together
 
 
 def _with_scores(sets: Sets, name: str, scores: Scores) -> Sets:

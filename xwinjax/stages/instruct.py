@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from xwinjax.core.bounds import Few, Many, Natural, Positive, Share
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import jsonl, read, rouge
+from xwinjax.data import jsonl, read, rouge, seal
 from xwinjax.data.records import Counts, Message
 from xwinjax.eval import diversity
 from xwinjax.sample.logits import SamplingParams
@@ -60,9 +61,9 @@ KEYWORDS = (
 class FilterConfig:
   """What makes a prompt be dropped."""
 
-  rouge: float = 0.7  # ROUGE-L with any seed or kept prompt above this
-  shortest: int = 4  # fewer words
-  longest: int = 150  # more words
+  rouge: Share = 0.7  # ROUGE-L with any seed or kept prompt above this
+  shortest: Natural = 4  # fewer words
+  longest: Positive = 150  # more words
   keywords: tuple[str, ...] = KEYWORDS  # what a language model cannot see or do
   ascii_start: bool = True  # a first character beyond ASCII
 
@@ -72,11 +73,11 @@ class InstructConfig:
   """New prompts in the manner of a file of others."""
 
   format: str = "auto"  # of the seeds: a name from data/formats.py, or auto
-  count: int = 1000  # prompts wanted
-  shots: int = 6  # seeds shown …
-  own_shots: int = 2  # … and prompts written earlier, as soon as there are some
-  shot_words: int = 100  # longer ones are not shown
-  most_draws: int = 20  # give up after this many times `count`
+  count: Positive = 1000  # prompts wanted
+  shots: Few = 6  # seeds shown …
+  own_shots: Natural = 2  # … and prompts written earlier, as soon as there are some
+  shot_words: Positive = 100  # longer ones are not shown
+  most_draws: Positive = 20  # give up after this many times `count`
   header: str = "Here are tasks of many kinds, one after the other."  # opens the few shots
   chat: bool = False  # ask for the next task as a user's turn, rather than as plain text
   filters: FilterConfig = group(FilterConfig)
@@ -87,7 +88,7 @@ class InstructConfig:
     params=SamplingParams(temperature=0.6, top_p=0.9),
     sampler=SamplerConfig(),
   )
-  shard: int = 256  # sets of shots written from together; what is lost when killed
+  shard: Many = 256  # sets of shots written from together; what is lost when killed
 
 
 def few_shots(header: str, texts: Sequence[str]) -> str:
@@ -239,7 +240,7 @@ def write(
   with Progress("instruct", config.count, "prompts") as progress:
     while len(own) < config.count and counts["drawn"] < config.most_draws * config.count:
       part = folder / "parts" / f"{n:05d}.jsonl"
-      if not part.exists():
+      if not seal.whole_part(part):
         done = sampler.sample(_requests(config, model, shown, [*earlier, *own], f"{seed}-{n}"))
         jsonl.write_rows(
           part,
@@ -249,6 +250,7 @@ def write(
             for c in completions
           ],
         )
+        seal.seal_part(part)
       before, rows = len(own), [row for _, row in jsonl.read_rows(part)]
       for row, reason in zip(
         rows, filters.take([(r["text"], r["finish"]) for r in rows]), strict=True

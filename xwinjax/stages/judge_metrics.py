@@ -6,8 +6,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from xwinjax.core.bounds import Within
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates as candidate_files
 from xwinjax.data import jsonl
@@ -22,7 +23,7 @@ class JudgeMetricsConfig:
 
   score: str = "self"  # the judge's scores, by their name in `scores`
   people: str = "human"  # people's, higher is better: ranks from the last, votes, stars
-  top: float = 5.0  # the best score of the judge's scale
+  top: Annotated[float, Within(1e-6, 1e6)] = 5.0  # the best score of the judge's scale
 
 
 def measure(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core.bounds import Natural
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates
 from xwinjax.data.records import CandidateSet
@@ -24,7 +25,7 @@ class JudgingConfig:
 
   mode: str = "both"  # how it scores: sampled, expected, both
   people: str = "human"  # the name of people's values
-  own_answers: int = 2  # of each prompt are judged by the model itself, and by the fixed model
+  own_answers: Natural = 2  # of each prompt are judged by the model itself, and by the fixed model
 
 
 def of_people(

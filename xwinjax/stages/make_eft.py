@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xwinjax.core.bounds import Amount, Part, Share
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates, jsonl
 from xwinjax.data.records import CandidateSet, Counts, Example, Message, counted, example_json
@@ -29,9 +30,9 @@ class MakeEftConfig:
   """Which judgements become examples."""
 
   people: str = "human"  # people's values among the scores; higher is better
-  agreement: float = 1.0  # share of the pairs people rank apart on which the judge must agree
-  balance: float = 1.0  # no score has more than this times an equal share of the examples; 0: any
-  heldout_share: float = 0.25  # of the questions, set apart to measure judges on
+  agreement: Share = 1.0  # share of the pairs people rank apart on which the judge must agree
+  balance: Amount = 1.0  # no score has more than this times an equal share of the examples; 0: any
+  heldout_share: Part = 0.25  # of the questions, set apart to measure judges on
 
 
 def agreement(scores: Sequence[float], values: Sequence[float]) -> float | None:

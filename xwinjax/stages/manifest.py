@@ -26,7 +26,7 @@ import jax
 
 from xwinjax.checkpoint.store import sha256_file
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
@@ -93,7 +93,8 @@ def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None
     values = json.loads(path.read_text(encoding="utf-8"))
   except ValueError:
     values = None
-  if isinstance(values, dict) and all(name in values for name in expected):
+  whole = isinstance(values, dict) and all(name in values for name in expected)
+  if isinstance(values, dict) and whole and not (path.name == NAME and seal.broken(values)):
     return values
   raise UserError(f"{path}: damaged; delete {path.parent} to do the stage again")
 
@@ -182,7 +183,7 @@ def run_stage(
   jsonl.write_json(begun, what)
   started = time.time()
   try:
-    figures = body()
+    figures = jsonl.finite(body())
   except UserError:
     if {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {begun.name}:
       begun.unlink()  # nothing was made: the same folder may be used once the mistake is mended
@@ -201,5 +202,5 @@ def run_stage(
     "device": device(),
     "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
   }
-  jsonl.write_json(folder / NAME, manifest)
+  jsonl.write_json(folder / NAME, seal.sealed(json.loads(jsonl.dumps(manifest))))
   return figures

@@ -14,9 +14,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from xwinjax.core.bounds import Natural, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Params
-from xwinjax.data import jsonl
+from xwinjax.data import fields, jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.forward.over_items import jitted
@@ -35,8 +36,8 @@ class ReferenceConfig:
   """Reference log-probs by one model for one file of pairs."""
 
   format: str = "auto"  # a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
-  max_length: int = 2048  # as in the DPO that will read them
+  limit: Natural = 0  # read at most so many rows; 0 reads all
+  max_length: Tokens = 2048  # as in the DPO that will read them
   batch: BatchConfig = plumbing(BatchConfig)
 
 
@@ -80,7 +81,17 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
     raise UserError(
       f"{path}: does not hold these pairs in this order; run the reference stage again"
     )
-  return np.array([(row["chosen"], row["rejected"]) for row in rows[1:]], np.float32)
+  names, nothing = ("chosen", "rejected"), float("nan")
+  try:
+    values = [[fields.number(row, name, nothing) for name in names] for row in rows[1:]]
+  except fields.MISTAKES as e:
+    raise UserError(f"{path}: {e}; run the reference stage again") from None
+  with np.errstate(over="ignore"):  # too large for f32 is infinite, which is told below
+    logps = np.array(values, np.float32)
+  if not np.isfinite(logps).all():
+    line = 2 + int(np.argmin(np.isfinite(logps).all(1)))
+    raise UserError(f"{path}:{line}: lacks a finite log-prob; run the reference stage again")
+  return logps
 
 
 def make(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from xwinjax.core.bounds import Natural, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.core.types import Params
@@ -35,11 +36,11 @@ class RewardConfig:
   """A reward model from one model and one file of pairs."""
 
   format: str = "auto"  # a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
-  max_length: int = 2048  # tokens of a prompt with its longer answer
+  limit: Natural = 0  # read at most so many rows; 0 reads all
+  max_length: Tokens = 2048  # tokens of a prompt with its longer answer
   use_margin: bool = False  # subtract each pair's margin inside the loss
-  centring: float = 0.0  # weight of (r_chosen + r_rejected)²
-  lm_weight: float = 0.0  # weight of the chosen answers' cross-entropy, as a regulariser
+  centring: Weight = 0.0  # weight of (r_chosen + r_rejected)²
+  lm_weight: Weight = 0.0  # weight of the chosen answers' cross-entropy, as a regulariser
   train: TrainConfig = group(TrainConfig)
   score_batch: BatchConfig = plumbing(BatchConfig)  # rows scored at once when measuring
 

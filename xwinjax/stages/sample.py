@@ -6,13 +6,14 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from xwinjax.core.bounds import Filled, Many, Natural, Positive, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import candidates, items, read
+from xwinjax.data import candidates, items, read, seal
 from xwinjax.data.records import Candidate, CandidateSet, Counts, Example
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Completion, Request, Sampler, SamplerConfig
@@ -21,15 +22,17 @@ from xwinjax.stages.common import Model
 from xwinjax.stages.config import group
 from xwinjax.stages.stage import Context, Stage, open_model
 
+Ending = Annotated[str, Filled("an empty text would end every answer before its first token")]
+
 
 @dataclasses.dataclass(frozen=True)
 class GenerateConfig:
   """How answers are drawn."""
 
-  samples: int = 64  # answers a prompt
-  max_new: int = 512  # tokens an answer may have
+  samples: Many = 64  # answers a prompt
+  max_new: Tokens = 512  # tokens an answer may have
   params: SamplingParams = group(SamplingParams)
-  stop_strings: tuple[str, ...] = ()  # texts that end an answer, beside the template's end token
+  stop_strings: tuple[Ending, ...] = ()  # texts that end an answer, beside the template's end token
   sampler: SamplerConfig = group(SamplerConfig)
 
 
@@ -38,9 +41,9 @@ class SampleConfig:
   """Candidates of one model for one file of prompts."""
 
   format: str = "auto"  # of the prompts: a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
+  limit: Natural = 0  # read at most so many rows; 0 reads all
   generate: GenerateConfig = group(GenerateConfig, sampler=SamplerConfig(unique=True))
-  shard: int = 64  # prompts that run together; what is lost when killed
+  shard: Positive = 64  # prompts that run together; what is lost when killed
 
 
 def make_sampler(model: Model, config: GenerateConfig, seed: int) -> Sampler:
@@ -119,7 +122,7 @@ def sample_shards(
   with Progress(title, len(prompts), "prompts") as progress:
     for n, start in enumerate(range(0, len(order), shard)):
       chosen, part = order[start : start + shard], parts / f"{n:05d}.jsonl"
-      if part.exists():
+      if seal.whole_part(part):
         done = list(candidates.read(part))
         progress.advance(len(chosen))
       else:
@@ -128,6 +131,7 @@ def sample_shards(
         )
         done = [candidate_set(prompts[i], *d) for i, d in zip(chosen, drawn, strict=True)]
         candidates.write(part, done)
+        seal.seal_part(part)
       sets.update(zip(chosen, done, strict=True))
   seconds = time.perf_counter() - started
   ordered = [sets[i] for i in range(len(prompts))]

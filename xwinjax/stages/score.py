@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core.bounds import Branches, Many, Positive, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import candidates as candidate_files
@@ -43,14 +44,14 @@ class JudgeConfig:
   prompt_file: str = plumbing("")  # a text file with a prompt of one's own, in its place
   mode: str = "sampled"  # sampled: written scores; expected: from the logits; both; pairwise
   both_positions: bool = False  # pairwise: show every two answers in both orders
-  samples: int = 3  # judgements an answer, averaged
-  max_new: int = 256  # tokens a judgement may have
+  samples: Many = 3  # judgements an answer, averaged
+  max_new: Tokens = 256  # tokens a judgement may have
   params: SamplingParams = group(SamplingParams, temperature=0.7, top_p=0.9)
   opening: str = "Score: "  # behind which expected scores are read
-  branches: int = 8  # answers that share their prompt in a row, where scores come from logits
+  branches: Branches = 8  # answers that share their prompt in a row, where scores come from logits
   sampler: SamplerConfig = group(SamplerConfig)
   batch: BatchConfig = plumbing(BatchConfig)
-  shard: int = 64  # prompts judged together; what is lost when killed
+  shard: Positive = 64  # prompts judged together; what is lost when killed
 
   @property
   def score(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core.bounds import Amount, Finite, Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates as candidate_files
 from xwinjax.data import jsonl
@@ -39,14 +40,14 @@ class SelectConfig:
   """Which of each prompt's candidates are trained on."""
 
   by: str = "rm"  # the score to rank by
-  first: int = 0  # look only at the first n candidates of a prompt; 0 looks at all
+  first: Natural = 0  # look only at the first n candidates of a prompt; 0 looks at all
   unscored: str = "refuse"  # candidates without that score: refuse, or leave_out and count
   ended_only: bool = True  # leave out candidates cut off at max_new: they never ended
-  shorter_within: float = 0.0  # choose the shortest of those so near to the best; 0: the best
-  rank: int = 1  # the rank that rejection-sampling fine-tuning trains on, the chosen one being 1
-  least: float | None = None  # examples score at least this; None: whatever they score
+  shorter_within: Amount = 0.0  # choose the shortest of those so near to the best; 0: the best
+  rank: Positive = 1  # the rank that rejection-sampling fine-tuning trains on; 1 is the chosen one
+  least: Finite | None = None  # examples score at least this; None: whatever they score
   rejected: tuple[str, ...] = ("rank:-1",)  # of each pair: rank:R (-1 the last), std:K, random
-  tie: float = 0.0  # a pair whose scores differ by no more is dropped
+  tie: Amount = 0.0  # a pair whose scores differ by no more is dropped
   keep_score: bool = False  # note the chosen answer's score in each pair's meta
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from xwinjax.core.progress import Progress
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 from xwinjax.data.records import Counts, Example
 from xwinjax.eval import judge_metrics
 from xwinjax.judge import pairwise
@@ -57,11 +57,12 @@ def written(
     )
     for n, start in enumerate(range(0, len(prompts), config.shard)):
       part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
-      if not part.exists():
+      if not seal.whole_part(part):
         judge.prompt_tokens = Counts()
         done = judge.judge(prompts[here], texts[here])
         rows = [{"judgements": [[judgement_json(j) for j in js] for js in row]} for row in done]
         jsonl.write_rows(part, [{"prompt_tokens": dict(judge.prompt_tokens)}, *rows])
+        seal.seal_part(part)
       else:
         progress.advance(sum(map(len, texts[here])))
       cost, *rows = [row for _, row in jsonl.read_rows(part)]
@@ -100,11 +101,12 @@ def compared(
     )
     for n, start in enumerate(range(0, len(prompts), config.shard)):
       part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
-      if not part.exists():
+      if not seal.whole_part(part):
         judge.counts = Counts()
         shares = judge(prompts[here], texts[here])
         rows = [[None if math.isnan(x) else x for x in row] for row in shares]
         jsonl.write_rows(part, [{"counts": dict(judge.counts)}, *({"scores": r} for r in rows)])
+        seal.seal_part(part)
       first, *rows = [row for _, row in jsonl.read_rows(part)]
       counts.update(first["counts"])
       scores += [[math.nan if x is None else x for x in row["scores"]] for row in rows]

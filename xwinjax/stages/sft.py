@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.core import host
+from xwinjax.core.bounds import Natural, OneOf, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
 from xwinjax.data import formats, items, jsonl, parallel, token_cache
@@ -31,17 +33,20 @@ from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
+TooLong = Annotated[str, OneOf(("turns", "cut", "drop"))]
+LossOn = Annotated[str, OneOf(("all", "last"))]
+
 
 @dataclasses.dataclass(frozen=True)
 class SFTConfig:
   """SFT of one model on one file."""
 
   format: str = "auto"  # a name from data/formats.py, or auto
-  limit: int = 0  # read at most so many rows; 0 reads all
-  max_length: int = 2048  # tokens a conversation may have
-  too_long: str = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
-  loss_on: str = "all"  # answers: all, or the last
-  z_loss: float = 0.0  # weight of logsumexp², 0 in all three papers
+  limit: Natural = 0  # read at most so many rows; 0 reads all
+  max_length: Tokens = 2048  # tokens a conversation may have
+  too_long: TooLong = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
+  loss_on: LossOn = "all"  # answers: all, or the last
+  z_loss: Weight = 0.0  # weight of logsumexp², 0 in all three papers
   train: TrainConfig = group(TrainConfig)
 
 
@@ -96,7 +101,7 @@ def measure_nll(
     total = weight = 0.0
     for _, mean in over_items(jitted(_nll, model.config), params, data, batch, mesh):
       total, weight = total + float(mean.total), weight + float(mean.weight)
-    return total / max(weight, 1.0)
+    return total / max(weight, 1.0)  # NaN where the model's numbers overflow
 
   return measure
 
@@ -115,7 +120,7 @@ def keep_epochs(
       measured["heldout_nll"] = round(nll(params), 6)
     if measured["kept"]:
       common.save_model(folder / "steps" / f"{step:07d}", model, params)
-    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", measured)
+    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", jsonl.finite(measured))
 
   return on_epoch
 
@@ -161,6 +166,11 @@ def make(
   if heldout is not None:
     nll = measure_nll(base, read_items(config, heldout, base), config.train.batch, mesh)
   before = {"heldout_nll_before": nll(base.params)} if nll else {}
+  if not all(map(math.isfinite, before.values())):
+    raise UserError(
+      f"{heldout}: its loss is not finite under {model}; the model's numbers overflow in "
+      f"{base.config.dtype}, try another model.dtype"
+    )
   params, figures = train(
     folder,
     folder.name,

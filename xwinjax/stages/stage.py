@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from xwinjax.core.bounds import Seed
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, ModelConfig
-from xwinjax.stages.config import identity
+from xwinjax.stages.config import check_bounds, identity
 from xwinjax.stages.manifest import run_stage
 
 C = TypeVar("C")
@@ -25,7 +26,7 @@ class Context:
 
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)  # how models are computed
   mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
-  seed: int = 0
+  seed: Seed = 0
   redo: bool = False  # do again what was made with other settings or inputs
 
   def with_model(self, **changes: Any) -> Context:
@@ -85,6 +86,8 @@ class Stage(Generic[C]):
     Raises: UserError as `manifest.run_stage` does, and for inputs or settings that do not fit.
     """
     paths = self.inputs(inputs)
+    check_bounds(context, "context.")
+    check_bounds(config)
     if self.check is not None:
       self.check(config, **paths)
     what: dict[str, Any] = identity(config)

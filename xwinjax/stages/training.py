@@ -7,13 +7,14 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.core import host
+from xwinjax.core.bounds import Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import batching, pipeline
@@ -36,7 +37,7 @@ from xwinjax.train.step import init_state, make_train_step
 class TrainConfig:
   """How long and in what steps."""
 
-  epochs: float = 1.0  # passes over the data
+  epochs: Annotated[float, Within(1e-6, 10_000)] = 1.0  # passes over the data
   optim: OptimConfig = group(OptimConfig)
   batch: BatchConfig = group(BatchConfig)
   loop: LoopConfig = plumbing(LoopConfig)
@@ -128,6 +129,8 @@ def train(
   if check_first is not None and not (folder / "checkpoints").exists():
     check_first(params, put_batch(batching.build_batch(items, plan, 0), mesh))
   settings, share = config.loop, mfu_of(model.config)
+  skips = min(settings.stop_after_skips, plan.steps_per_epoch, steps)
+  settings = dataclasses.replace(settings, stop_after_skips=skips)
   if on_epoch is not None:
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
@@ -150,6 +153,8 @@ def train(
     on_checkpoint=on_checkpoint,
     mfu_of=share,
   )
+  if state.skipped_total:
+    common.say(f"{title}: {int(state.skipped_total)} of {steps} updates skipped: not finite")
   speed = loop.tokens_per_second(folder / "metrics.jsonl")
   figures = {
     **({"mfu": round(share(speed), 4)} if share and speed else {}),

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from xwinjax.checkpoint.store import Store
+from xwinjax.core.bounds import Amount, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl
@@ -37,9 +38,9 @@ class Stopped(Exception):
 class LoopConfig:
   """What the loop does beside stepping."""
 
-  checkpoint_every: int = 200  # steps; the last step is always saved
-  stop_after_skips: int = 10  # updates refused in a row before the run stops
-  say_every: float = 10.0  # seconds between lines when not on a terminal
+  checkpoint_every: Positive = 200  # steps; the last step is always saved
+  stop_after_skips: Positive = 10  # updates refused in a row before the run stops; at most an epoch
+  say_every: Amount = 10.0  # seconds between lines when not on a terminal
 
 
 class _Signals:
@@ -211,11 +212,12 @@ class _Log:
     self.progress.advance(
       tokens=0 if compiled else facts["tokens"], note=f"{note}  {self.where_time_goes()}"
     )
-    if values["skipped"] >= self.config.stop_after_skips:
+    skipped = int(values["skipped"])
+    if skipped >= self.config.stop_after_skips:
       raise UserError(
-        f"step {number}: the loss or gradient was not finite for {int(values['skipped'])} steps "
-        "in a row; lower the learning rate or look at the data of these steps. The last good "
-        "checkpoint is kept"
+        f"step {number}: the loss or gradient was not finite for {skipped} "
+        f"step{'s' * (skipped > 1)} in a row; lower the learning rate or look at their data. "
+        + ("The last good checkpoint is kept" if number > skipped else "Nothing is kept")
       )
 
   def where_time_goes(self) -> str:

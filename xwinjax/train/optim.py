@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
 
+from xwinjax.core.bounds import Amount, OneOf, Part, Within
 from xwinjax.core.errors import UserError
 from xwinjax.model import parameters
 
 SCHEDULES = ("constant", "linear", "cosine")
+
+Schedule = Annotated[str, OneOf(SCHEDULES)]
+Rate = Annotated[float, Within(0, 10)]
+STEPS = "for N of M steps give N/M, as 0.05 for 100 of 2000"
+Warmup = Annotated[float, Within(0, below=1, advice=STEPS)]
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
   """AdamW, its schedule and its clipping."""
 
-  lr: float = 1e-5  # peak
-  final_lr: float = 0.0  # at the last step, for linear and cosine
-  schedule: str = "cosine"  # constant, linear or cosine from lr to final_lr
-  warmup: float = 0.03  # share of all steps over which lr rises from 0
-  beta1: float = 0.9
-  beta2: float = 0.95
-  eps: float = 1e-8
-  weight_decay: float = 0.0  # on matrices, not on norms: see model.parameters
-  clip: float = 1.0  # global gradient norm; 0 leaves gradients alone
+  lr: Annotated[float, Within(1e-12, 10)] = 1e-5  # peak
+  final_lr: Rate = 0.0  # at the last step, for linear and cosine
+  schedule: Schedule = "cosine"  # constant, linear or cosine from lr to final_lr
+  warmup: Warmup = 0.03  # share of all steps over which lr rises from 0
+  beta1: Part = 0.9
+  beta2: Part = 0.95
+  eps: Annotated[float, Within(1e-30, 1)] = 1e-8
+  weight_decay: Rate = 0.0  # on matrices, not on norms: see model.parameters
+  clip: Amount = 1.0  # global gradient norm; 0 leaves gradients alone
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
