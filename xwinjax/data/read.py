@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from xwinjax.core.errors import UserError
@@ -15,38 +15,65 @@ Say = Callable[[str], None]
 
 
 def pairs(
-  path: str | Path, format: str = "auto", limit: int = 0, *, say: Say | None = None
+  path: str | Path,
+  format: str = "auto",
+  limit: int = 0,
+  bad_rows: str = "stop",
+  *,
+  say: Say | None = None,
 ) -> tuple[list[Pair], Counts]:
-  """The preference pairs of a file, and what was read, kept and dropped.
+  """The preference pairs of a data set, and what was read, kept and dropped.
 
   Args:
+    path: as `rows.files` takes it.
     format: a name from data/formats.py, or "auto".
     limit: keep at most so many; 0 keeps all.
+    bad_rows: what malformed rows do: "stop", or be left out with "skip".
     say: gets a line with the counts.
   """
   counts = Counts()
-  kept = list(itertools.islice(formats.read_pairs(path, format, counts), limit or None))
+  kept = list(itertools.islice(formats.read_pairs(path, format, counts, bad_rows), limit or None))
   if say is not None:
     say(counted(str(path), counts))
   return kept, counts
 
 
 def prompts(
-  path: str | Path, format: str = "auto", limit: int = 0, *, say: Say | None = None
+  path: str | Path,
+  format: str = "auto",
+  limit: int = 0,
+  bad_rows: str = "stop",
+  *,
+  counts: Counts | None = None,
+  say: Say | None = None,
 ) -> list[Example]:
-  """The prompts of a file, with distinct ids; the arguments are those of `pairs`.
+  """The prompts of a data set, with distinct ids; the arguments are those of `pairs`.
 
-  Raises: UserError for a file without any.
+  `counts` receives what was read, kept and dropped.
+
+  Raises: UserError for a data set without any.
   """
-  counts = Counts()
-  kept = list(itertools.islice(formats.read_prompts(path, format, counts), limit or None))
+  counts = Counts() if counts is None else counts
+  kept = list(itertools.islice(formats.read_prompts(path, format, counts, bad_rows), limit or None))
   if say is not None:
     say(counted(str(path), counts))
   if not kept:
     raise UserError(f"{path}: holds no prompts")
-  seen = Counts()
-  for i, p in enumerate(kept):
-    seen[p.id] += 1
-    if seen[p.id] > 1:
-      kept[i] = dataclasses.replace(p, id=f"{p.id}#{seen[p.id]}")
-  return kept
+  names = Names(p.id for p in kept)
+  return [dataclasses.replace(p, id=names.give(p.id)) for p in kept]
+
+
+class Names:
+  """Makes ids distinct: the second "a" becomes "a#2", unless that is another's."""
+
+  def __init__(self, taken: Iterable[str]):
+    self.taken, self.given, self.seen = set(taken), set(), Counts()
+
+  def give(self, id: str) -> str:
+    self.seen[id] += 1
+    name = id if self.seen[id] == 1 else f"{id}#{self.seen[id]}"
+    while name in self.given or (name != id and name in self.taken):
+      self.seen[id] += 1
+      name = f"{id}#{self.seen[id]}"
+    self.given.add(name)
+    return name

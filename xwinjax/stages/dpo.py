@@ -11,6 +11,7 @@ import jax
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
+from xwinjax.data.records import Counts
 from xwinjax.losses.preference import VARIANTS
 from xwinjax.stages import common
 from xwinjax.stages import reference as stored
@@ -97,7 +98,8 @@ def make(
   With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
   """
   start = open_model(context, model)
-  pairs = pair_items(read_pairs(config, data), start, config.max_length)
+  rows = Counts()
+  pairs = pair_items(read_pairs(config, data, context.bad_rows, rows), start, config.max_length)
   wanted = stored.key(fingerprint(model), start, pairs)
   logps = stored.read(reference, wanted, pairs)
 
@@ -118,7 +120,7 @@ def make(
     on_checkpoint=keep_model if keep else None,
   )
   common.save_model(folder / "model", start, params)
-  return figures
+  return figures | {"rows": dict(rows)}
 
 
 STAGE = Stage(
@@ -132,4 +134,5 @@ STAGE = Stage(
   },
   ("model", "metrics.jsonl"),
   check=check,
+  reads_rows=True,
 )

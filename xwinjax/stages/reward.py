@@ -17,7 +17,7 @@ from xwinjax.core.types import Params
 from xwinjax.data import items, jsonl, parallel, read
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
-from xwinjax.data.records import Pair
+from xwinjax.data.records import Counts, Pair
 from xwinjax.eval import reward_metrics
 from xwinjax.forward.over_items import jitted, over_items
 from xwinjax.forward.values import pair_rewards
@@ -44,9 +44,10 @@ class RewardConfig:
   score_batch: BatchConfig = plumbing(BatchConfig)  # rows scored at once when measuring
 
 
-def read_pairs(config, file: Path) -> list[Pair]:
-  """The pairs of a file; what was dropped is said."""
-  pairs, _ = read.pairs(file, config.format, config.limit, say=common.say)
+def read_pairs(config, file: Path, bad_rows: str, counts: Counts) -> list[Pair]:
+  """The pairs of a data set; what was dropped is said, and added to the counts."""
+  pairs, mine = read.pairs(file, config.format, config.limit, bad_rows, say=common.say)
+  counts.update(mine)
   return pairs
 
 
@@ -102,9 +103,11 @@ def measure(
   return reward_metrics.summary(scores.tolist(), [p.meta for p in pairs], seed=context.seed)
 
 
-def heldout_pairs(config: RewardConfig, file: Path, model: Model) -> tuple[list[Pair], Items]:
+def heldout_pairs(
+  config: RewardConfig, file: Path, model: Model, bad_rows: str, counts: Counts
+) -> tuple[list[Pair], Items]:
   """The held-out pairs that fit, with their tokens: what does not is left out and counted."""
-  pairs = read_pairs(config, file)
+  pairs = read_pairs(config, file, bad_rows, counts)
   numbered = [dataclasses.replace(p, id=str(i)) for i, p in enumerate(pairs)]
   data = pair_items(numbered, model, config.max_length)
   if not len(data):
@@ -122,8 +125,10 @@ def make(
 ) -> dict[str, Any]:
   """Trains a reward model; writes model/, metrics.jsonl and heldout_scores.jsonl."""
   base = open_model(context, model)
-  pairs = read_pairs(config, data)
-  held = heldout_pairs(config, heldout, base) if heldout else None
+  rows, held, held_rows = Counts(), None, Counts()
+  pairs = read_pairs(config, data, context.bad_rows, rows)
+  if heldout is not None:
+    held = heldout_pairs(config, heldout, base, context.bad_rows, held_rows)
   params, figures = train(
     folder,
     "reward",
@@ -144,7 +149,8 @@ def make(
   if held is not None:
     figures |= measure(context, config, base, params, *held, folder)
   common.save_model(folder / "model", base, params)
-  return figures
+  held_figures = {"heldout_rows": dict(held_rows)} if held is not None else {}
+  return figures | {"rows": dict(rows)} | held_figures
 
 
 STAGE = Stage(
@@ -157,4 +163,5 @@ STAGE = Stage(
     "heldout?": "pairs on which accuracy is measured",
   },
   ("model", "metrics.jsonl", "heldout_scores.jsonl?"),
+  reads_rows=True,
 )
