@@ -176,15 +176,23 @@ def _read(
     raise UserError(f"{path}: {_holds(format, kind)}")
 
   def read(row: Row, file: Path, line: int, notes: Counts) -> T:
-    cells, name = Cells(row), format
+    cells, others = Cells(row), []
+    name = format
     if format == "auto":
       name, *others = _choices(cells, kind)
-      if others:
-        notes[f"as {name}"] += 1
     id = fields.row_id(cells, file, line)
     record = parse(name, cells, id, notes)
     _account(cells, kind, format, notes)
+    if any(differs(parse, other, row, id, record) for other in others):
+      notes[f"as {name}"] += 1
     return record
+
+  def differs(parse: Callable, name: str, row: Row, id: str, record: T) -> bool:
+    """Whether a row can be read in another way, too, and would then be another record."""
+    try:
+      return parse(name, Cells(row), id, Counts()) != record
+    except (Drop, *fields.MISTAKES):
+      return False
 
   return rows.each(path, Counts() if counts is None else counts, read, bad_rows)
 

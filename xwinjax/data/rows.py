@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import itertools
 import re
 import sys
 import time
@@ -92,10 +93,11 @@ def _folder(folder: Path) -> list[Path]:
     there = sorted({of(p.relative_to(folder)) for p in found})
     if len(there) > 1:
       names = ", ".join(name or "others" for name in there)
-      example = found[-1].relative_to(folder)
+      place, file = found[-1].parent, found[-1].name
+      pattern = f"*{of(Path(file))}" if of is _ending else re.split(r"[-.]", file)[0] + "*"
       raise UserError(
         f"{folder}: holds several {what} ({names}); name one by a pattern, such as "
-        f"'{folder / example.parent / (re.split(r'[-.]', example.name)[0] + '*')}'"
+        f"'{place / pattern}'"
       )
   _check_shards(folder, found)
   return found
@@ -139,13 +141,13 @@ class BadRows:
     if what not in BAD_ROWS:
       raise UserError(f"bad_rows {what!r} is not one of {', '.join(BAD_ROWS)}")
     self.skip, self.counts = what == "skip", counts
-    self.first: list[str] = []
+    self.first: list[tuple[str, str]] = []  # place, what is wrong there
     self.reasons: Counter[str] = Counter()
 
   def add(self, path: Path, line: int, why: str) -> None:
     why = " ".join(why.split())
     if len(self.first) < SHOWN:
-      self.first.append(f"{path}:{line}: {why}")
+      self.first.append((f"{path}:{line}", why))
     self.reasons[_reason(why)] += 1
 
   def unreadable(self, path: Path, line: int, why: str) -> None:
@@ -157,13 +159,25 @@ class BadRows:
     """Says what was left out. Raises UserError where bad rows are to stop the run."""
     if not self.reasons:
       return
-    n = self.reasons.total()
-    many = f"; {n} bad rows: {_by_reason(self.reasons)}" if n > 1 else ""
     if not self.skip:
-      raise UserError(f"{'; '.join(self.first)}{many}. Mend, or leave out with bad_rows=skip")
+      raise UserError(f"{self.line()}. Mend, or leave out with bad_rows=skip")
     for reason, count in self.reasons.items():
       self.counts[f"skipped: {reason}"] += count
-    print(f"left out: {'; '.join(self.first)}{many}", file=sys.stderr, flush=True)
+    print(f"left out: {self.line()}", file=sys.stderr, flush=True)
+
+  def line(self) -> str:
+    """The first bad rows, and how many there are of each kind."""
+    parts: list[str] = []
+    for why, places in itertools.groupby(self.first, key=lambda at: at[1]):
+      first, *more = (place for place, _ in places)
+      also = f" (also {', '.join(more)})" if more else ""
+      parts.append(f"{first}: {why}{also}")
+    n = self.reasons.total()
+    if len(self.reasons) > 1:
+      parts.append(f"{n} bad rows: {_by_reason(self.reasons)}")
+    elif n > len(self.first):
+      parts.append(f"{n} bad rows")
+    return "; ".join(parts)
 
 
 def _reason(why: str) -> str:
@@ -203,7 +217,7 @@ def each(
     spec: as `files` takes it.
     counts: receives what was read, kept, changed, dropped and skipped.
     parse: raises Drop for a row of no use, and one of fields.MISTAKES for one that is wrong;
-      what it notes is counted unless the row is wrong.
+      what it notes is counted of the rows that are kept.
     bad_rows: "stop" refuses a data set with wrong rows, once all of them are known; "skip" leaves
       them out and says so.
 
@@ -217,7 +231,6 @@ def each(
       record = parse(row, path, line, notes)
     except Drop as reason:
       counts[f"dropped: {reason}"] += 1
-      counts.update(notes)
       continue
     except fields.MISTAKES as e:
       bad.add(path, line, str(e))

@@ -11,7 +11,6 @@ import jax
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
-from xwinjax.data.records import Counts
 from xwinjax.losses.preference import VARIANTS
 from xwinjax.stages import common
 from xwinjax.stages import reference as stored
@@ -98,8 +97,8 @@ def make(
   With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
   """
   start = open_model(context, model)
-  rows = Counts()
-  pairs = pair_items(read_pairs(config, data, context.bad_rows, rows), start, config.max_length)
+  read, rows = read_pairs(config, data, context.bad_rows)
+  pairs = pair_items(read, start, config.max_length)
   wanted = stored.key(fingerprint(model), start, pairs)
   logps = stored.read(reference, wanted, pairs)
 

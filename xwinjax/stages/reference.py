@@ -19,7 +19,6 @@ from xwinjax.core.types import Batch, Params
 from xwinjax.data import jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
-from xwinjax.data.records import Counts
 from xwinjax.forward.over_items import jitted
 from xwinjax.forward.values import pair_logps
 from xwinjax.model.config import LlamaConfig
@@ -89,8 +88,8 @@ def make(
 ) -> dict[str, Any]:
   """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair."""
   base, mesh = open_model(context, model), common.make_mesh(context.mesh)
-  read_rows = Counts()
-  pairs = pair_items(read_pairs(config, data, context.bad_rows, read_rows), base, config.max_length)
+  given, counts = read_pairs(config, data, context.bad_rows)
+  pairs = pair_items(given, base, config.max_length)
   logps = reference_logps(base.config, base.params, pairs, config.batch, mesh)
   mine = key(fingerprint(model), base, pairs)
   rows = [
@@ -100,7 +99,7 @@ def make(
   jsonl.write_rows(folder / "logps.jsonl", [{"key": mine}, *rows])
   return {
     "pairs": len(pairs),
-    "rows": dict(read_rows),
+    "rows": dict(counts),
     "key": mine,
     "logp_chosen": round(float(logps[:, 0].mean()), 4),
     "logp_rejected": round(float(logps[:, 1].mean()), 4),

@@ -44,11 +44,9 @@ class RewardConfig:
   score_batch: BatchConfig = plumbing(BatchConfig)  # rows scored at once when measuring
 
 
-def read_pairs(config, file: Path, bad_rows: str, counts: Counts) -> list[Pair]:
-  """The pairs of a data set; what was dropped is said, and added to the counts."""
-  pairs, mine = read.pairs(file, config.format, config.limit, bad_rows, say=common.say)
-  counts.update(mine)
-  return pairs
+def read_pairs(config, file: Path, bad_rows: str) -> tuple[list[Pair], Counts]:
+  """The pairs of a data set, and what became of its rows, which is said."""
+  return read.pairs(file, config.format, config.limit, bad_rows, say=common.say)
 
 
 def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
@@ -104,15 +102,15 @@ def measure(
 
 
 def heldout_pairs(
-  config: RewardConfig, file: Path, model: Model, bad_rows: str, counts: Counts
-) -> tuple[list[Pair], Items]:
+  config: RewardConfig, file: Path, model: Model, bad_rows: str
+) -> tuple[list[Pair], Items, Counts]:
   """The held-out pairs that fit, with their tokens: what does not is left out and counted."""
-  pairs = read_pairs(config, file, bad_rows, counts)
+  pairs, counts = read_pairs(config, file, bad_rows)
   numbered = [dataclasses.replace(p, id=str(i)) for i, p in enumerate(pairs)]
   data = pair_items(numbered, model, config.max_length)
   if not len(data):
     raise UserError(common.counted(f"{file}: no held-out pair is left", data.counts))
-  return [pairs[int(i)] for i in data.ids], data
+  return [pairs[int(i)] for i in data.ids], data, counts
 
 
 def make(
@@ -125,10 +123,8 @@ def make(
 ) -> dict[str, Any]:
   """Trains a reward model; writes model/, metrics.jsonl and heldout_scores.jsonl."""
   base = open_model(context, model)
-  rows, held, held_rows = Counts(), None, Counts()
-  pairs = read_pairs(config, data, context.bad_rows, rows)
-  if heldout is not None:
-    held = heldout_pairs(config, heldout, base, context.bad_rows, held_rows)
+  pairs, rows = read_pairs(config, data, context.bad_rows)
+  held = heldout_pairs(config, heldout, base, context.bad_rows) if heldout else None
   params, figures = train(
     folder,
     "reward",
@@ -147,10 +143,11 @@ def make(
   )
   params = {name: value for name, value in params.items() if name != "head"}
   if held is not None:
-    figures |= measure(context, config, base, params, *held, folder)
+    held_pairs, items, counts = held
+    figures |= measure(context, config, base, params, held_pairs, items, folder)
+    figures["heldout_rows"] = dict(counts)
   common.save_model(folder / "model", base, params)
-  held_figures = {"heldout_rows": dict(held_rows)} if held is not None else {}
-  return figures | {"rows": dict(rows)} | held_figures
+  return figures | {"rows": dict(rows)}
 
 
 STAGE = Stage(
