@@ -48,20 +48,24 @@ def is_empty(value: Any) -> bool:
   return value is None or (isinstance(value, (list, dict)) and not value)
 
 
+def found(value: Any) -> str:
+  """What is there in place of what was expected."""
+  return "nothing" if value is None else type(value).__name__
+
+
 def text(row: Row, key: str, *, optional: bool = False) -> str:
   value = row.get(key)
   if value is None and optional:
     return ""
   if not isinstance(value, str):
-    kind = "nothing" if key not in row else type(value).__name__
-    raise ValueError(f"field {key!r}: found {kind}, expected text")
+    raise ValueError(f"field {key!r}: found {found(value)}, expected text")
   return value
 
 
 def a_list(row: Row, key: str) -> list:
   value = row.get(key)
   if not isinstance(value, list):
-    raise ValueError(f"field {key!r}: found {type(value).__name__}, expected a list")
+    raise ValueError(f"field {key!r}: found {found(value)}, expected a list")
   return value
 
 

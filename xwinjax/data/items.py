@@ -195,7 +195,8 @@ def tokenize_examples(
         counts["cut: last exchanges left out to fit"] += 1
     mask = encoded.mask
     if loss_on == "last":
-      mask = _last_run(mask) if messages[-1].train else [0] * len(mask)
+      wanted = [m.train for m in messages][-1]
+      mask = _last_run(mask) if wanted else [0] * len(mask)
     if not any(mask):
       counts["dropped: no supervised token"] += 1
       continue

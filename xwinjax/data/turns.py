@@ -71,7 +71,7 @@ def chat(value: Any, key: str, counts: Counts, names: Names | None = None) -> Me
   """
   value = decoded(value)
   if not isinstance(value, list):
-    raise ValueError(f"field {key!r}: found {type(value).__name__}, expected a list of messages")
+    raise ValueError(f"field {key!r}: found {fields.found(value)}, expected a list of messages")
   names = names or names_of(value) or OPENAI
   return tuple(_turn(turn, f"{key}[{i}]", key, names, counts) for i, turn in enumerate(value))
 
@@ -81,8 +81,7 @@ def _turn(turn: Any, where: str, key: str, names: Names, counts: Counts) -> Mess
     raise ValueError(f"{where}: found {type(turn).__name__}, expected an object")
   speaker = turn.get(names[0])
   if not isinstance(speaker, str):
-    kind = "nothing" if names[0] not in turn else type(speaker).__name__
-    raise ValueError(f"{where}: field {names[0]!r}: found {kind}, expected text")
+    raise ValueError(f"{where}: field {names[0]!r}: found {fields.found(speaker)}, expected text")
   held = [name for name in TOOLS if not is_empty(turn.get(name))]
   role = ROLES.get(speaker.strip().lower())
   if role is None or held:
@@ -110,8 +109,7 @@ def _text(turn: Row, name: str, where: str, counts: Counts) -> str:
     value = [value]
   if not isinstance(value, list):
     if not isinstance(value, str):
-      kind = "nothing" if name not in turn else type(value).__name__
-      raise ValueError(f"{where}: field {name!r}: found {kind}, expected text")
+      raise ValueError(f"{where}: field {name!r}: found {fields.found(value)}, expected text")
     return value
   texts = []
   for part in value:
