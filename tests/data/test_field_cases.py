@@ -172,6 +172,23 @@ def test_a_transcript_in_the_prompt_is_its_turns(write):
   assert plain.prompt == (Message("user", asked),)  # forced
 
 
+@pytest.mark.parametrize("column", ["prompt", "instruction", "question"])
+def test_a_transcript_may_stand_in_any_column_of_a_question(column, write):
+  row = {column: "Be brief.\n\nHuman: Where is it?\n\nAssistant:"}
+  answered = {"prompt": "completion", "instruction": "output", "question": "answer"}[column]
+  example, counts = one({**row, answered: " In the box."}, write)
+  assert said(example) == [("system", "Be brief."), USER, ASSISTANT]
+  assert counts["as hh_prompt"] == 1
+  pair, _ = one({**row, "chosen": " a", "rejected": " b"}, write, formats.read_pairs)
+  assert [m.content for m in pair.prompt] == ["Be brief.", "Where is it?"]
+
+
+def test_a_turn_that_looks_like_a_transcript_is_counted(write):
+  row = {"messages": [turn("user", "\n\nHuman: Hi.\n\nAssistant:"), turn(*ASSISTANT)]}
+  _, counts = one(row, write)
+  assert counts["a turn that looks like a transcript is read as text"] == 1
+
+
 def test_text_that_only_mentions_a_transcript_is_text(write):
   for asked in ("Human: Rights, a summary?", "Go on:\n\nHuman: Hi.\n\nAssistant: Hello.", "Human:"):
     prompt, _ = one({"prompt": asked}, write, formats.read_prompts)

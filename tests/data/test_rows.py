@@ -161,6 +161,17 @@ def test_a_damaged_file_is_refused_even_where_rows_are_skipped(tmp_path):
     questions(path, bad_rows="skip")
 
 
+def test_one_of_several_files_may_be_empty(tmp_path):
+  write(tmp_path / "a.jsonl")
+  write(tmp_path / "b.jsonl", "Q")
+  assert questions(tmp_path) == ["Q"]
+  with pytest.raises(UserError, match=r"a\.jsonl: holds no rows"):
+    questions(tmp_path / "a.jsonl")
+  write(tmp_path / "b.jsonl")
+  with pytest.raises(UserError, match="holds no rows"):
+    questions(tmp_path)
+
+
 def test_bad_rows_is_stop_or_skip(tmp_path):
   with pytest.raises(UserError, match="bad_rows 'drop' is not one of stop, skip"):
     questions(write(tmp_path / "a.jsonl", "Q"), bad_rows="drop")

@@ -16,6 +16,7 @@ from typing import Any
 
 from xwinjax.core.extras import needs
 from xwinjax.data import fields, formats, rows
+from xwinjax.data import read as read_files
 from xwinjax.data.records import Counts, Example, Message, Messages
 
 Row = dict[str, Any]
@@ -149,7 +150,7 @@ def read(
   name, _, file = spec.rpartition("=")
   source = name or Path(file).name.split(".")[0]
   rng = random.Random(f"curate-{source}-{seed}")
-  bad = rows.BadRows(bad_rows, counts)
+  bad, names = rows.BadRows(bad_rows, counts), read_files.Names(())
   for path, line, row in rows.read(file, bad):
     counts["read"] += 1
     try:
@@ -168,5 +169,5 @@ def read(
     given = row.get("id", row.get("qid"))
     id = f"{source}-{given if isinstance(given, (str, int)) else line}"
     if bad.skip or not bad.reasons:
-      yield Entry(id, messages, source, _domain(row, domain_field), score)
+      yield Entry(names.give(id), messages, source, _domain(row, domain_field), score)
   bad.end()

@@ -8,10 +8,10 @@
   self_instruct   {"instruction", "instances": [{"input", "output"}]}
   mt_bench        {"question_id", "turns": ["question", …]}
   candidates      {"prompt", "candidates": [{"text", …}]}
+  hh_prompt       {"prompt": "\\n\\nHuman: …\\n\\nAssistant:", "response"?}
   alpaca_eval     {"instruction", "output", "generator"}
   dolly           {"instruction", "context", "response"}
   alpaca          {"instruction", "input"?, "output", "system"?, "history"?}
-  hh_prompt       {"prompt": "\\n\\nHuman: …\\n\\nAssistant:", "response"?}
   prompt          {"prompt", "completion"?}: texts, or lists of messages
   question        {"question", "answer" | "response"?, "system_prompt"?}
 
@@ -132,9 +132,15 @@ def _prompt(cells: Cells, counts: Counts) -> Messages:
   return asked(cells, "prompt") + answer
 
 
+def transcript_column(cells: Cells) -> str:
+  """The first column of a question that holds a transcript, or ""."""
+  return next((name for name in QUESTION if turns.is_transcript(cells.peek(name))), "")
+
+
 def hh_prompt(cells: Cells) -> Messages:
-  """The transcript in `prompt`, without the "Assistant:" that it may end with."""
-  found = turns.transcript(fields.text(cells, "prompt"), "prompt")
+  """The transcript in the column of a question, without the "Assistant:" that it may end with."""
+  key = transcript_column(cells) or "prompt"
+  found = turns.transcript(fields.text(cells, key), key)
   opened = found[-1].role == "assistant" and not found[-1].content
   return found[:-1] if opened else found
 
@@ -181,6 +187,7 @@ FORMATS: dict[str, Format[Messages]] = {
     lambda c: c.there("instruction") and isinstance(c.peek("instances"), list), _self_instruct
   ),
   "mt_bench": Format(lambda c: column_of(c, "mt_bench"), _mt_bench),
+  "hh_prompt": Format(transcript_column, _hh_exchange),
   "alpaca_eval": Format(
     lambda c: c.there("instruction") and c.there("generator"), _exchange(QUESTION[:1], ANSWER)
   ),
@@ -189,7 +196,6 @@ FORMATS: dict[str, Format[Messages]] = {
     lambda c: c.there("instruction") and not (c.there("instances", "generator") or _dolly(c)),
     _exchange(QUESTION[:1], ANSWER),
   ),
-  "hh_prompt": Format(lambda c: turns.is_transcript(c.peek("prompt")), _hh_exchange),
   "prompt": Format(
     lambda c: c.there("prompt") and not isinstance(c.peek("candidates"), list), _prompt
   ),

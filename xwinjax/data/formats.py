@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import conversation_formats, fields, preference_formats, rows
+from xwinjax.data import conversation_formats, fields, preference_formats, rows, turns
 from xwinjax.data.conversation_formats import ANSWER, CONTEXT, QUESTION, TURNS, Format
 from xwinjax.data.fields import Cells, Row, is_empty
 from xwinjax.data.preference_formats import Answers, merged
@@ -94,6 +94,8 @@ def _tidy(messages: Messages, counts: Counts) -> Messages:
     raise Drop("assistant turn first")
   if any(not m.content.strip() for m in messages[start:-1]):
     raise Drop("empty turn")
+  if any(turns.is_transcript(m.content) for m in messages):
+    counts["a turn that looks like a transcript is read as text"] += 1
   return messages
 
 
@@ -125,10 +127,10 @@ def _pair(name: str, cells: Cells, counts: Counts) -> Answers:
     raise ValueError(_holds(name, "pair"))
   found = _PAIRS[name].read(cells, counts)
   prompt = _tidy(_with_system(found.prompt, cells, counts), counts)
-  return dataclasses.replace(found, prompt=_as_context(prompt))
+  return dataclasses.replace(found, prompt=as_context(prompt))
 
 
-def _as_context(messages: Messages) -> Messages:
+def as_context(messages: Messages) -> Messages:
   """A prompt's turns: none of them is a target, whatever their marks said."""
   return tuple(Message(m.role, m.content) for m in messages)
 
@@ -244,7 +246,7 @@ def read_prompts(
     if name in _PAIRS:
       messages = _pair(name, cells, notes).prompt
     else:
-      messages = _as_context(_conversation(name, cells, notes))
+      messages = as_context(_conversation(name, cells, notes))
       if messages[-1].role == "assistant":
         messages = messages[:-1]
     if messages[-1].role != "user" or not messages[-1].content.strip():

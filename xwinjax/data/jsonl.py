@@ -147,7 +147,7 @@ def _array_rows(text: str, path: Path, start: int, inside: bool) -> Iterator[tup
 
 
 def read_rows(
-  path: str | Path, on_bad: Callable[[int, str], None] | None = None
+  path: str | Path, on_bad: Callable[[int, str], None] | None = None, *, may_be_empty: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
   """(line number, object) of a .jsonl file, a .json list, either gzipped, or a Parquet file.
 
@@ -157,6 +157,7 @@ def read_rows(
   Args:
     on_bad: is told (line, what is wrong) of a line that is no object, and reading goes on;
       without it such a line is refused.
+    may_be_empty: whether a file without rows is fine.
 
   Raises: UserError naming file and line for anything that is not a JSON object: bytes that are
     not UTF-8, NUL, NaN or Infinity, half a surrogate pair, duplicate keys, a line of more than
@@ -176,7 +177,7 @@ def read_rows(
       raise UserError(f"{path}:{number}: found {type(row).__name__}; expected a JSON object")
     else:
       on_bad(number, f"found {type(row).__name__}; expected a JSON object")
-  if empty:
+  if empty and not may_be_empty:
     raise UserError(f"{path}: holds no rows")
 
 

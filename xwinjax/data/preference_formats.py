@@ -20,7 +20,14 @@ from collections.abc import Callable
 from typing import Any
 
 from xwinjax.data import fields, turns
-from xwinjax.data.conversation_formats import QUESTION, Format, asked, column_of, hh_prompt
+from xwinjax.data.conversation_formats import (
+  QUESTION,
+  Format,
+  asked,
+  column_of,
+  hh_prompt,
+  transcript_column,
+)
 from xwinjax.data.fields import Cells
 from xwinjax.data.records import Counts, Messages
 from xwinjax.data.rows import Drop
@@ -160,8 +167,7 @@ def _check_prompt(cells: Cells, prompt: Messages) -> None:
     stated = [(m.role, m.content.strip()) for m in turns.chat(value, key, Counts())]
     fits = bool(stated) and said[-len(stated) :] == stated
   elif turns.is_transcript(value):
-    whole = hh_prompt(cells) if key == "prompt" else turns.transcript(value, key)
-    fits = said == [(m.role, m.content) for m in whole]
+    fits = said == [(m.role, m.content) for m in hh_prompt(cells)]
   else:
     fits = ("user", fields.text(cells, key).strip()) in said
   if not fits:
@@ -181,9 +187,7 @@ def _texts(*prompts: str) -> Callable[[Cells], Any]:
 
 
 FORMATS: dict[str, Format[Answers]] = {
-  "rm_static": Format(
-    lambda c: _answers(c) == "texts" and turns.is_transcript(c.peek("prompt")), _rm_static
-  ),
+  "rm_static": Format(lambda c: _answers(c) == "texts" and transcript_column(c), _rm_static),
   "pairs": Format(_texts(*PROMPT), _pairs),
   "alpaca_pairs": Format(
     lambda c: c.there("instruction") and c.there("rejected") and c.there("chosen", "output"),

@@ -194,15 +194,17 @@ def _by_reason(reasons: Counter[str]) -> str:
 def read(spec: str | Path, bad: BadRows) -> Iterator[tuple[Path, int, dict[str, Any]]]:
   """(file, line, row) of all files; says now and then how far it is."""
   said = time.perf_counter()
-  number = 0
-  for path in files(spec):
+  number, every = 0, files(spec)
+  for path in every:
     on_bad = functools.partial(bad.unreadable, path)
-    for line, row in jsonl.read_rows(path, on_bad):
+    for line, row in jsonl.read_rows(path, on_bad, may_be_empty=len(every) > 1):
       number += 1
       if number % 4096 == 0 and time.perf_counter() - said > SAY_EVERY:
         said = time.perf_counter()
         print(f"reading {path}: {number} rows so far", file=sys.stderr, flush=True)
       yield path, line, row
+  if not number and not bad.reasons:
+    raise UserError(f"{spec}: holds no rows")
 
 
 def each(

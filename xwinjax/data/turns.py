@@ -165,25 +165,31 @@ def alternating(texts: Sequence[Any]) -> Messages:
 def is_transcript(value: Any) -> bool:
   """Whether a text is a dialogue as HH-RLHF writes them.
 
-  It opens with a speaker's name; where no empty line is before that, someone answers, too.
+  It opens with a speaker's name; where no empty line is before that, someone answers, too. Other
+  text may come first only where the assistant is about to speak.
   """
   if not isinstance(value, str):
     return False
   text = value.replace("\r\n", "\n")
-  opened = _HH_TURN.match(text)
-  return opened is not None and (text.startswith("\n\n") or "\n\nAssistant:" in text)
+  if _HH_TURN.match(text) is None:
+    return "\n\nHuman:" in text and text.rstrip().endswith("\n\nAssistant:")
+  return text.startswith("\n\n") or "\n\nAssistant:" in text
 
 
 def transcript(text: str, key: str) -> Messages:
-  """The turns of "\\n\\nHuman: …\\n\\nAssistant: …"; an empty last answer stays an empty turn."""
-  pieces = _HH_TURN.split(text.replace("\r\n", "\n"))
-  if len(pieces) < 3 or pieces[0].strip():
+  """The turns of "\\n\\nHuman: …\\n\\nAssistant: …"; an empty last answer stays an empty turn.
+
+  What comes before the first of them is a system turn.
+  """
+  first, *pieces = _HH_TURN.split(text.replace("\r\n", "\n"))
+  if not pieces or (first.strip() and not is_transcript(text)):
     raise ValueError(
       f"field {key!r}: expected a transcript of '\\n\\nHuman:' and '\\n\\nAssistant:' turns"
     )
   roles = {"Human": "user", "Assistant": "assistant"}
-  pairs = zip(pieces[1::2], pieces[2::2], strict=True)
-  return tuple(Message(roles[who], content.strip()) for who, content in pairs)
+  pairs = zip(pieces[::2], pieces[1::2], strict=True)
+  opening = (Message("system", first.strip()),) if first.strip() else ()
+  return (*opening, *(Message(roles[who], content.strip()) for who, content in pairs))
 
 
 def prompt_of(value: Any, key: str, counts: Counts) -> Messages:
