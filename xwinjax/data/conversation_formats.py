@@ -45,8 +45,14 @@ class Format(Generic[R]):
 
 def column_of(cells: Cells, kind: str) -> str:
   """The first column whose turns are of a kind: messages, sharegpt, lima, mt_bench, transcript."""
-  names = (*TURNS, "text") if kind == "transcript" else TURNS
-  return next((n for n in names if cells.there(n) and _kind(n, cells.peek(n)) == kind), "")
+  key = ("turns", cells.blank_too)
+  if key not in cells.memo:
+    there = [name for name in TURNS if cells.there(name)]
+    kinds = [(_kind(name, cells.peek(name)), name) for name in there]
+    if turns.is_transcript(cells.peek("text")):
+      kinds.append(("transcript", "text"))
+    cells.memo[key] = dict(reversed(kinds))  # of equals the first
+  return cells.memo[key].get(kind, "")
 
 
 def _kind(name: str, value: Any) -> str:

@@ -16,9 +16,11 @@ class Cells(dict[str, Any]):
 
   def __init__(self, row: Row):
     super().__init__({k: v for k, v in row.items() if v is not None and v == v})  # no NaN either
-    self.nulls = sorted(row.keys() - self.keys())
+    self.nulls = [k for k in row if k not in self]
+    self.full = {k for k, v in self.items() if not is_empty(v)}
     self.used: set[str] = set()
     self.blank_too = False  # whether a column that holds nothing is there, for `there`
+    self.memo: dict[Any, Any] = {}  # what was found out by looking
 
   def get(self, key: str, default: Any = None) -> Any:
     self.used.add(key)
@@ -34,11 +36,17 @@ class Cells(dict[str, Any]):
 
   def filled(self, *keys: str) -> str:
     """The first of these columns that holds something, or ""."""
-    return next((k for k in keys if not is_empty(self.peek(k))), "")
+    for key in keys:
+      if key in self.full:
+        return key
+    return ""
 
   def there(self, *keys: str) -> str:
     """The first that holds something; where `blank_too`, else the first there is, or ""."""
-    return self.filled(*keys) or next((k for k in keys if self.blank_too and k in self), "")
+    found = self.filled(*keys)
+    if found or not self.blank_too:
+      return found
+    return next((key for key in keys if key in self), "")
 
 
 def is_empty(value: Any) -> bool:

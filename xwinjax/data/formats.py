@@ -57,7 +57,7 @@ def _choices(cells: Cells, kind: str) -> list[str]:
   """The formats that fit, the one to take first. Columns that hold nothing count if they must."""
   found, other = [], []
   for cells.blank_too in (False, True):
-    pairs = [name for name, f in _PAIRS.items() if f.fits(cells)]
+    pairs = [name for name, f in _PAIRS.items() if "rejected" in cells and f.fits(cells)]
     others = [name for name, f in _CONVERSATIONS.items() if f.fits(cells)]
     other = other or [*pairs, *others]
     if kind == "pair":
@@ -72,7 +72,7 @@ def _choices(cells: Cells, kind: str) -> list[str]:
   if other:
     raise ValueError(_holds(other[0], kind))
   keys = ", ".join(sorted(cells)) or "none"
-  null = f"; null: {', '.join(cells.nulls)}" if cells.nulls else ""
+  null = f"; null: {', '.join(sorted(cells.nulls))}" if cells.nulls else ""
   raise ValueError(f"unknown format (keys: {keys}{null}); name one with format={'|'.join(FORMATS)}")
 
 
@@ -152,10 +152,8 @@ def _account(cells: Cells, kind: str, format: str, counts: Counts) -> None:
 
   A format that was asked for by name leaves them out all the same.
   """
-  for name in sorted(cells.keys() - cells.used):
+  for name in sorted(cells.full - cells.used):
     value = cells.peek(name)
-    if is_empty(value):
-      continue
     if format == "auto" and _lost(name, value, cells, kind):
       raise ValueError(
         f"column {name!r} ({value!r:.40}) would be lost; a format asked for by name leaves it out"

@@ -84,6 +84,13 @@ def _answers(cells: Cells) -> str:
   """What chosen and rejected hold: chats, transcripts, texts (single turns, too), or ""."""
   if not (cells.there("rejected") and cells.there("chosen")):
     return ""
+  key = ("answers", cells.blank_too)
+  if key not in cells.memo:
+    cells.memo[key] = _kind_of_answers(cells)
+  return cells.memo[key]
+
+
+def _kind_of_answers(cells: Cells) -> str:
   values = [turns.decoded(cells.peek(name)) for name in ("chosen", "rejected")]
   if all(isinstance(v, list) for v in values) and any(map(_asks, itertools.chain(*values))):
     return "chats"

@@ -168,7 +168,7 @@ def is_transcript(value: Any) -> bool:
   It opens with a speaker's name; where no empty line is before that, someone answers, too. Other
   text may come first only where the assistant is about to speak.
   """
-  if not isinstance(value, str):
+  if not isinstance(value, str) or ("Human:" not in value and "Assistant:" not in value):
     return False
   text = value.replace("\r\n", "\n")
   if _HH_TURN.match(text) is None:
