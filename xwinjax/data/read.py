@@ -1,4 +1,4 @@
-"""Whole files of pairs or prompts, and what became of their rows."""
+"""Whole data sets of pairs or prompts, what became of their rows, and what they hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats
+from xwinjax.data import fields, formats, rows
 from xwinjax.data.records import Counts, Example, Pair, counted
 
 Say = Callable[[str], None]
@@ -61,6 +61,27 @@ def prompts(
     raise UserError(f"{path}: holds no prompts")
   names = Names(p.id for p in kept)
   return [dataclasses.replace(p, id=names.give(p.id)) for p in kept]
+
+
+def kind_of(path: str | Path, format: str = "auto", bad_rows: str = "stop") -> tuple[str, str]:
+  """("pair", "example" or "prompt", the format's name) of a data set's first row that is good.
+
+  Raises: UserError where there is none.
+  """
+  bad = rows.BadRows(bad_rows, Counts())
+  for file, line, row in rows.read(path, bad):
+    try:
+      name = formats.detect(row) if format == "auto" else format
+      if formats.is_pair(name):
+        return "pair", name
+      last = formats.parse_conversation(row, name)[-1]
+      return "prompt" if last.role == "user" else "example", name
+    except fields.MISTAKES as e:
+      bad.add(file, line, str(e))
+      if not bad.skip:
+        break
+  bad.end()
+  raise UserError(f"{path}: no row can be read")
 
 
 class Names:
