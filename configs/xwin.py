@@ -17,7 +17,8 @@ from xwinjax.stages.config import choose, to_config_dict
 
 
 def get_config(variant: str = "sandbox") -> ConfigDict:
-  change = choose({"sandbox": sandbox, "laptop": laptop, "llama": llama}, variant)
+  variants = {"sandbox": sandbox, "laptop": laptop, "llama": llama} | PODS
+  change = choose(variants, variant)
   return change(to_config_dict(XwinConfig()))
 
 
@@ -86,3 +87,28 @@ def llama(config: ConfigDict) -> ConfigDict:
   config.sample.generate.samples = 64  # paper
   config.select.rank = 1  # paper: higher ranks are better to fine-tune on
   return config
+
+
+def on_pods(config: ConfigDict, rate: float = 1.0) -> ConfigDict:
+  """As `llama`, parameters and optimizer shared by all devices; `tools/plan` says what fits."""
+  llama(config)
+  config.mesh.data, config.mesh.fsdp = 1, -1
+  for stage in (config.sft, config.rs, config.reward, config.dpo):
+    stage.max_length = 4096
+    stage.train.batch.batch_size = 64
+    stage.train.optim.lr *= rate
+  return config
+
+
+def half_rate(config: ConfigDict) -> ConfigDict:
+  """Learning rates are commonly halved from 13B or so to 70B."""
+  return on_pods(config, 0.5)
+
+
+PODS = {
+  "llama2_7b": on_pods,
+  "llama2_13b": on_pods,
+  "llama2_70b": half_rate,
+  "llama3_8b": on_pods,
+  "llama3_70b": half_rate,
+}

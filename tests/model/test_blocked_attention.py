@@ -1,4 +1,6 @@
-"""Attention in blocks of queries equals attention over whole rows, in values and gradients."""
+"""Attention in blocks, and the TPU's kernel, equal attention over whole rows: values, gradients."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 from compiled import close
 
 from xwinjax.core.segments import segment
-from xwinjax.model import attention
+from xwinjax.model import attention, splash
 
 RNG = np.random.default_rng(0)
 B, T, H, K, N = 2, 150, 4, 2, 8
@@ -15,6 +17,8 @@ Q, KEYS, VALUES = (RNG.normal(size=(B, T, h, N)).astype(np.float32) for h in (H,
 BRANCHES = np.repeat(
   [segment(1), segment(1, 1), segment(1, 2), segment(2), 0], [60, 30, 20, 25, 15]
 )[None].repeat(B, 0)
+
+PACKED = np.repeat([segment(1), segment(2), 0], [90, 45, 15])[None].repeat(B, 0)
 
 
 def plain(q, k, v, segments):
@@ -27,6 +31,9 @@ def plain(q, k, v, segments):
 
 def blocked(q, k, v, segments):
   return attention.attend(q, k, v, segments, "xla")
+
+
+ON_A_TPU = functools.partial(splash.attend, interpret=True)  # its kernel, run by an interpreter
 
 
 def values_and_gradients(attend, segments):
@@ -45,11 +52,22 @@ def values_and_gradients(attend, segments):
   return out[:, real], gradients
 
 
-@pytest.mark.parametrize("segments", [None, BRANCHES], ids=["one sequence", "branches"])
-def test_blocks_equal_whole_rows(segments):
+@pytest.mark.parametrize("segments", [None, PACKED, BRANCHES], ids=["one", "packed", "branches"])
+@pytest.mark.parametrize("attend", [blocked, ON_A_TPU], ids=["blocks", "splash"])
+def test_each_form_equals_whole_rows(attend, segments):
   assert len(attention._spans(T)) == 3
   wanted = values_and_gradients(plain, segments)
-  assert close(values_and_gradients(blocked, segments), wanted, atol=2e-5)
+  assert close(values_and_gradients(attend, segments), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("broken", ["own branch alone", "not joined"])
+def test_twins_a_broken_kernel_call_shows(broken, monkeypatch):
+  wanted = values_and_gradients(plain, BRANCHES)
+  if broken == "own branch alone":  # a branch that does not see its prompt
+    monkeypatch.setattr(splash, "_calls", lambda s, one, two: one(splash.kernels.SegmentIds(s, s)))
+  else:  # two softmaxes added, each with a sum of 1
+    monkeypatch.setattr(splash.jnp, "logaddexp", jnp.maximum)
+  assert not close(values_and_gradients(ON_A_TPU, BRANCHES), wanted, atol=2e-3)
 
 
 @pytest.mark.parametrize("broken", ["late keys", "lost correction"])

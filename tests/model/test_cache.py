@@ -69,8 +69,10 @@ def in_one_pass(config=CONFIG):
   return wanted
 
 
-def test_decoding_equals_the_full_forward_pass():
-  assert np.allclose(decoded(), in_one_pass(), atol=3e-5)
+@pytest.mark.parametrize("scanned", [False, True], ids=["unrolled", "scanned"])
+def test_decoding_equals_the_full_forward_pass(scanned):
+  config = CONFIG.replace(scan_layers=scanned)
+  assert np.allclose(decoded(config), in_one_pass(), atol=3e-5)
 
 
 @pytest.mark.parametrize("broken", [{"shift_positions": 1}, {"extra_shared": 1}], ids=str)

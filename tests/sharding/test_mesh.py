@@ -80,3 +80,13 @@ def test_optimizer_state_lies_with_its_parameters():
     assert tree["layers"]["mlp"]["gate"].spec == P(None, "fsdp", "tensor")
     assert tree["embed"]["embedding"].spec == P("tensor", "fsdp")
   assert adam.count.spec == P()
+
+
+def test_a_mesh_that_cuts_a_ring_of_the_torus_is_made_in_another_order(monkeypatch):
+  """jax refuses such a mesh unless it is told that axes may be split."""
+
+  def refuse(*_, **__):
+    raise NotImplementedError
+
+  monkeypatch.setattr(jax, "make_mesh", refuse)
+  assert dict(make_mesh(1, 4, 2).shape) == {"data": 1, "fsdp": 4, "tensor": 2}

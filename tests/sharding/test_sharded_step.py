@@ -23,8 +23,13 @@ from xwinjax.sharding.place import put_batch
 from xwinjax.train import objectives
 from xwinjax.train.step import init_state, make_train_step
 
-CONFIG = small_config(num_layers=1)
-MESHES = {"data8": (8, 1, 1), "fsdp8": (1, 8, 1), "data2_fsdp2_tensor2": (2, 2, 2)}
+CONFIG = small_config(num_layers=1, num_heads=8, num_kv_heads=4)
+MESHES = {
+  "data8": (8, 1, 1),
+  "fsdp8": (1, 8, 1),
+  "data2_fsdp2_tensor2": (2, 2, 2),
+  "fsdp2_tensor4": (1, 2, 4),
+}
 OBJECTIVES = {"sft": objectives.sft, "reward": objectives.reward, "dpo": objectives.dpo}
 SGD = optax.sgd(1.0)
 RNG = np.random.default_rng(0)

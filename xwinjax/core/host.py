@@ -35,7 +35,7 @@ PEAKS = {
   "H200": 989e12,
   "TPU v4": 275e12,
   "TPU v5 lite": 197e12,
-  "TPU v5p": 459e12,
+  "TPU v5": 459e12,  # v5p calls itself that; the rows above it are met first
   "TPU v6 lite": 918e12,
 }
 

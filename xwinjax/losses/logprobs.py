@@ -11,11 +11,13 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core import placed
 from xwinjax.core.dims import check_dims
 from xwinjax.core.matmul import matmul, products_of_columns, transposed
 from xwinjax.core.segments import BRANCHES
 
 LOGITS = 2**26  # in memory at once, a group: 256 MB of f32; more are made chunk by chunk
+ON_A_MESH = 4  # times as many: there each chunk's gradient of the head is summed over devices
 
 
 def target_weights(mask_BT: jax.Array, segments_BT: jax.Array | None = None) -> jax.Array:
@@ -82,6 +84,7 @@ def token_logps(
     states_GM = states_before(gather_GM, T)
     at = jnp.maximum(states_GM, 0)
     hidden = jnp.take_along_axis(hidden_BTD.reshape(G, -1, D), at[..., None], axis=1)
+    hidden = placed.rows(hidden)
     targets = jnp.take_along_axis(targets_BT.reshape(G, -1), at, axis=1)
     spread = functools.partial(_spread, states_GM, targets_BT.size // G)
     gathered = _logps(operands, hidden, kernel_DV, targets)
@@ -109,17 +112,19 @@ def _logits(operands, hidden_GMD, kernel_DV):
   if operands:
     G, M, D = hidden_GMD.shape
     return matmul(hidden_GMD.reshape(-1, D), kernel_DV, operands).reshape(G, M, -1)
-  return jnp.einsum(
-    "gmd,dv->gmv",
-    hidden_GMD,
-    kernel_DV.astype(hidden_GMD.dtype),
-    preferred_element_type=jnp.float32,
-  )
+  return jnp.einsum("gmd,dv->gmv", hidden_GMD, kernel_DV, preferred_element_type=jnp.float32)
+
+
+def _whole(kernel_DV: jax.Array, dtype) -> jax.Array:
+  """The head in the hidden states' dtype, gathered once and not for each chunk of logits."""
+  return placed.place(kernel_DV.astype(dtype), None, placed.TENSOR)
 
 
 def _logps_forward(operands, hidden_GMD, kernel_DV, targets_GM):
+  whole = _whole(kernel_DV, hidden_GMD.dtype)
+
   def values(hidden_GMD, targets_GM):
-    logits = _logits(operands, hidden_GMD, kernel_DV)
+    logits = _logits(operands, hidden_GMD, whole)
     lse = jax.nn.logsumexp(logits, axis=-1)
     chosen = jnp.take_along_axis(logits, targets_GM[..., None], axis=-1)[..., 0]
     return chosen - lse, lse
@@ -139,7 +144,7 @@ def _logps_backward(operands, saved, cotangents):
   comparison fused into the same pass, where plain autodiff would scatter.
   """
   hidden_GMD, kernel_DV, targets_GM, lse = saved
-  gradients = functools.partial(_gradients, operands, kernel_DV)
+  gradients = functools.partial(_gradients, operands, _whole(kernel_DV, hidden_GMD.dtype))
   parts = _in_chunks(kernel_DV.shape[1], hidden_GMD, targets_GM, lse, *cotangents)
   if len(parts[0]) == 1:
     d_hidden, d_kernel = gradients(hidden_GMD, targets_GM, lse, *cotangents)
@@ -156,7 +161,8 @@ def _logps_backward(operands, saved, cotangents):
 def _in_chunks(vocabulary: int, *arrays_GM: jax.Array) -> tuple[jax.Array, ...]:
   """Arrays [G, M, …] as [chunks, G, m, …], filled with zeros, so that m logits stay in bounds."""
   M = arrays_GM[0].shape[1]
-  chunks = max(1, -(-M * vocabulary // LOGITS))
+  bound = LOGITS if placed.mesh() is None else ON_A_MESH * LOGITS
+  chunks = max(1, -(-M * vocabulary // bound))
   m = -(-M // chunks)
 
   def split(x):
@@ -181,8 +187,9 @@ def _gradients(operands, kernel_DV, hidden_GMD, targets_GM, lse, d_logp, d_lse):
   d_logits = d_logits.astype(hidden_GMD.dtype)
   if operands:
     return _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands)
-  d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV.astype(hidden_GMD.dtype))
+  d_hidden = jnp.einsum("gmv,dv->gmd", d_logits, kernel_DV)
   d_kernel = jnp.einsum("gmd,gmv->dv", hidden_GMD, d_logits, preferred_element_type=jnp.float32)
+  d_kernel = placed.place(d_kernel, "fsdp", placed.TENSOR)
   # A tied embedding turns it: folded into the product, that is one XLA's CPU backend cannot run.
   return d_hidden, jax.lax.optimization_barrier(d_kernel)
 

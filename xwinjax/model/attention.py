@@ -44,9 +44,16 @@ def attend(
   """
   B, T, H, N = q_BTHN.shape
   K = k_BTKN.shape[2]
+  if implementation == "splash":
+    from xwinjax.model import splash  # a third of a second of imports that only TPUs need
+
+    return splash.attend(q_BTHN, k_BTKN, v_BTKN, segments_BT)
   if implementation == "cudnn":
-    mask = causal_mask(T, segments_BT)[:, None]
-    return jax.nn.dot_product_attention(q_BTHN, k_BTKN, v_BTKN, mask=mask, implementation="cudnn")
+    # A mask is an array [B, 1, T, T] in memory; causality alone the kernel knows by itself.
+    mask = None if segments_BT is None else causal_mask(T, segments_BT)[:, None]
+    return jax.nn.dot_product_attention(
+      q_BTHN, k_BTKN, v_BTKN, mask=mask, is_causal=mask is None, implementation="cudnn"
+    )
   # The queries of a key head beside each other, as rows R = T H/K of one matmul.
   q = (q_BTHN * N**-0.5).reshape(B, T, K, H // K, N).swapaxes(1, 2).reshape(B, K, -1, N)
   out = _attend(q, k_BTKN.swapaxes(1, 2), v_BTKN.swapaxes(1, 2), segments_BT)

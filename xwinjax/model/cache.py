@@ -13,105 +13,181 @@ fast.
 All samples advance together through a block and start at the beginning of one, so every sample's
 tokens lie at the same places whatever runs beside it: its numbers do not depend on its
 neighbours, and a step writes one slice for all.
+
+On a mesh, the devices along data and fsdp each have some of the prompts (of the samples, where
+prompts are too few), and those along tensor some of the heads. Parameters are shared along tensor
+alone: gathered anew for every token, they would take longer than all else.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core import placed
 from xwinjax.core.types import Params
-from xwinjax.model import attention, llama, rope
+from xwinjax.model import attention, llama, parameters, rope
 from xwinjax.model.config import LlamaConfig
 
 KV = tuple[jax.Array, jax.Array]
 
 
+Layers = list[KV] | KV  # a pair a layer, or arrays [L, …] where the config scans layers
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cache:
-  """One (keys, values) a layer."""
+  """Keys and values of every layer."""
 
-  prompt: list[KV]
-  own: list[KV]
+  prompt: Layers
+  own: Layers
+
+
+def _each(keys: Callable, values: Callable, *layers: Layers) -> Layers:
+  """(keys(k, …), values(v, …)) of every layer."""
+
+  def one(*pairs: KV) -> KV:
+    return keys(*[k for k, _ in pairs]), values(*[v for _, v in pairs])
+
+  if isinstance(layers[0], list):
+    return [one(*pairs) for pairs in zip(*layers, strict=True)]
+  return one(*layers)  # pyright: ignore[reportArgumentType]
+
+
+def _first(layers: Layers) -> KV:
+  """The pair of one layer, or the stacked pair: their last axes are the same."""
+  return layers[0] if isinstance(layers, list) else layers
 
 
 def init_cache(config: LlamaConfig, P: int, S: int, T: int, W: int) -> Cache:
   """An empty cache for P prompts of T tokens and S samples of W each."""
 
-  K, N = config.num_kv_heads, config.head_dim
+  K, N, L = config.num_kv_heads, config.head_dim, config.num_layers
 
-  def zeros(keys: tuple[int, ...], values: tuple[int, ...]) -> list[KV]:
-    make = lambda shape: jnp.zeros(shape, config.dtype)
-    return [(make(keys), make(values)) for _ in range(config.num_layers)]
+  def zeros(keys: tuple[int, ...], values: tuple[int, ...]) -> Layers:
+    stacked = (L,) if config.scan_layers else ()
+    make = lambda: tuple(jnp.zeros(stacked + x, config.dtype) for x in (keys, values))
+    return make() if config.scan_layers else [make() for _ in range(L)]
 
-  return Cache(zeros((P, K, T, N), (P, K, T, N)), zeros((P, S, K, N, W), (P, S, K, W, N)))
+  prompt = zeros((P, K, T, N), (P, K, T, N))
+  return place(Cache(prompt, zeros((P, S, K, N, W), (P, S, K, W, N))))
 
 
-def init_recent(cache: Cache, size: int) -> list[KV]:
+def axes(cache: Cache) -> Cache:
+  """Which axes of the mesh share which axes of the cache's arrays."""
+
+  def prompt(x):
+    return (*[None] * (x.ndim - 4), placed.ROWS, placed.TENSOR, None, None)
+
+  def own(x):
+    return (*[None] * (x.ndim - 5), *sample_axes(x.shape[-5:], 2))
+
+  return Cache(_each(prompt, prompt, cache.prompt), _each(own, own, cache.own))
+
+
+def place(cache: Cache) -> Cache:
+  """The cache as the devices of a mesh share it."""
+  return jax.tree.map(lambda x, along: placed.place(x, *along), cache, axes(cache))
+
+
+def sample_axes(shape: tuple[int, ...], heads: int = 0) -> tuple:
+  """Of an array [P, S, …]: its prompts, or else its samples, shared out, and the axis `heads`."""
+  by_prompt = shape[0] % placed.shards() == 0
+  rows = (placed.ROWS, None) if by_prompt else (None, placed.ROWS)
+  return *rows, *(placed.TENSOR if i == heads else None for i in range(2, len(shape)))
+
+
+def place_samples(x: jax.Array) -> jax.Array:
+  return placed.place(x, *sample_axes(x.shape))
+
+
+def init_recent(cache: Cache, size: int) -> Layers:
   """Room for a block of `size` tokens."""
-  P, S, K, _, N = cache.own[0][1].shape
-  return [
-    (jnp.zeros((P, S, K, N, size), v.dtype), jnp.zeros((P, S, K, size, N), v.dtype))
-    for _, v in cache.own
-  ]
+  return _each(
+    lambda k: jnp.zeros((*k.shape[:-1], size), k.dtype),
+    lambda v: jnp.zeros((*v.shape[:-2], size, v.shape[-1]), v.dtype),
+    cache.own,
+  )
 
 
 def grow(cache: Cache, window: int) -> Cache:
   """Room for `window` own tokens a sample; what is there stays."""
-  more = window - cache.own[0][1].shape[3]
+  more = window - _first(cache.own)[1].shape[-2]
 
   def pad(x, axis):
-    return jnp.pad(x, [(0, more if i == axis else 0) for i in range(5)])
+    return jnp.pad(x, [(0, more if i == x.ndim + axis else 0) for i in range(x.ndim)])
 
-  return dataclasses.replace(cache, own=[(pad(k, 4), pad(v, 3)) for k, v in cache.own])
+  own = _each(lambda k: pad(k, -1), lambda v: pad(v, -2), cache.own)
+  return place(dataclasses.replace(cache, own=own))
+
+
+def put_prompts(cache: Cache, slots_Q: jax.Array, fresh: Layers) -> Cache:
+  """Q prompts' keys and values in the prompt slots `slots_Q`."""
+  put = lambda old, new: old.at[..., slots_Q, :, :, :].set(new, mode="drop")
+  return place(dataclasses.replace(cache, prompt=_each(put, put, cache.prompt, fresh)))
 
 
 def decode_params(config: LlamaConfig, params: Params) -> Params:
-  """Parameters as decoding reads them: layers apart, the head [D, V], in the compute dtype."""
-  tree = {
+  """Parameters as decoding reads them: the head [D, V], all in the compute dtype, layers apart
+  unless they are scanned."""
+
+  def cast(path, x):
+    # Norms' scales are vectors, and stay f32.
+    row = parameters.BY_PATH[tuple(str(key.key) for key in path)]
+    x = x.astype(config.dtype) if len(row.dims) > 1 else x
+    return placed.place(x, *along_tensor(row.mesh_axes))
+
+  params = jax.tree_util.tree_map_with_path(cast, params)
+  return {
     "embed": params["embed"],
-    "layers": llama.layer_params(config, params),
+    "layers": params["layers"] if config.scan_layers else llama.layer_params(config, params),
     "norm": params["norm"],
     "head": {"kernel": llama.unembedding(params)},
   }
-  # Norms' scales are vectors, and stay f32.
-  return jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim > 1 else x, tree)
 
 
-def prefill(config: LlamaConfig, params: Params, tokens_PT: jax.Array) -> list[KV]:
+def along_tensor(mesh_axes: tuple[str | None, ...]) -> tuple[str | None, ...]:
+  """A parameter's axes of the mesh when it decodes: it is not shared along fsdp."""
+  return tuple(None if axis == parameters.FSDP else axis for axis in mesh_axes)
+
+
+def prefill(config: LlamaConfig, params: Params, tokens_PT: jax.Array) -> Layers:
   """Keys and values of prompts, k and v [P, K, T, N] a layer; `params` by `decode_params`.
 
   Prompts are padded at their end; the padding is computed and never looked at.
   """
   P, T = tokens_PT.shape
   rotations = rope.rotations(config, jnp.broadcast_to(jnp.arange(T), (P, T)))
-  x = llama.embed(config, params, tokens_PT)
-  kept = []
 
   def attend(q, k, v):
-    kept.append((k.swapaxes(1, 2), v.swapaxes(1, 2)))
-    return attention.attend(q, k, v, None, config.attention), None
+    out = attention.attend(q, k, v, None, config.attention)
+    return out, (k.swapaxes(1, 2), v.swapaxes(1, 2))
 
-  for layer in params["layers"]:
-    x, _ = llama.run_block(config, layer, x, rotations, attend)
-  return kept
+  def body(x, layer):
+    x, kept = llama.run_block(config, layer, x, rotations, attend)
+    return placed.rows(x), kept
+
+  return llama.over_layers(config, body, llama.embed(config, params, tokens_PT), params["layers"])[
+    1
+  ]
 
 
 def decode_step(
   config: LlamaConfig,
   params: Params,
   cache: Cache,
-  recent: list[KV],
+  recent: Layers,
   tokens_PS: jax.Array,
   positions_PS: jax.Array,
   shared_P: jax.Array,
   own_PS: jax.Array,
   place: jax.Array,
-) -> tuple[jax.Array, list[KV]]:
+) -> tuple[jax.Array, Layers]:
   """Feeds one token of every sample. Returns its hidden state [P, S, D] and the new `recent`.
 
   Args:
@@ -123,8 +199,8 @@ def decode_step(
     place: where in the block this token is written.
   """
   P, S = tokens_PS.shape
-  N, W, C = config.head_dim, cache.own[0][1].shape[3], recent[0][1].shape[3]
-  T = cache.prompt[0][0].shape[2]
+  N, W, C = config.head_dim, _first(cache.own)[1].shape[-2], _first(recent)[1].shape[-2]
+  T = _first(cache.prompt)[0].shape[-2]
   groups = config.num_heads // config.num_kv_heads
   rotations = rope.rotations(config, positions_PS)
   see_prompt = jnp.arange(T) < shared_P[:, None]
@@ -138,23 +214,19 @@ def decode_step(
     ],
     axis=-1,
   )[:, :, None, None]
-  x = llama.embed(config, params, tokens_PS)
-  written: list[KV] = []
 
-  for layer, (pk, pv), (ok, ov), (rk, rv) in zip(
-    params["layers"], cache.prompt, cache.own, recent, strict=True
-  ):
+  def body(x, layer):
+    params, (pk, pv), (ok, ov), (rk, rv) = layer
 
-    def attend(q, k, v, pk=pk, pv=pv, ok=ok, ov=ov, rk=rk, rv=rv):
-      rk = jax.lax.dynamic_update_slice_in_dim(rk, k[..., None], place, axis=4)
-      rv = jax.lax.dynamic_update_slice_in_dim(rv, v[:, :, :, None], place, axis=3)
-      written.append((rk, rv))
+    def attend(q, k, v):
+      k_now = jax.lax.dynamic_update_slice_in_dim(rk, k[..., None], place, axis=4)
+      v_now = jax.lax.dynamic_update_slice_in_dim(rv, v[:, :, :, None], place, axis=3)
       q = (q * N**-0.5).reshape(P, S, config.num_kv_heads, groups, N)
       scores = jnp.concatenate(
         [
           _scores("pskgn,pktn->pskgt", q, pk),
           _scores("pskgn,psknw->pskgw", q, ok),
-          _scores("pskgn,psknc->pskgc", q, rk),
+          _scores("pskgn,psknc->pskgc", q, k_now),
         ],
         axis=-1,
       )
@@ -163,11 +235,18 @@ def decode_step(
       out = (
         jnp.einsum("pskgt,pktn->pskgn", weights[..., :T], pv)
         + jnp.einsum("pskgw,pskwn->pskgn", weights[..., T : T + W], ov)
-        + jnp.einsum("pskgc,pskcn->pskgn", weights[..., T + W :], rv)
+        + jnp.einsum("pskgc,pskcn->pskgn", weights[..., T + W :], v_now)
       )
-      return out.reshape(P, S, config.num_heads, N), None
+      return out.reshape(P, S, config.num_heads, N), (k_now, v_now)
 
-    x, _ = llama.run_block(config, layer, x, rotations, attend)
+    x, written = llama.run_block(config, params, x, rotations, attend)
+    return place_samples(x), written
+
+  layers = (params["layers"], cache.prompt, cache.own, recent)
+  if not config.scan_layers:
+    layers = list(zip(*layers, strict=True))
+  x = place_samples(llama.embed(config, params, tokens_PS))
+  x, written = llama.over_layers(config, body, x, layers)
   return llama.final_norm(config, params, x), written
 
 
@@ -175,7 +254,7 @@ def _scores(spec: str, q: jax.Array, k: jax.Array) -> jax.Array:
   return jnp.einsum(spec, q, k, preferred_element_type=jnp.float32)
 
 
-def store_block(cache: Cache, recent: list[KV], own_PS: jax.Array, wrote_PS: jax.Array) -> Cache:
+def store_block(cache: Cache, recent: Layers, own_PS: jax.Array, wrote_PS: jax.Array) -> Cache:
   """Moves the finished block of each sample that wrote it behind its earlier ones."""
 
   def put(axis, own, block, at, wrote):  # of one sample
@@ -184,11 +263,10 @@ def store_block(cache: Cache, recent: list[KV], own_PS: jax.Array, wrote_PS: jax
     return jax.lax.dynamic_update_slice_in_dim(own, new, at, axis)
 
   def put_all(axis, own, block):
-    each = functools.partial(put, axis)
-    return jax.vmap(jax.vmap(each))(own, block, own_PS, wrote_PS)
+    each = jax.vmap(jax.vmap(functools.partial(put, axis)))
+    if own.ndim == 6:  # all layers
+      each = jax.vmap(each, (0, 0, None, None))
+    return each(own, block, own_PS, wrote_PS)
 
-  own = [
-    (put_all(2, ok, rk), put_all(1, ov, rv))
-    for (ok, ov), (rk, rv) in zip(cache.own, recent, strict=True)
-  ]
-  return dataclasses.replace(cache, own=own)
+  keys, values = functools.partial(put_all, 2), functools.partial(put_all, 1)
+  return place(dataclasses.replace(cache, own=_each(keys, values, cache.own, recent)))

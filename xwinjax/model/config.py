@@ -47,7 +47,7 @@ class LlamaConfig:
   dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at the bottom and the top layer
   scan_layers: bool = False  # one compiled layer run L times: compiles faster, runs a little slower
   remat: str = "none"  # "none" keeps activations, "dots" keeps matmul outputs, "full" keeps neither
-  attention: str = "xla"  # "xla" anywhere, "cudnn" on NVIDIA GPUs with bf16
+  attention: str = "xla"  # "xla" anywhere, "splash" on TPUs, "cudnn" on NVIDIA GPUs with bf16
 
   def __post_init__(self):
     if self.num_heads % self.num_kv_heads:
@@ -60,7 +60,7 @@ class LlamaConfig:
       ("dtype", ("float32", "bfloat16", "float16")),
       ("operands", ("", "bfloat16")),
       ("remat", ("none", "dots", "full")),
-      ("attention", ("xla", "cudnn")),
+      ("attention", ("xla", "splash", "cudnn")),
     ):
       if getattr(self, name) not in allowed:
         raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")

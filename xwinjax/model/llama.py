@@ -11,11 +11,13 @@ they are run:
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core import placed
 from xwinjax.core.types import Params
 from xwinjax.model import attention, parameters, rope
 from xwinjax.model.config import LlamaConfig
@@ -52,7 +54,11 @@ def with_reward_head(params: Params, *, keep: bool = False) -> Params:
 
 
 def embed(config: LlamaConfig, params: Params, tokens: jax.Array) -> jax.Array:
-  return params["embed"]["embedding"].astype(config.dtype)[tokens]
+  """Rows of the embedding. Devices that share its columns look up their own for each other's rows,
+  and exchange them: the table is never whole anywhere, nor is its gradient."""
+  over_all = placed.place(tokens, "data", *[None] * (tokens.ndim - 1))
+  x = params["embed"]["embedding"][over_all].astype(config.dtype)
+  return placed.rows(placed.place(x, "data", *[None] * (tokens.ndim - 1), "fsdp"))
 
 
 def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
@@ -60,10 +66,41 @@ def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
   return [jax.tree.map(lambda p, i=i: p[i], params["layers"]) for i in range(config.num_layers)]
 
 
+def over_layers(
+  config: LlamaConfig, body: Callable[[Any, Any], tuple[Any, Any]], x: Any, layers: Any
+) -> tuple[Any, Any]:
+  """body(x, what a layer has) -> (x, what it gives), from layer to layer; returns (x, all given).
+
+  `layers` and what is given are lists of a tree a layer, or trees of arrays [L, …] where the
+  config scans layers: compiled once, in a loop.
+  """
+  if config.scan_layers:
+    return jax.lax.scan(body, x, layers)
+  given = []
+  for layer in layers:
+    x, one = body(x, layer)
+    given.append(one)
+  return x, given
+
+
 def run_block(
   config: LlamaConfig, layer: Params, x: jax.Array, rotations, attend: Attend, dropout=None
 ) -> tuple[jax.Array, Any]:
   return Block(config).apply({"params": layer}, x, rotations, attend, dropout)
+
+
+def in_place(layer: Params) -> Params:
+  """A layer's parameters as the table lays them out, and so their gradients.
+
+  Said inside the loop over layers, since there each gradient is summed over devices: XLA then hands
+  every device its own share of the sum, not the whole of it.
+  """
+
+  def place(path, p):
+    row = parameters.BY_PATH["layers", *(key.key for key in path)]
+    return placed.place(p, *row.axes)
+
+  return jax.tree_util.tree_map_with_path(place, layer)
 
 
 def final_norm(config: LlamaConfig, params: Params, x: jax.Array) -> jax.Array:
@@ -99,7 +136,8 @@ def apply(
   drops = dropout_key is not None and any(config.dropout)
 
   def body(x, layer, rate, key):
-    return run_block(config, layer, x, rotations, attend, (rate, key) if drops else None)[0]
+    layer, dropout = in_place(layer), (rate, key) if drops else None
+    return placed.rows(run_block(config, layer, x, rotations, attend, dropout)[0])
 
   if config.remat != "none":
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
@@ -107,12 +145,11 @@ def apply(
 
   rates = jnp.asarray(config.dropout_rates(), jnp.float32)
   keys = rates if dropout_key is None else jax.random.split(dropout_key, config.num_layers)
+  layers: Any = (params["layers"], rates, keys)
+  if not config.scan_layers:
+    layers = list(zip(layer_params(config, params), rates, keys, strict=True))
   x = embed(config, params, tokens_BT)
-  if config.scan_layers:
-    x, _ = jax.lax.scan(lambda x, xs: (body(x, *xs), None), x, (params["layers"], rates, keys))
-  else:
-    for i, layer in enumerate(layer_params(config, params)):
-      x = body(x, layer, rates[i], keys[i])
+  x, _ = over_layers(config, lambda x, layer: (body(x, *layer), None), x, layers)
   return final_norm(config, params, x)
 
 

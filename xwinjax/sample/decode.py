@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core import placed
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
@@ -45,9 +46,10 @@ class Block:
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def start_prompts(config: LlamaConfig, params: Params, cache: kv.Cache, tokens_QT, slots_Q):
   """Computes Q prompts' keys and values and puts them into the prompt slots `slots_Q`."""
-  fresh = kv.prefill(config, params, tokens_QT)
-  put = lambda old, new: old.at[slots_Q].set(new, mode="drop")
-  return dataclasses.replace(cache, prompt=jax.tree.map(put, cache.prompt, fresh))
+  return kv.put_prompts(cache, slots_Q, kv.prefill(config, params, tokens_QT))
+
+
+start_cache = jax.jit(kv.init_cache, static_argnums=range(5))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(5,))
@@ -82,6 +84,7 @@ def decode_block(
       config, params, cache, recent, token, positions, slots.shared, slots.own, i
     )
     scores = jnp.einsum("psd,dv->psv", hidden, kernel, preferred_element_type=jnp.float32)
+    scores = kv.place_samples(scores)  # a row whole: filters look at all of it again and again
     filtered = sampling.filter(scores, history)
     if sampling.greedy:
       token = jnp.argmax(filtered, -1)
@@ -113,7 +116,9 @@ def decode_block(
   *_, recent, history, block = jax.lax.while_loop(
     lambda carry: (carry[0] < size) & jnp.any(carry[2]), step, first
   )
-  return kv.store_block(cache, recent, slots.own, slots.active), block, history
+  cache = kv.store_block(cache, recent, slots.own, slots.active)
+  # Whole on every device: each process's host reads all of it.
+  return cache, jax.tree.map(lambda x: placed.place(x, *[None] * x.ndim), block), history
 
 
 def _uniforms(key_PS: jax.Array, number_PS: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from xwinjax.core import rng
 from xwinjax.core.types import Params
@@ -71,6 +73,11 @@ class Setup:
   stop_strings: tuple[str, ...]
   decode_text: Callable[[Sequence[int]], str] | None
   seed: int
+  mesh: Mesh | None = None  # over which the parameters lie
+
+  def on_mesh(self) -> contextlib.AbstractContextManager:
+    """In it, what is computed knows the mesh."""
+    return contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
 
 
 def _round_up(n: int, multiple: int) -> int:
@@ -132,7 +139,8 @@ class Run:
     self.P = max(1, min(slots // self.S, -(-len(requests) // streams)))
     self.T = _round_up(max(len(r.prompt) for r in requests) - 1, s.prompt_multiple)
     self.window = _round_up(min(s.window, max(r.max_new for r in requests)), s.block)
-    self.cache = kv.init_cache(setup.config, self.P, self.S, self.T, self.window)
+    with setup.on_mesh():
+      self.cache = decode.start_cache(setup.config, self.P, self.S, self.T, self.window)
     self.at: list[Job | None] = [None] * self.P  # the job of each prompt slot
     shape = (self.P, self.S)
     self.number = np.full(shape, -1)  # which draw a slot is writing; -1 none
@@ -212,25 +220,29 @@ class Run:
           mark[list(self.setup.stop_ids)] = False
           self.seen = (self.seen[0].at[p].set(mark), self.seen[1])
       if group:
-        self.cache = decode.start_prompts(
-          self.setup.config, self.setup.params, self.cache, tokens, np.asarray(group)
-        )
+        with self.setup.on_mesh():
+          self.cache = decode.start_prompts(
+            self.setup.config, self.setup.params, self.cache, tokens, np.asarray(group)
+          )
 
   def _decode(self, active: np.ndarray) -> int:
     setup, size = self.setup, self.setup.settings.block
     need = int(self.own[active].max()) + size
     while need > self.window:
       self.window *= 2
-      self.cache = kv.grow(self.cache, self.window)
+      with setup.on_mesh():
+        self.cache = kv.grow(self.cache, self.window)
     # Copies, since jax may read an array in place, and on a mesh after the host has moved on.
     token, own, limit, keys, shared, fresh = (
       x.copy() for x in (self.token, self.own, self.limit, self.keys, self.shared, self.fresh)
     )
     key = jax.random.wrap_key_data(jnp.asarray(keys))
     slots = decode.Slots(token, own, limit, active, key, shared, fresh)
-    self.cache, block, history = decode.decode_block(
-      setup.config, setup.sampling, setup.stop_ids, size, setup.params, self.cache, slots, self.seen
-    )
+    compiled = (setup.config, setup.sampling, setup.stop_ids, size)
+    with setup.on_mesh():
+      self.cache, block, history = decode.decode_block(
+        *compiled, setup.params, self.cache, slots, self.seen
+      )
     block = jax.device_get(block)
     if block.bad:
       raise FloatingPointError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
+from jax.sharding import Mesh, NamedSharding
 
 from xwinjax.core import system
 from xwinjax.core.types import Params
@@ -49,16 +51,22 @@ class Sampler:
       raise ValueError("stop_strings needs decode_text")
     # One token at a time, rounding operands costs more than the faster product saves.
     config = config.replace(operands="")
+    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
     self.setup = Setup(
       config,
-      _decode_params(config, params),
+      params,
       sampling,
       settings or SamplerConfig(),
       tuple(stop_ids),
       tuple(stop_strings),
       decode_text,
       seed,
+      mesh if isinstance(mesh, Mesh) else None,
     )
+    with self.setup.on_mesh():
+      ready = _decode_params(config, params)
+    self.setup = dataclasses.replace(self.setup, params=ready)
     self.generated = 0  # tokens sampled so far, for rates
 
   def sample(

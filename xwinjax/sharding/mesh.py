@@ -6,6 +6,7 @@ Rows of a batch are split over data × fsdp, parameters over fsdp × tensor.
 from __future__ import annotations
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from xwinjax.core.errors import UserError
@@ -35,7 +36,12 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
       f"mesh data={data} fsdp={fsdp} tensor={tensor} needs {known} devices (or a multiple, "
       f"with -1); {n} found. Set config.mesh to sizes whose product is {n}"
     )
-  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+  auto = (AxisType.Auto,) * 3
+  try:
+    return jax.make_mesh(sizes, AXES, axis_types=auto, devices=devices)
+  except NotImplementedError:  # on a torus where an axis of the mesh ends inside one of its rings
+    order = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(order, AXES, axis_types=auto)
 
 
 def data_shards(mesh: Mesh) -> int:

@@ -40,7 +40,7 @@ class ModelConfig:
   dropout: tuple[float, float] = (0.0, 0.0)  # residual dropout at bottom and top layer
   scan_layers: bool = plumbing(False)  # compile one layer and loop it; for deep models
   remat: str = plumbing("none")  # none, dots, full: what the backward pass computes again
-  attention: str = plumbing("xla")  # xla, or cudnn on NVIDIA GPUs with bfloat16
+  attention: str = plumbing("auto")  # xla, splash, cudnn (bfloat16); auto: splash on TPU, else xla
   template: str = ""  # vicuna, llama2, llama3, alpaca, chatml, lima or a .json; "": the model's
   system: str = ""  # opens conversations that have no system turn
 
@@ -142,13 +142,16 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
     sharding = lambda path: rules.param_sharding(mesh, path)
   params = opened.params(sharding)
   tokenizer, renderer = open_tokenizer(folder, config, opened.config.vocab_size)
+  attention = config.attention
+  if attention == "auto":
+    attention = "splash" if jax.default_backend() == "tpu" else "xla"
   try:
     llama = opened.config.replace(
       **compute_dtype(config.dtype),
       dropout=config.dropout,
       scan_layers=config.scan_layers,
       remat=config.remat,
-      attention=config.attention,
+      attention=attention,
     )
   except ValueError as e:
     raise UserError(f"config.model: {e}") from None

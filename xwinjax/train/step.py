@@ -104,29 +104,15 @@ def make_gradient(objective: Objective, microbatches: int = 1, shards: int = 1) 
   return gradient_in_parts
 
 
-def make_train_step(
+def train_step(
   objective: Objective,
   optimizer: optax.GradientTransformation,
   *,
   microbatches: int = 1,
   seed: int = 0,
-  mesh: Mesh | None = None,
-  donate: bool = True,
+  shards: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Scalars]]:
-  """One jitted update: (state, batch) -> (state, metrics).
-
-  Args:
-    objective: see `train.objectives`; any function of that signature.
-    optimizer: an optax transformation of the summed, divided gradient.
-    microbatches: the batch's rows are processed in this many parts.
-    seed: dropout keys are a function of it and the step.
-    mesh: shards state by `sharding.rules` and rows over data × fsdp; None runs on one device.
-    donate: gives the old state's memory to the new one.
-
-  An update whose loss or gradient is not finite changes nothing but the counters `skipped` and
-  `skipped_total`. Metrics: loss, grad_norm, param_norm, update_norm and the objective's own.
-  """
-  shards = 1 if mesh is None else data_shards(mesh)
+  """One update as a pure function: (state, batch) -> (state, metrics). See `make_train_step`."""
   gradient = make_gradient(objective, microbatches, shards)
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
@@ -154,6 +140,42 @@ def make_train_step(
     }
     return new_state, scalars
 
+  return step
+
+
+def shardings(mesh: Mesh, state: TrainState, batch: Batch) -> dict[str, Any]:
+  """`in_shardings` and `out_shardings` of a train step: state by `sharding.rules`, rows shared."""
+  state_sharding = rules.tree_shardings(mesh, state)
+  return {
+    "in_shardings": (state_sharding, rules.batch_shardings(mesh, dict(batch))),
+    "out_shardings": (state_sharding, rules.replicated(mesh)),
+  }
+
+
+def make_train_step(
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  *,
+  microbatches: int = 1,
+  seed: int = 0,
+  mesh: Mesh | None = None,
+  donate: bool = True,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Scalars]]:
+  """One jitted update: (state, batch) -> (state, metrics).
+
+  Args:
+    objective: see `train.objectives`; any function of that signature.
+    optimizer: an optax transformation of the summed, divided gradient.
+    microbatches: the batch's rows are processed in this many parts.
+    seed: dropout keys are a function of it and the step.
+    mesh: shards state by `sharding.rules` and rows over data × fsdp; None runs on one device.
+    donate: gives the old state's memory to the new one.
+
+  An update whose loss or gradient is not finite changes nothing but the counters `skipped` and
+  `skipped_total`. Metrics: loss, grad_norm, param_norm, update_norm and the objective's own.
+  """
+  shards = 1 if mesh is None else data_shards(mesh)
+  step = train_step(objective, optimizer, microbatches=microbatches, seed=seed, shards=shards)
   donated = (0,) if donate else ()
   if mesh is None:
     return jax.jit(step, donate_argnums=donated)
@@ -164,13 +186,7 @@ def make_train_step(
     """Jitted once for each structure; shapes are jit's own business."""
     key = jax.tree.structure((state, batch))
     if key not in compiled:
-      state_sharding = rules.tree_shardings(mesh, state)
-      compiled[key] = jax.jit(
-        step,
-        in_shardings=(state_sharding, rules.batch_shardings(mesh, dict(batch))),
-        out_shardings=(state_sharding, rules.replicated(mesh)),
-        donate_argnums=donated,
-      )
+      compiled[key] = jax.jit(step, **shardings(mesh, state, batch), donate_argnums=donated)
     with jax.set_mesh(mesh):
       return compiled[key](state, batch)
 
