@@ -66,6 +66,8 @@ def test_a_system_column_and_another_system_turn_are_refused(write):
   assert "column 'system' and the system turn differ" in refused(row, write)
   example, _ = one({**row, "system": "One."}, write)
   assert said(example)[0] == ("system", "One.")
+  row["messages"][0]["content"] = ""
+  assert said(one(row, write)[0])[:2] == [("system", "Two."), USER]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,7 @@ def test_the_last_answer_alone_is_none_where_it_is_marked(write, vicuna):
     ({"messages": [turn(*USER), turn(*ASSISTANT, train="no")]}, "train is 'no'; expected 0 or 1"),
     ({"messages": [turn(*USER, train=True), turn(*ASSISTANT)]}, "on a turn that is no answer"),
     ({"messages": [turn(*USER), turn(*ASSISTANT, train=False, weight=1)]}, "train differ"),
+    ({"messages": [turn(*USER), turn(*ASSISTANT, mask=1)]}, "holds mask, which would be lost"),
     ({"messages": [turn(*USER), turn(*ASSISTANT)], "loss_mask": [1]}, "a list of 2 times 0 or 1"),
     (
       {"messages": [turn(*USER), turn("assistant", "x", weight=0), turn(*ASSISTANT)]},
@@ -134,6 +137,8 @@ def test_dollys_context_belongs_to_its_question(reader, write):
     ("context", "Ann came."),
     ("history", [["a", "b"]]),
     ("weight", 0.2),
+    ("loss_weight", 0.2),
+    ("train_on", [0]),
     ("label", False),
     ("kto_tag", False),
     ("train", False),
@@ -183,10 +188,31 @@ def test_a_transcript_may_stand_in_any_column_of_a_question(column, write):
   assert [m.content for m in pair.prompt] == ["Be brief.", "Where is it?"]
 
 
-def test_a_turn_that_looks_like_a_transcript_is_counted(write):
-  row = {"messages": [turn("user", "\n\nHuman: Hi.\n\nAssistant:"), turn(*ASSISTANT)]}
-  _, counts = one(row, write)
-  assert counts["a turn that looks like a transcript is read as text"] == 1
+@pytest.mark.parametrize(
+  "asked",
+  [
+    "\n\nHuman: Hi.\n\nAssistant:",
+    "Human: Hi.\nAssistant:",
+    "### Instruction:\nHi.\n\n### Response:\n",
+    "<s>[INST] Hi. [/INST]",
+    "A chat. USER: Hi. ASSISTANT:",
+    "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\n",
+  ],
+)
+def test_a_question_that_is_written_in_a_template_is_counted(asked, write):
+  name = "questions with the words of a template or transcript in them"
+  _, counts = one({"messages": [turn("user", asked), turn(*ASSISTANT)]}, write)
+  assert counts[name] == 1
+  _, counts = one({"messages": [turn("user", f"What is {asked} for?"), turn(*ASSISTANT)]}, write)
+  assert counts[name] == 0
+
+
+def test_answers_that_begin_with_the_question_are_counted(write):
+  row = {"prompt": "Who?", "chosen": "Who? Ann.", "rejected": "Who? Bob."}
+  _, counts = one(row, write, formats.read_pairs)
+  assert counts["both answers begin with the question"] == 1
+  _, counts = one({**row, "chosen": "Ann."}, write, formats.read_pairs)
+  assert counts["both answers begin with the question"] == 0
 
 
 def test_text_that_only_mentions_a_transcript_is_text(write):

@@ -32,8 +32,9 @@ SYSTEM = ("system", "system_prompt")
 
 # Columns that change what a row means, where they hold something that no reader takes up.
 _ATTACHED = ("images", "image", "videos", "video", "audios", "audio", "tools", "functions")
-_BELONGS = (*CONTEXT, "history", "documents", "loss_mask")
-_WEIGHTS = ("weight", "sample_weight")
+_BELONGS = (*CONTEXT, "history", "documents")
+_MASKS = ("loss_mask", "loss_masks", "mask", "train_mask", "train_on")
+_WEIGHTS = ("weight", "weights", "sample_weight", "loss_weight")
 _WANTED = ("label", "kto_tag", "train", "trainable")  # false: an answer not to be trained on
 
 
@@ -94,15 +95,17 @@ def _tidy(messages: Messages, counts: Counts) -> Messages:
     raise Drop("assistant turn first")
   if any(not m.content.strip() for m in messages[start:-1]):
     raise Drop("empty turn")
-  if any(turns.is_transcript(m.content) for m in messages):
-    counts["a turn that looks like a transcript is read as text"] += 1
+  if any(turns.is_written(m.content) for m in messages if m.role == "user"):
+    counts["questions with the words of a template or transcript in them"] += 1
   return messages
 
 
 def _with_system(messages: Messages, cells: Cells, counts: Counts) -> Messages:
   """The conversation, opened by the system text of a column of its own."""
   texts = {fields.text(cells, name).strip() for name in SYSTEM if cells.filled(name)}
-  if messages and messages[0].role == "system" and not is_empty(messages[0].content):
+  if texts and messages and messages[0].role == "system" and is_empty(messages[0].content):
+    messages = messages[1:]
+  if messages and messages[0].role == "system":
     texts.add(messages[0].content.strip())
     opening, messages = messages[0], messages[1:]
   elif texts:
@@ -142,6 +145,8 @@ def _lost(name: str, value: Any, cells: Cells, kind: str) -> bool:
   if name in _BELONGS:
     # Beside a question that nobody reads either, it belongs to that.
     return not any(cells.filled(q) and q not in cells.used for q in QUESTION)
+  if name in _MASKS:
+    return kind == "example"
   if name in _WEIGHTS:
     return kind != "prompt" and value != 1
   return name in _WANTED and kind == "example" and value is False
@@ -156,7 +161,8 @@ def _account(cells: Cells, kind: str, format: str, counts: Counts) -> None:
     value = cells.peek(name)
     if format == "auto" and _lost(name, value, cells, kind):
       raise ValueError(
-        f"column {name!r} ({value!r:.40}) would be lost; a format asked for by name leaves it out"
+        f"column {name!r} ({value!r:.40}) changes what the row means, and nothing reads it; "
+        "a format asked for by name leaves it out"
       )
     counts[f"{UNUSED}{name}"] += 1
 
@@ -266,6 +272,9 @@ def read_pairs(
       raise Drop("empty answer")
     if found.chosen == found.rejected:
       raise Drop("equal answers")
+    asked = found.prompt[-1].content.strip()
+    if found.chosen.lstrip().startswith(asked) and found.rejected.lstrip().startswith(asked):
+      notes["both answers begin with the question"] += 1
     if found.prompt[-1].role != "user" or not found.prompt[-1].content.strip():
       raise Drop("no question")
     return Pair(id, found.prompt, found.chosen, found.rejected, margin, fields.meta(cells))

@@ -151,7 +151,8 @@ def rows_read(look: Look) -> Iterator[Line]:
   yield Line("rows", f"{look.rows['read']} read, {look.rows['kept']} kept", not look.rows["kept"])
   for name, n in sorted(look.rows.items()):
     if name not in ("read", "kept") and not name.startswith(UNUSED):
-      yield Line("rows", f"{name}: {n}", name.startswith(("dropped", "skipped")))
+      told = name.startswith(("as ", "changed"))  # a choice; the rest is a loss, or looks wrong
+      yield Line("rows", f"{name}: {n}", not told)
   unused = sorted(name.removeprefix(UNUSED) for name in look.rows if name.startswith(UNUSED))
   if unused:
     yield Line("unused columns", ", ".join(unused))

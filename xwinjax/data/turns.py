@@ -32,10 +32,18 @@ ROLES = {
 TOOLS = ("tool_calls", "function_call", "tool_call_id")
 # What says whether an answer is trained on, and whether a true value means so of a question, too.
 MARKS = {"weight": False, "train": True, "loss": True, "training": True, "trainable": True}
-# What else changes the meaning of a turn: parts of it that are marked, or pictures.
-LOST = ("train_detail", "training_detail", "images", "image", "audio", "video", "prefix")
+# What else changes the meaning of a turn: marks of other kinds, marked parts, pictures.
+LOST = (
+  *("mask", "masked", "loss_mask", "loss_weight", "train_detail", "training_detail", "prefix"),
+  *("images", "image", "audio", "video"),
+)
 TEXT_PARTS = ("text", "input_text", "output_text")
 
+# How a question ends that is written in some template already, up to where the answer begins.
+_OPENED = re.compile(
+  r"(?:\b(?:Assistant|ASSISTANT):|### (?:Response|Assistant):|\[/INST\]|<\|assistant\|>"
+  r"|<\|im_start\|>assistant|<\|end_header_id\|>)\s*\Z"
+)
 _HH_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
@@ -174,6 +182,11 @@ def is_transcript(value: Any) -> bool:
   if _HH_TURN.match(text) is None:
     return "\n\nHuman:" in text and text.rstrip().endswith("\n\nAssistant:")
   return text.startswith("\n\n") or "\n\nAssistant:" in text
+
+
+def is_written(text: str) -> bool:
+  """Whether a question seems to be written in a chat template, or to be a transcript, already."""
+  return _OPENED.search(text[-40:]) is not None or is_transcript(text)
 
 
 def transcript(text: str, key: str) -> Messages:
