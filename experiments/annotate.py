@@ -21,7 +21,7 @@ from xwinjax.recipes import cli
 def parser() -> Parser:
   p = Parser("experiments.annotate", __doc__)
   p.add_argument("--db", default="votes.db", help="the study's file (votes.db)")
-  p.add_argument("--prompts", help="prompts, in any format of xwinjax/data/formats.py")
+  p.add_argument("--prompts", help="prompts, in any format of docs/data_formats.md")
   p.add_argument(
     "--answers",
     nargs="+",

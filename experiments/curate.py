@@ -3,7 +3,7 @@
   python -m experiments.curate --config=configs/curate.py --workdir=runs/curated \\
       --config.sources="('se=posts.jsonl', 'alpaca.json')" --config.heldout=test_prompts.jsonl
 
-Sources are conversations in any format of xwinjax/data/formats.py, or questions with "answers", as
+Sources are conversations in any format of docs/data_formats.md, or questions with "answers", as
 dumps of Stack Exchange have them; --config.sources=FILE may be repeated. In turn: score, length,
 style (first person, references to other answers, links), held-out texts, near-duplicates; then
 sampling over sources and domains. Needs the [curate] extra. Writes, under --workdir:

@@ -3,7 +3,7 @@
   python -m experiments.instruct --config=configs/instruct.py --workdir=runs/instruct \\
       --config.model.path=FOLDER --config.seeds=FILE --config.heldout=FILE
 
-Reads seeds in any format of xwinjax/data/formats.py; answers in them are left out. Prompts that
+Reads seeds in any format of docs/data_formats.md; answers in them are left out. Prompts that
 repeat a seed, a held-out or an earlier new prompt (ROUGE-L), that are too short or too long, or
 that a language model cannot serve are dropped; every reason is counted. Writes, under --workdir:
 

@@ -6,7 +6,7 @@
       --config.model.path=runs/sft/model --config.prompts=prompts.jsonl \\
       --config.generate.samples=16 --config.generate.params.temperature=0.7
 
-Reads prompts in any format of xwinjax/data/formats.py; answers in it are left out. Writes, under
+Reads prompts in any format of docs/data_formats.md; answers in it are left out. Writes, under
 --workdir:
 
   candidates.jsonl   {"id", "prompt", "candidates": [{"text", "logp", "tokens", "finish"}, …]}

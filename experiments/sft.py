@@ -6,7 +6,7 @@
       --config.model.path=FOLDER --config.data=train.jsonl --config.heldout=dev.jsonl \\
       --config.train.epochs=3 --config.train.optim.lr=2e-5
 
-Reads conversations in any format of xwinjax/data/formats.py (messages, Alpaca, ShareGPT, LIMA, …;
+Reads conversations in any format of docs/data_formats.md (messages, Alpaca, ShareGPT, LIMA, …;
 .json, .jsonl, .gz, .parquet) and a Hugging Face Llama folder. Writes, under --workdir:
 
   model/          the trained model, a Hugging Face folder with its tokenizer and template

@@ -1,4 +1,8 @@
-"""Every format from a tiny row: detected, named, and refused or dropped with a reason."""
+"""Every format from the page's row: detected, named, and refused or dropped with a reason."""
+
+import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -15,41 +19,27 @@ from xwinjax.data.records import (
   pair_json,
 )
 
-Q, A = Message("user", "Hi?"), Message("assistant", "Hello.")
+Q, A = Message("user", "Name a fruit."), Message("assistant", "An apple.")
 
-CONVERSATIONS = {
-  "messages": {
-    "messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]
-  },
-  "alpaca": {"instruction": "Hi?", "input": "", "output": "Hello."},
-  "alpaca_eval": {"instruction": "Hi?", "output": "Hello.", "generator": "some-model"},
-  "sharegpt": {
-    "conversations": [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Hello."}]
-  },
-  "lima": {"conversations": ["Hi?", "Hello."]},
-  "prompt": {"prompt": "Hi?", "completion": "Hello."},
-  "self_instruct": {"instruction": "Hi?", "instances": [{"input": "", "output": "Hello."}]},
-}
-PROMPTS = CONVERSATIONS | {
-  "mt_bench": {"question_id": 81, "turns": ["Hi?", "And then?"]},
-  "candidates": {"prompt": [{"role": "user", "content": "Hi?"}], "candidates": []},
-  "pairs": {"prompt": "Hi?", "chosen": "Hello.", "rejected": "No."},
-  "alpaca_pairs": {"instruction": "Hi?", "input": "", "chosen": "Hello.", "rejected": "No."},
-  "hh": {
-    "chosen": "\n\nHuman: Hi?\n\nAssistant: Hello.",
-    "rejected": "\n\nHuman: Hi?\n\nAssistant: No.",
-  },
-}
-PAIRS = ("pairs", "alpaca_pairs", "hh")
+PAGE = (Path(__file__).parents[2] / "docs" / "data_formats.md").read_text(encoding="utf-8")
+EXAMPLES = [
+  {name: json.loads(row) for name, row in re.findall(r"^\| (\w+) \| `({.*})` \|$", part, re.M)}
+  for part in re.split(r"^(?:## Pairs|Two formats hold .*)$", PAGE, flags=re.M)
+]
+CONVERSATIONS, PROMPTS_ALONE, PAIRS = EXAMPLES
+PROMPTS = CONVERSATIONS | PROMPTS_ALONE | PAIRS
 
 
-def test_the_tables_above_name_every_format():
+def test_the_page_has_an_example_of_every_format():
   assert set(PROMPTS) == set(formats.FORMATS)
+  assert {name for name in formats.FORMATS if formats.is_pair(name)} == set(PAIRS)
 
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_row_shows_its_format(name):
   assert formats.detect(PROMPTS[name]) == name
+  if name in CONVERSATIONS:
+    assert formats.detect(PROMPTS[name], "example") == name
 
 
 @pytest.mark.parametrize("format", ["auto", "named"])
@@ -73,7 +63,7 @@ def test_every_format_holds_prompts(name, format, write):
 def test_pairs_are_read(name, format, write):
   path = write("some.jsonl", [{"id": "a", **PROMPTS[name]}])
   pairs = list(formats.read_pairs(path, "auto" if format == "auto" else name))
-  assert pairs == [Pair("a", (Q,), "Hello.", "No.")]
+  assert pairs == [Pair("a", (Q,), "An apple.", "A rock.")]
 
 
 def test_a_row_without_an_id_is_named_by_file_and_line(write):
@@ -100,8 +90,8 @@ def test_alpaca_history_comes_first(write):
     ("assistant", "1"),
     ("user", "Two?"),
     ("assistant", "2"),
-    ("user", "Hi?"),
-    ("assistant", "Hello."),
+    ("user", "Name a fruit."),
+    ("assistant", "An apple."),
   ]
 
 
@@ -141,7 +131,7 @@ def test_turns_of_one_speaker_are_merged_and_counted(write):
 
 
 def test_a_last_question_without_an_answer_is_cut_and_counted(write):
-  example, counts = read_one(write, {"conversations": ["Hi?", "Hello.", "And?"]})
+  example, counts = read_one(write, {"conversations": [Q.content, A.content, "And?"]})
   assert example.messages == (Q, A)
   assert counts["changed: last turn without an answer cut"] == 1
 
@@ -220,7 +210,9 @@ def test_useless_rows_are_dropped_and_counted(read, row, reason, write):
       {"messages": {"role": "user"}},
       "field 'messages': found dict, expected a list of messages",
     ),
-    (formats.read_examples, {"messages": ["Hi?"]}, "messages[0]: found str, expected an obj"),
+    (formats.read_examples, {"messages": [{}, 7]}, "messages[0]: field 'role': found nothing"),
+    (formats.read_examples, {"messages": [7]}, "messages[0]: found int, expected an object"),
+    (formats.read_examples, {"messages": ["Hi?", 7]}, "a turn is not text"),
     (
       formats.read_examples,
       {"messages": [{"role": "tool", "content": ""}]},
@@ -236,7 +228,7 @@ def test_useless_rows_are_dropped_and_counted(read, row, reason, write):
       {"conversations": [{"from": "robot", "value": "Hi?"}]},
       "conversations[0]: from 'robot' is not one of",
     ),
-    (formats.read_examples, {"conversations": None}, "found NoneType, expected a list"),
+    (formats.read_examples, {"conversations": None}, "unknown format (keys: id; null: conv"),
     (formats.read_examples, {"instruction": "Hi?", "instances": []}, "a list of objects"),
     (
       formats.read_examples,
@@ -291,7 +283,7 @@ def test_a_bad_row_is_named_by_file_and_line(read, row, says, write):
 
 
 def test_an_unknown_format_is_refused_before_reading(tmp_path):
-  with pytest.raises(UserError, match="format 'csv' is not one of auto, messages, alpaca"):
+  with pytest.raises(UserError, match="format 'csv' is not one of auto, candidates, messages"):
     list(formats.read_examples(tmp_path / "none.jsonl", "csv"))
 
 

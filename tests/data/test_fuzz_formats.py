@@ -1,13 +1,14 @@
 """Rows and files broken in hundreds of ways give records, counted drops or one line; never more."""
 
 import copy
+import dataclasses
 import json
 import random
 
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import candidates, formats
+from xwinjax.data import candidates, conversation_formats, formats, rows
 from xwinjax.data.records import Counts
 
 ROWS = [
@@ -154,15 +155,14 @@ def test_three_hundred_broken_files(tmp_path):
 
 
 def test_twin_a_reader_that_trusts_its_rows_does_not_survive(tmp_path, monkeypatch):
-  monkeypatch.setitem(formats._CONVERSATIONS, "lima", lambda row: 1 / 0)
+  lima = dataclasses.replace(conversation_formats.FORMATS["lima"], read=lambda *_: 1 / 0)
+  monkeypatch.setitem(conversation_formats.FORMATS, "lima", lima)
   with pytest.raises(ZeroDivisionError):
     test_three_hundred_broken_files(tmp_path)
 
 
 def test_twin_rows_that_vanish_uncounted_are_noticed(tmp_path, monkeypatch):
-  read = formats._read
-  monkeypatch.setattr(
-    formats, "_read", lambda path, format, counts, parse: read(path, format, Counts(), parse)
-  )
+  each = rows.each
+  monkeypatch.setattr(rows, "each", lambda path, counts, *more: each(path, Counts(), *more))
   with pytest.raises(AssertionError):
     test_three_hundred_broken_files(tmp_path)

@@ -1,6 +1,7 @@
 """Files in and out: containers, strictness, whole or not there."""
 
 import gzip
+import json
 import os
 import sys
 
@@ -48,7 +49,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_content(write):
     (b'{"a": 1} {"a": 2}\n', ":1: not valid JSON: Extra data"),
     (b'{"a": "x\ty"}\n', ":1: not valid JSON: Invalid control character"),
     (b'{"a": "\\ud83d"}\n', ":1: not valid JSON: half a surrogate pair"),
-    (b"[1, 2]\n", ":1: found list; expected a JSON object"),
+    (b"[1, 2]\n", ":1: found int; expected a JSON object"),
+    (b'{"a": 1}\n[{"a": 2}]\n', ":2: found list; expected a JSON object"),
     (b'{"a": 1}\n"text"\n', ":2: found str; expected a JSON object"),
     (b'{"a": "\xff"}\n', ":1: not UTF-8 (byte 7)"),
     ('{"a": 1}\n'.encode("utf-16"), ":1: holds a NUL byte"),
@@ -159,3 +161,54 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
   with pytest.raises(UserError, match=r"pip install 'xwinjax\[parquet\]'"):
     list(jsonl.read_rows(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize(
+  ("text", "lines"),
+  [
+    ('{"version": 1, "data": [\n{"a": 1},\n{"a": 2}\n], "note": "[x]"}', [2, 3]),
+    ('\n{"meta": {"data": [1]},\n "items": [{"a": 1}, {"a": "]"}]\n}\n', [3, 3]),
+    ('{"questions": [\n\n{"instruction": "Hi?", "output": "{"}\n]}', [3]),
+  ],
+)
+def test_an_object_around_the_rows_is_taken_off(text, lines, write):
+  rows = list(jsonl.read_rows(write("a.json", text.encode())))
+  assert [line for line, _ in rows] == lines
+  value = json.loads(text)
+  assert [row for _, row in rows] == value.get("data", value.get("items", value.get("questions")))
+
+
+@pytest.mark.parametrize(
+  "row",
+  [
+    {"messages": [{"role": "user", "content": "Hi?"}]},
+    {"instruction": "Hi?", "instances": [{"input": "", "output": "x"}]},
+    {"prompt": "Hi?", "candidates": [{"text": "x"}]},
+    {"a": [{"b": 1}]},
+    {"data": []},
+  ],
+)
+def test_an_object_that_is_a_row_stays_one(row, write):
+  text = json.dumps(row, indent=1)
+  assert [r for _, r in jsonl.read_rows(write("a.json", text.encode()))] == [row]
+
+
+@pytest.mark.parametrize(
+  ("text", "says"),
+  [
+    ('{"train": [{"a": 1}], "data": [{"a": 1}]}', ": holds several lists of rows (train, data)"),
+    ('{"data": [\n{"a": 1},\n{"a": }]}', ":3: not valid JSON: Expecting value"),
+    ('{"data": [\n{"a": 1}', ":2: not valid JSON"),
+    ('{"data": [{"a": NaN}]}', ":1: not valid JSON: NaN is not JSON"),
+    ('{"data": [{"a": "\\ud800"}]}', ":1: not valid JSON: half a surrogate pair"),
+  ],
+)
+def test_an_object_around_rows_is_as_strict(text, says, write):
+  path = write("a.json", text.encode())
+  with pytest.raises(UserError) as e:
+    list(jsonl.read_rows(path))
+  assert str(e.value).startswith(f"{path}{says}")
+
+
+def test_a_list_is_read_whatever_the_file_is_called(write):
+  assert len(list(jsonl.read_rows(write("a.jsonl", b'[\n {"a": 1},\n {"a": 2}\n]')))) == 2

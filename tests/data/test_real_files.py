@@ -6,7 +6,7 @@ import json
 import pytest
 
 from xwinjax.data import formats
-from xwinjax.data.records import Counts
+from xwinjax.data.records import UNUSED, Counts
 
 EXAMPLES, PROMPTS, PAIRS = formats.read_examples, formats.read_prompts, formats.read_pairs
 FILES = [
@@ -22,7 +22,7 @@ FILES = [
     {"kept": 803, "dropped: empty answer": 2},
   ),
   (PROMPTS, "alpaca-eval/text_davinci_003_outputs.json", {"kept": 805}),
-  (PROMPTS, "mt-bench/question.jsonl", {"kept": 80}),
+  (PROMPTS, "mt-bench/question.jsonl", {"kept": 80, "changed: only the first question read": 80}),
   (PROMPTS, "reward-bench/first200.jsonl", {"kept": 200}),
   (PROMPTS, "votes/mtbench_human_first100.jsonl", {"kept": 100}),
   (PROMPTS, "votes/pandalm_first200.json", {"kept": 200}),
@@ -69,7 +69,17 @@ def test_every_row_is_kept_or_dropped_for_a_reason(read, file, expected, shared)
   counts = Counts()
   records = list(read(shared / file, counts=counts))
   assert len(records) == expected["kept"]
-  assert counts == {"read": len(rows_of(shared / file)), **expected}
+  said = {name: n for name, n in counts.items() if not name.startswith(UNUSED)}
+  assert said == {"read": len(rows_of(shared / file)), **expected}
+
+
+def test_columns_that_nobody_reads_are_counted(shared):
+  counts = Counts()
+  assert len(list(PAIRS(shared / "rasbt/instruction-data-with-preference.json", counts=counts)))
+  assert counts[f"{UNUSED}output"] == counts["kept"]
+  list(PROMPTS(shared / "votes/mtbench_human_first100.jsonl", counts=counts))
+  unused = {n.removeprefix(UNUSED) for n in counts if n.startswith(UNUSED)}
+  assert {"response_a", "response_b", "label", "model_a", "judge", "turn"} <= unused
 
 
 def test_lima_turns_are_all_there(shared):

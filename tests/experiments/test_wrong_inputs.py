@@ -194,7 +194,8 @@ def test_bad_row_is_named_by_file_and_line(mistake, train, files):
   with files["sft"].open("a") as f:
     f.write('{"messages": [{"role": "user"}]}\n')
   assert mistake(sft.command, *train) == (
-    f"{files['sft']}:5: field 'content': found nothing, expected text"
+    f"{files['sft']}:5: messages[0]: field 'content': found nothing, expected text. Mend, or "
+    "leave out with bad_rows=skip"
   )
 
 

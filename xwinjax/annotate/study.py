@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
+from xwinjax.data import formats, jsonl, read
 from xwinjax.data.records import Counts, Message, Messages
 
 ASKS = ("verdict", "usefulness", "grades")
@@ -133,7 +133,8 @@ def read_answers(path: Path) -> dict[Messages, dict[str, float]]:
       if format == "candidates":
         messages, scores = _first_candidate(row)
       else:
-        messages, scores = formats.parse_conversation(row, format), {}
+        messages = formats.as_context(formats.parse_conversation(row, format))
+        scores = {}
     except (ValueError, TypeError, KeyError, AttributeError) as e:
       raise UserError(f"{path}:{line}: {e}") from None
     if messages[-1].role != "assistant":
@@ -189,7 +190,7 @@ def make_items(
   """
   counts = Counts() if counts is None else counts
   prompts: dict[Messages, str] = {}
-  for example in formats.read_prompts(prompts_file):
+  for example in read.prompts(prompts_file):
     prompts.setdefault(example.messages, example.id)
   files = systems(answers)
   by_system = {name: _by_prompt(prompts, path, name) for name, path in files.items()}

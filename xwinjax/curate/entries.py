@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xwinjax.core.errors import UserError
 from xwinjax.core.extras import needs
-from xwinjax.data import formats, jsonl
+from xwinjax.data import fields, formats, rows
+from xwinjax.data import read as read_files
 from xwinjax.data.records import Counts, Example, Message, Messages
 
 Row = dict[str, Any]
@@ -116,12 +116,13 @@ def _question(row: Row, rng: random.Random) -> tuple[Messages, float | None]:
 
 def _conversation(row: Row, format: str) -> Messages:
   """A conversation that ends with an answer."""
-  messages = formats.parse_conversation(row, formats.detect(row) if format == "auto" else format)
+  name = formats.detect(row, "example") if format == "auto" else format
+  messages = formats.parse_conversation(row, name)
   if messages[-1].role != "assistant":
     messages = messages[:-1]
   if not messages or messages[-1].role != "assistant" or not messages[-1].content.strip():
     raise formats.Drop("no answer")
-  return tuple(Message(m.role, plain(m.content)) for m in messages)
+  return tuple(dataclasses.replace(m, content=plain(m.content)) for m in messages)
 
 
 def _domain(row: Row, field: str) -> str:
@@ -132,17 +133,25 @@ def _domain(row: Row, field: str) -> str:
 
 
 def read(
-  spec: str, format: str, score_field: str, domain_field: str, seed: int, counts: Counts
+  spec: str,
+  format: str,
+  score_field: str,
+  domain_field: str,
+  seed: int,
+  counts: Counts,
+  bad_rows: str = "stop",
 ) -> Iterator[Entry]:
   """The entries of NAME=FILE or FILE; the name is the file's without its ending.
 
-  Raises: UserError naming file and line for a malformed row.
+  FILE may be what `rows.files` takes.
+
+  Raises: UserError naming file and line for malformed rows.
   """
   name, _, file = spec.rpartition("=")
-  path = Path(file)
-  source = name or path.name.split(".")[0]
+  source = name or Path(file).name.split(".")[0]
   rng = random.Random(f"curate-{source}-{seed}")
-  for line, row in jsonl.read_rows(path):
+  bad, names = rows.BadRows(bad_rows, counts), read_files.Names(())
+  for path, line, row in rows.read(file, bad):
     counts["read"] += 1
     try:
       if is_question(row):
@@ -154,8 +163,11 @@ def read(
     except formats.Drop as reason:
       counts[str(reason)] += 1
       continue
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
-      raise UserError(f"{path}:{line}: {e}") from None
+    except fields.MISTAKES as e:
+      bad.add(path, line, str(e))
+      continue
     given = row.get("id", row.get("qid"))
     id = f"{source}-{given if isinstance(given, (str, int)) else line}"
-    yield Entry(id, messages, source, _domain(row, domain_field), score)
+    if bad.skip or not bad.reasons:
+      yield Entry(names.give(id), messages, source, _domain(row, domain_field), score)
+  bad.end()

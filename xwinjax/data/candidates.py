@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import fields, jsonl
+from xwinjax.data import fields, jsonl, turns
 from xwinjax.data.fields import Row
 from xwinjax.data.records import Candidate, CandidateSet, Counts, Example, messages_json, meta_json
 
@@ -39,7 +39,7 @@ def _candidate_row(c: Candidate) -> Row:
 def parse(row: Row, path: Path, line: int) -> CandidateSet:
   """The set of a row. Raises ValueError for one that is none."""
   candidates = tuple(_parse_candidate(c, i) for i, c in enumerate(fields.a_list(row, "candidates")))
-  prompt = fields.messages(row.get("prompt"), "prompt")
+  prompt = turns.prompt_of(row.get("prompt"), "prompt", Counts())
   repeats = int(fields.number(row, "repeats")) if row.get("repeats") is not None else None
   return CandidateSet(fields.row_id(row, path, line), prompt, candidates, fields.meta(row), repeats)
 

@@ -6,11 +6,59 @@ import math
 from pathlib import Path
 from typing import Any
 
-from xwinjax.data.records import ROLES, Message, Messages
-
 Row = dict[str, Any]
 # What a malformed row may raise; readers turn it into a line that names file and row.
 MISTAKES = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
+
+
+class Cells(dict[str, Any]):
+  """A row without its nulls, which remembers what was read of it: the rest is unused."""
+
+  def __init__(self, row: Row):
+    super().__init__({k: v for k, v in row.items() if v is not None and v == v})  # no NaN either
+    self.nulls = [k for k in row if k not in self]
+    self.full = {k for k, v in self.items() if not is_empty(v)}
+    self.used: set[str] = set()
+    self.blank_too = False  # whether a column that holds nothing is there, for `there`
+    self.memo: dict[Any, Any] = {}  # what was found out by looking
+
+  def get(self, key: str, default: Any = None) -> Any:
+    self.used.add(key)
+    return super().get(key, default)
+
+  def __getitem__(self, key: str) -> Any:
+    self.used.add(key)
+    return super().__getitem__(key)
+
+  def peek(self, key: str) -> Any:
+    """A value that is looked at, but not read."""
+    return super().get(key)
+
+  def filled(self, *keys: str) -> str:
+    """The first of these columns that holds something, or ""."""
+    for key in keys:
+      if key in self.full:
+        return key
+    return ""
+
+  def there(self, *keys: str) -> str:
+    """The first that holds something; where `blank_too`, else the first there is, or ""."""
+    found = self.filled(*keys)
+    if found or not self.blank_too:
+      return found
+    return next((key for key in keys if key in self), "")
+
+
+def is_empty(value: Any) -> bool:
+  """Whether a cell holds nothing: null, or a blank text or an empty list in its place."""
+  if isinstance(value, str):
+    return not value.strip()
+  return value is None or (isinstance(value, (list, dict)) and not value)
+
+
+def found(value: Any) -> str:
+  """What is there in place of what was expected."""
+  return "nothing" if value is None else type(value).__name__
 
 
 def text(row: Row, key: str, *, optional: bool = False) -> str:
@@ -18,15 +66,14 @@ def text(row: Row, key: str, *, optional: bool = False) -> str:
   if value is None and optional:
     return ""
   if not isinstance(value, str):
-    kind = "nothing" if key not in row else type(value).__name__
-    raise ValueError(f"field {key!r}: found {kind}, expected text")
+    raise ValueError(f"field {key!r}: found {found(value)}, expected text")
   return value
 
 
 def a_list(row: Row, key: str) -> list:
   value = row.get(key)
   if not isinstance(value, list):
-    raise ValueError(f"field {key!r}: found {type(value).__name__}, expected a list")
+    raise ValueError(f"field {key!r}: found {found(value)}, expected a list")
   return value
 
 
@@ -37,23 +84,6 @@ def number(row: Row, key: str, default: float = 0.0) -> float:
   if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
     raise ValueError(f"field {key!r}: found {value!r:.40}, expected a number")
   return float(value)
-
-
-def messages(value: Any, key: str) -> Messages:
-  """A list of {"role", "content"}, or a plain string as one user message."""
-  if isinstance(value, str):
-    return (Message("user", value),)
-  if not isinstance(value, list):
-    raise ValueError(f"field {key!r}: found {type(value).__name__}, expected a list of messages")
-  messages = []
-  for i, m in enumerate(value):
-    if not isinstance(m, dict):
-      raise ValueError(f"{key}[{i}]: found {type(m).__name__}, expected an object")
-    role = text(m, "role")
-    if role not in ROLES:
-      raise ValueError(f"{key}[{i}]: role {role!r} is not one of {', '.join(ROLES)}")
-    messages.append(Message(role, text(m, "content")))
-  return tuple(messages)
 
 
 def row_id(row: Row, path: Path, line: int) -> str:

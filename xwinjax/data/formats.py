@@ -1,321 +1,282 @@
 """Readers: what the field's files hold, as our records.
 
-  name            one row                                                  read as
-  messages        {"messages": [{"role", "content"}, …]}                   example, prompt
-  alpaca          {"instruction", "input"?, "output", "history"?}          example, prompt
-  alpaca_pairs    {"instruction", "input"?, "chosen"|"output", "rejected"} pair
-  alpaca_eval     {"instruction", "output", "generator"}                   example, prompt
-  sharegpt        {"conversations": [{"from", "value"}, …]}                example, prompt
-  lima            {"conversations": ["question", "answer", …]}             example, prompt
-  hh              {"chosen": "\\n\\nHuman: …", "rejected": …}                pair
-  pairs           {"prompt", "chosen", "rejected", "margin"?}              pair
-  prompt          {"prompt", "completion"?}                                prompt, example
-  self_instruct   {"instruction", "instances": [{"input", "output"}]}      example, prompt
-  mt_bench        {"question_id", "turns": […]}                            prompt
-  candidates      {"prompt", "candidates": [{"text", …}]}                  prompt
+`conversation_formats` and `preference_formats` list the formats, docs/data_formats.md has examples.
+A row's format is told by what its columns hold; where more than one reading is possible, the one
+taken is counted as "as NAME". Every column is read, counted as unused, or refused where it
+is known to change what the row means.
 
-Malformed rows end in one line naming file and line. Rows that are well formed but of no use
-(an empty answer, equal answers) are dropped and counted under their reason.
+Malformed rows end in one line naming file and line, or are skipped and counted. Rows that are well
+formed but of no use (an empty answer, equal answers) are dropped and counted under their reason.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import fields, jsonl
-from xwinjax.data.fields import Row
-from xwinjax.data.records import Counts, Example, Message, Messages, Pair
+from xwinjax.data import conversation_formats, fields, preference_formats, rows, turns
+from xwinjax.data.conversation_formats import ANSWER, CONTEXT, QUESTION, TURNS, Format
+from xwinjax.data.fields import Cells, Row, is_empty
+from xwinjax.data.preference_formats import Answers, merged
+from xwinjax.data.records import UNUSED, Counts, Example, Message, Messages, Pair
+from xwinjax.data.rows import Drop as Drop
 
 T = TypeVar("T")
+_CONVERSATIONS: Mapping[str, Format[Messages]] = conversation_formats.FORMATS
+_PAIRS: Mapping[str, Format[Answers]] = preference_formats.FORMATS
+FORMATS = (*_CONVERSATIONS, *_PAIRS)
+SYSTEM = ("system", "system_prompt")
 
-_SHAREGPT_ROLES = {
-  "system": "system",
-  "human": "user",
-  "user": "user",
-  "gpt": "assistant",
-  "chatgpt": "assistant",
-  "assistant": "assistant",
-  "bing": "assistant",
-  "bard": "assistant",
-}
-_HH_TURN = re.compile(r"\n\n(Human|Assistant):")
-
-
-class Drop(Exception):
-  """A well-formed row of no use; the message is the reason it is counted under."""
+# Columns that change what a row means, where they hold something that no reader takes up.
+_ATTACHED = ("images", "image", "videos", "video", "audios", "audio", "tools", "functions")
+_BELONGS = (*CONTEXT, "history", "documents")
+_MASKS = ("loss_mask", "loss_masks", "mask", "train_mask", "train_on")
+_WEIGHTS = ("weight", "weights", "sample_weight", "loss_weight")
+_WANTED = ("label", "kto_tag", "train", "trainable")  # false: an answer not to be trained on
 
 
-def _instruction(row: Row) -> str:
-  instruction, extra = fields.text(row, "instruction"), fields.text(row, "input", optional=True)
-  return f"{instruction}\n{extra}" if extra.strip() else instruction
+def is_pair(name: str) -> bool:
+  """Whether a format holds preference pairs."""
+  return name in _PAIRS
 
 
-def _alpaca(row: Row) -> Messages:
-  turns = []
-  for i, exchange in enumerate(row.get("history") or []):
-    if not (isinstance(exchange, list) and all(isinstance(t, str) for t in exchange)):
-      raise ValueError(f"history[{i}]: expected [question, answer]")
-    turns += exchange
-  turns += [_instruction(row), fields.text(row, "output", optional=True)]
-  return _alternating(turns)
+def detect(row: Row, kind: str = "any") -> str:
+  """The format of a row, by what its columns hold.
+
+  Args:
+    kind: what is wanted of it: "example", "pair", "prompt"; or "any".
+
+  Raises: ValueError when none fits.
+  """
+  return _choices(Cells(row), kind)[0]
 
 
-def _alternating(texts: list) -> Messages:
-  if not all(isinstance(t, str) for t in texts):
-    raise ValueError("a turn is not text")
-  return tuple(Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts))
+def _choices(cells: Cells, kind: str) -> list[str]:
+  """The formats that fit, the one to take first. Columns that hold nothing count if they must."""
+  found, other = [], []
+  for cells.blank_too in (False, True):
+    pairs = [name for name, f in _PAIRS.items() if "rejected" in cells and f.fits(cells)]
+    others = [name for name, f in _CONVERSATIONS.items() if f.fits(cells)]
+    other = other or [*pairs, *others]
+    if kind == "pair":
+      found = pairs
+    elif kind == "example":
+      alone = pairs and not cells.there(*ANSWER, *TURNS, "text")  # a question without an answer
+      found = [] if alone else others
+    else:
+      found = [*others, *pairs] if "candidates" in others else [*pairs, *others]
+    if found:
+      return found
+  if other:
+    raise ValueError(_holds(other[0], kind))
+  keys = ", ".join(sorted(cells)) or "none"
+  null = f"; null: {', '.join(sorted(cells.nulls))}" if cells.nulls else ""
+  raise ValueError(f"unknown format (keys: {keys}{null}); name one with format={'|'.join(FORMATS)}")
 
 
-def _sharegpt(row: Row) -> Messages:
-  messages = []
-  for i, turn in enumerate(fields.a_list(row, "conversations")):
-    if not isinstance(turn, dict):
-      raise ValueError(f"conversations[{i}]: found {type(turn).__name__}, expected an object")
-    role = _SHAREGPT_ROLES.get(fields.text(turn, "from"))
-    if role is None:
-      raise ValueError(
-        f"conversations[{i}]: from {turn['from']!r} is not one of {', '.join(_SHAREGPT_ROLES)}"
-      )
-    messages.append(Message(role, fields.text(turn, "value")))
-  return tuple(messages)
-
-
-def _self_instruct(row: Row) -> Messages:
-  instances = fields.a_list(row, "instances")
-  if not instances or not isinstance(instances[0], dict):
-    raise ValueError("field 'instances': expected a list of objects")
-  first = instances[0]
-  question = _instruction({"instruction": row.get("instruction"), "input": first.get("input")})
-  return _alternating([question, fields.text(first, "output", optional=True)])
-
-
-def _prompt_completion(row: Row) -> Messages:
-  prompt = fields.messages(row.get("prompt"), "prompt")
-  completion = row.get("completion")
-  if completion is None:
-    return prompt
-  return prompt + (
-    (Message("assistant", completion),)
-    if isinstance(completion, str)
-    else fields.messages(completion, "completion")
-  )
-
-
-def _hh_transcript(text: str, key: str) -> Messages:
-  pieces = _HH_TURN.split(text)
-  if len(pieces) < 5 or pieces[0].strip():
-    raise ValueError(
-      f"field {key!r}: expected a transcript of '\\n\\nHuman:' and '\\n\\nAssistant:' turns"
-    )
-  roles = {"Human": "user", "Assistant": "assistant"}
-  turns = zip(pieces[1::2], pieces[2::2], strict=True)
-  return tuple(Message(roles[who], content.strip()) for who, content in turns)
-
-
-_CONVERSATIONS: dict[str, Callable[[Row], Messages]] = {
-  "messages": lambda row: fields.messages(row.get("messages"), "messages"),
-  "alpaca": _alpaca,
-  "alpaca_eval": _alpaca,
-  "sharegpt": _sharegpt,
-  "lima": lambda row: _alternating(fields.a_list(row, "conversations")),
-  "prompt": _prompt_completion,
-  "self_instruct": _self_instruct,
-  "mt_bench": lambda row: _alternating(fields.a_list(row, "turns")[:1]),
-  "candidates": lambda row: fields.messages(row.get("prompt"), "prompt"),
-  "pairs": lambda row: fields.messages(row.get("prompt"), "prompt"),
-}
-FORMATS = (*_CONVERSATIONS, "alpaca_pairs", "hh")
-
-
-def detect(row: Row) -> str:
-  """The format of a row, by its keys. Raises ValueError when none fits."""
-  keys = row.keys()
-  if "candidates" in keys:
-    return "candidates"
-  if "chosen" in keys and "rejected" in keys and "prompt" in keys:
-    return "pairs"
-  if "rejected" in keys and "instruction" in keys:
-    return "alpaca_pairs"
-  if "chosen" in keys and "rejected" in keys:
-    return "hh"
-  if "messages" in keys:
-    return "messages"
-  if "conversations" in keys:
-    turns = row["conversations"]
-    return "lima" if isinstance(turns, list) and turns and isinstance(turns[0], str) else "sharegpt"
-  if "instances" in keys and "instruction" in keys:
-    return "self_instruct"
-  if "turns" in keys:
-    return "mt_bench"
-  if "instruction" in keys:
-    return "alpaca_eval" if "generator" in keys else "alpaca"
-  if "prompt" in keys:
-    return "prompt"
-  raise ValueError(
-    f"unknown format (keys: {', '.join(sorted(keys)) or 'none'}); "
-    f"name one with format={'|'.join(FORMATS)}"
-  )
+def _holds(name: str, kind: str) -> str:
+  if kind == "pair":
+    return f"format {name!r} does not hold pairs; expected {', '.join(_PAIRS)}"
+  return f"format {name!r} holds pairs, not conversations"
 
 
 def _tidy(messages: Messages, counts: Counts) -> Messages:
   """Merges turns of one speaker that follow each other; drops what no template can render."""
-  merged: list[Message] = []
-  for m in messages:
-    if merged and merged[-1].role == m.role:
-      if m.role == "system":
-        raise Drop("two system turns")
-      counts["changed: merged turns of one speaker"] += 1
-      merged[-1] = Message(m.role, f"{merged[-1].content}\n\n{m.content}")
-    else:
-      merged.append(m)
-  start = 1 if merged and merged[0].role == "system" else 0
-  if any(m.role == "system" for m in merged[start:]):
+  messages = merged(messages, counts)
+  start = 1 if messages and messages[0].role == "system" else 0
+  if any(m.role == "system" for m in messages[start:]):
     raise Drop("system turn in the middle")
-  if len(merged) <= start:
+  if len(messages) <= start:
     raise Drop("no turns")
-  if merged[start].role != "user":
+  if messages[start].role != "user":
     raise Drop("assistant turn first")
-  if any(not m.content.strip() for m in merged[start:-1]):
+  if any(not m.content.strip() for m in messages[start:-1]):
     raise Drop("empty turn")
-  return tuple(merged)
+  if any(turns.is_written(m.content) for m in messages if m.role == "user"):
+    counts["questions with the words of a template or transcript in them"] += 1
+  return messages
+
+
+def _with_system(messages: Messages, cells: Cells, counts: Counts) -> Messages:
+  """The conversation, opened by the system text of a column of its own."""
+  texts = {fields.text(cells, name).strip() for name in SYSTEM if cells.filled(name)}
+  if texts and messages and messages[0].role == "system" and is_empty(messages[0].content):
+    messages = messages[1:]
+  if messages and messages[0].role == "system":
+    texts.add(messages[0].content.strip())
+    opening, messages = messages[0], messages[1:]
+  elif texts:
+    opening = Message("system", fields.text(cells, cells.filled(*SYSTEM)))
+    counts["changed: system column opens the conversation"] += 1
+  else:
+    return messages
+  if len(texts) > 1:
+    raise ValueError("column 'system' and the system turn differ; which of the two is meant?")
+  return (opening, *messages)
+
+
+def _conversation(name: str, cells: Cells, counts: Counts) -> Messages:
+  if name in _PAIRS:
+    raise ValueError(_holds(name, "example"))
+  found = _CONVERSATIONS[name].read(cells, counts)
+  return _tidy(_with_system(found, cells, counts), counts)
+
+
+def _pair(name: str, cells: Cells, counts: Counts) -> Answers:
+  if name not in _PAIRS:
+    raise ValueError(_holds(name, "pair"))
+  found = _PAIRS[name].read(cells, counts)
+  prompt = _tidy(_with_system(found.prompt, cells, counts), counts)
+  return dataclasses.replace(found, prompt=as_context(prompt))
+
+
+def as_context(messages: Messages) -> Messages:
+  """A prompt's turns: none of them is a target, whatever their marks said."""
+  return tuple(Message(m.role, m.content) for m in messages)
+
+
+def _lost(name: str, value: Any, cells: Cells, kind: str) -> bool:
+  """Whether leaving this column unread would change what the row means."""
+  if name in _ATTACHED:
+    return value not in ("[]", "{}", "null")  # JSON text of nothing
+  if name in _BELONGS:
+    # Beside a question that nobody reads either, it belongs to that.
+    return not any(cells.filled(q) and q not in cells.used for q in QUESTION)
+  if name in _MASKS:
+    return kind == "example"
+  if name in _WEIGHTS:
+    return kind != "prompt" and value != 1
+  return name in _WANTED and kind == "example" and value is False
+
+
+def _account(cells: Cells, kind: str, format: str, counts: Counts) -> None:
+  """Counts the columns nobody read. Raises ValueError for one that changes the row's meaning.
+
+  A format that was asked for by name leaves them out all the same.
+  """
+  for name in sorted(cells.full - cells.used):
+    value = cells.peek(name)
+    if format == "auto" and _lost(name, value, cells, kind):
+      raise ValueError(
+        f"column {name!r} ({value!r:.40}) changes what the row means, and nothing reads it; "
+        "a format asked for by name leaves it out"
+      )
+    counts[f"{UNUSED}{name}"] += 1
 
 
 def _read(
-  path: str | Path, format: str, counts: Counts, parse: Callable[[str, Row, Path, int], T]
+  path: str | Path,
+  format: str,
+  kind: str,
+  counts: Counts | None,
+  bad_rows: str,
+  parse: Callable[[str, Cells, str, Counts], T],
 ) -> Iterator[T]:
+  """What `parse(format's name, row, id, notes)` makes of the rows of a data set."""
   if format != "auto" and format not in FORMATS:
     raise UserError(f"format {format!r} is not one of auto, {', '.join(FORMATS)}")
-  path = Path(path)
-  for line, row in jsonl.read_rows(path):
-    counts["read"] += 1
+  if format != "auto" and kind != "prompt" and is_pair(format) != (kind == "pair"):
+    raise UserError(f"{path}: {_holds(format, kind)}")
+
+  def read(row: Row, file: Path, line: int, notes: Counts) -> T:
+    cells, others = Cells(row), []
+    name = format
+    if format == "auto":
+      name, *others = _choices(cells, kind)
+    id = fields.row_id(cells, file, line)
+    record = parse(name, cells, id, notes)
+    _account(cells, kind, format, notes)
+    if any(differs(parse, other, row, id, record) for other in others):
+      notes[f"as {name}"] += 1
+    return record
+
+  def differs(parse: Callable, name: str, row: Row, id: str, record: T) -> bool:
+    """Whether a row can be read in another way, too, and would then be another record."""
     try:
-      record = parse(detect(row) if format == "auto" else format, row, path, line)
-    except Drop as reason:
-      counts[f"dropped: {reason}"] += 1
-      continue
-    except fields.MISTAKES as e:
-      raise UserError(f"{path}:{line}: {e}") from None
-    counts["kept"] += 1
-    yield record
+      return parse(name, Cells(row), id, Counts()) != record
+    except (Drop, *fields.MISTAKES):
+      return False
 
-
-def _conversation(format: str, row: Row) -> Messages:
-  if format not in _CONVERSATIONS:
-    raise ValueError(f"format {format!r} holds pairs, not conversations")
-  return _CONVERSATIONS[format](row)
+  return rows.each(path, Counts() if counts is None else counts, read, bad_rows)
 
 
 def parse_conversation(row: Row, format: str = "messages") -> Messages:
   """One row's conversation as it stands; it may end with a question. Raises ValueError."""
   try:
-    return _tidy(_conversation(format, row), Counts())
+    return _conversation(format, Cells(row), Counts())
   except Drop as reason:
     raise ValueError(str(reason)) from None
 
 
 def read_examples(
-  path: str | Path, format: str = "auto", counts: Counts | None = None
+  path: str | Path, format: str = "auto", counts: Counts | None = None, bad_rows: str = "stop"
 ) -> Iterator[Example]:
   """Conversations to train on: each ends with an answer.
 
   Args:
-    path: .json, .jsonl, either with .gz, or .parquet.
-    format: a name from this module's table, or "auto" to go by each row's keys.
-    counts: receives what was read, kept, changed and dropped.
+    path: files as `rows.files` takes them: .json, .jsonl, either with .gz, or .parquet.
+    format: a format's name, or "auto" to go by each row's columns.
+    counts: receives what was read, kept, changed, dropped and skipped, and unused columns.
+    bad_rows: "stop" refuses a file with malformed rows, "skip" leaves them out.
 
-  Raises: UserError naming file and line for a malformed row.
+  Raises: UserError naming file and line of malformed rows.
   """
-  counts = Counts() if counts is None else counts
 
-  def parse(name, row, path, line):
-    messages = _tidy(_conversation(name, row), counts)
+  def parse(name: str, cells: Cells, id: str, notes: Counts) -> Example:
+    messages = _conversation(name, cells, notes)
     if messages[-1].role == "user":
       messages = messages[:-1]
-      counts["changed: last turn without an answer cut"] += 1
+      notes["changed: last turn without an answer cut"] += 1
     if not messages or messages[-1].role != "assistant":
       raise Drop("no answer")
     if not messages[-1].content.strip():
       raise Drop("empty answer")
-    return Example(fields.row_id(row, path, line), messages, fields.meta(row))
+    if not any(m.train for m in messages if m.role == "assistant"):
+      raise Drop("every answer is marked as not to be trained on")
+    return Example(id, messages, fields.meta(cells))
 
-  return _read(path, format, counts, parse)
+  return _read(path, format, "example", counts, bad_rows, parse)
 
 
 def read_prompts(
-  path: str | Path, format: str = "auto", counts: Counts | None = None
+  path: str | Path, format: str = "auto", counts: Counts | None = None, bad_rows: str = "stop"
 ) -> Iterator[Example]:
   """Conversations to answer: each ends with a question (a final answer, if any, is left out)."""
-  counts = Counts() if counts is None else counts
 
-  def parse(name, row, path, line):
-    if name in ("hh", "alpaca_pairs"):
-      messages = _parse_pair(name, row, counts).prompt
+  def parse(name: str, cells: Cells, id: str, notes: Counts) -> Example:
+    if name in _PAIRS:
+      messages = _pair(name, cells, notes).prompt
     else:
-      messages = _tidy(_conversation(name, row), counts)
+      messages = as_context(_conversation(name, cells, notes))
       if messages[-1].role == "assistant":
         messages = messages[:-1]
     if messages[-1].role != "user" or not messages[-1].content.strip():
       raise Drop("no question")
-    return Example(fields.row_id(row, path, line), messages, fields.meta(row))
+    return Example(id, messages, fields.meta(cells))
 
-  return _read(path, format, counts, parse)
-
-
-def _answer(value: Any, key: str) -> str:
-  if isinstance(value, str):
-    return value
-  messages = fields.messages(value, key)
-  if len(messages) != 1 or messages[0].role != "assistant":
-    raise ValueError(f"field {key!r}: expected one assistant message")
-  return messages[0].content
-
-
-def _parse_pair(name: str, row: Row, counts: Counts) -> Pair:
-  if name == "hh":
-    chosen, rejected = (_hh_transcript(fields.text(row, k), k) for k in ("chosen", "rejected"))
-    if chosen[-1].role != "assistant" or rejected[-1].role != "assistant":
-      raise Drop("transcript without a last answer")
-    if chosen[:-1] != rejected[:-1]:
-      raise Drop("answers to different prompts")
-    prompt, texts = chosen[:-1], (chosen[-1].content, rejected[-1].content)
-  elif name == "alpaca_pairs":
-    prompt = (Message("user", _instruction(row)),)
-    best = "chosen" if "chosen" in row else "output"
-    texts = (fields.text(row, best), fields.text(row, "rejected"))
-  elif name == "pairs":
-    prompt = fields.messages(row.get("prompt"), "prompt")
-    texts = tuple(_answer(row[k], k) for k in ("chosen", "rejected"))
-  else:
-    raise ValueError(f"format {name!r} does not hold pairs; expected hh, pairs or alpaca_pairs")
-  margin = fields.number(row, "margin")
-  return Pair("", _tidy(prompt, counts), *texts, margin=margin, meta=fields.meta(row))
+  return _read(path, format, "prompt", counts, bad_rows, parse)
 
 
 def read_pairs(
-  path: str | Path, format: str = "auto", counts: Counts | None = None
+  path: str | Path, format: str = "auto", counts: Counts | None = None, bad_rows: str = "stop"
 ) -> Iterator[Pair]:
   """Preference pairs. Empty answers, equal answers and differing prompts are dropped."""
-  counts = Counts() if counts is None else counts
 
-  def parse(name, row, path, line):
-    pair = _parse_pair(name, row, counts)
-    if not pair.chosen.strip() or not pair.rejected.strip():
+  def parse(name: str, cells: Cells, id: str, notes: Counts) -> Pair:
+    found = _pair(name, cells, notes)
+    margin = preference_formats.margin(cells, notes)
+    if not found.chosen.strip() or not found.rejected.strip():
       raise Drop("empty answer")
-    if pair.chosen == pair.rejected:
+    if found.chosen == found.rejected:
       raise Drop("equal answers")
-    if pair.prompt[-1].role != "user":
+    asked = found.prompt[-1].content.strip()
+    if found.chosen.lstrip().startswith(asked) and found.rejected.lstrip().startswith(asked):
+      notes["both answers begin with the question"] += 1
+    if found.prompt[-1].role != "user" or not found.prompt[-1].content.strip():
       raise Drop("no question")
-    return Pair(
-      fields.row_id(row, path, line),
-      pair.prompt,
-      pair.chosen,
-      pair.rejected,
-      pair.margin,
-      pair.meta,
-    )
+    return Pair(id, found.prompt, found.chosen, found.rejected, margin, fields.meta(cells))
 
-  return _read(path, format, counts, parse)
+  return _read(path, format, "pair", counts, bad_rows, parse)

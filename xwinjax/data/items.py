@@ -159,7 +159,7 @@ def tokenize_examples(
   loss_on: str = "all",
   builder: Builder | None = None,
 ) -> Items:
-  """Conversations as sequences with every answer supervised.
+  """Conversations as sequences with every answer supervised, but those marked as context.
 
   Args:
     examples: conversations that end with an answer.
@@ -193,7 +193,10 @@ def tokenize_examples(
           counts[f"dropped: longer than {max_length} tokens"] += 1
           continue
         counts["cut: last exchanges left out to fit"] += 1
-    mask = encoded.mask if loss_on == "all" else _last_run(encoded.mask)
+    mask = encoded.mask
+    if loss_on == "last":
+      wanted = [m.train for m in messages][-1]
+      mask = _last_run(mask) if wanted else [0] * len(mask)
     if not any(mask):
       counts["dropped: no supervised token"] += 1
       continue

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,7 +89,7 @@ def _text(line: bytes, where: str) -> str:
     raise UserError(f"{where}: not UTF-8 (byte {e.start}); save the file as UTF-8") from None
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
+def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
   # Only \n ends a line: U+2028 and its kin are content of a JSON string.
   number = 0
   while True:
@@ -103,12 +104,12 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
       raise UserError(f"{path}:{number}: a line longer than {MAX_LINE_BYTES >> 20} MiB")
     if number == 1:
       line = line.removeprefix(b"\xef\xbb\xbf")
-    yield number, _text(line, f"{path}:{number}").rstrip("\r\n")
+    yield number, line.rstrip(b"\r\n")
 
 
-def _array_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
-  """The elements of a JSON array with the line each starts on."""
-  at, line, counted, first = text.index("[") + 1, 1, 0, True
+def _array_rows(text: str, path: Path, start: int, inside: bool) -> Iterator[tuple[int, Any]]:
+  """The elements of the JSON array that opens at `start`, with the line each starts on."""
+  at, line, counted, first = start + 1, 1, 0, True
   suspect = _SURROGATE.search(text)
 
   def skip_space() -> None:
@@ -122,7 +123,7 @@ def _array_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     if at >= len(text):
       raise UserError(f"{path}:{line}: the list is not closed; is the file cut short?")
     if text[at] == "]":
-      if text[at + 1 :].strip():
+      if text[at + 1 :].strip() and not inside:
         raise UserError(f"{path}:{line}: text after the end of the list")
       return
     if not first:
@@ -145,10 +146,18 @@ def _array_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     yield line, row
 
 
-def read_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_rows(
+  path: str | Path, on_bad: Callable[[int, str], None] | None = None, *, may_be_empty: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
   """(line number, object) of a .jsonl file, a .json list, either gzipped, or a Parquet file.
 
-  JSONL is read line by line in bounded memory; a .json list is parsed element by element.
+  JSONL is read line by line in bounded memory; a .json list is parsed element by element. A .json
+  file may also be one object that holds its rows under a key, or is itself the only row.
+
+  Args:
+    on_bad: is told (line, what is wrong) of a line that is no object, and reading goes on;
+      without it such a line is refused.
+    may_be_empty: whether a file without rows is fine.
 
   Raises: UserError naming file and line for anything that is not a JSON object: bytes that are
     not UTF-8, NUL, NaN or Infinity, half a surrogate pair, duplicate keys, a line of more than
@@ -158,30 +167,122 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
   if path.suffix == ".parquet":
     rows = _parquet_rows(path)
   else:
-    rows = _json_rows(path)
+    rows = _json_rows(path, on_bad)
   empty = True
   for number, row in rows:
     empty = False
-    if not isinstance(row, dict):
+    if isinstance(row, dict):
+      yield number, row
+    elif on_bad is None:
       raise UserError(f"{path}:{number}: found {type(row).__name__}; expected a JSON object")
-    yield number, row
-  if empty:
+    else:
+      on_bad(number, f"found {type(row).__name__}; expected a JSON object")
+  if empty and not may_be_empty:
     raise UserError(f"{path}: holds no rows")
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def _json_rows(path: Path, on_bad: Callable[[int, str], None] | None) -> Iterator[tuple[int, Any]]:
   is_list = Path(path.name.removesuffix(".gz")).suffix == ".json"
   with open_bytes(path) as file:
     lines = _lines(file, path)
-    if is_list:
-      text = "\n".join(line for _, line in lines)
-      if text.lstrip().startswith("["):
-        yield from _array_rows(text, path)
+    first = next(lines, (1, b""))
+    lines = itertools.chain([first], lines)
+    if is_list or first[1].lstrip().startswith(b"["):
+      text = "\n".join(_text(line, f"{path}:{n}") for n, line in lines)
+      start = len(text) - len(text.lstrip())
+      if text[start : start + 1] == "[":
+        yield from _array_rows(text, path, start, inside=False)
         return
-      lines = enumerate(text.split("\n"), 1)
+      if text[start : start + 1] == "{" and (whole := _whole_object(text, path)) is not None:
+        yield from _object_rows(*whole, text, path)
+        return
+      lines = ((n, line.encode()) for n, line in enumerate(text.split("\n"), 1))
     for number, line in lines:
-      if line.strip():
-        yield number, decode(line, f"{path}:{number}")
+      if not line.strip():
+        continue
+      where = f"{path}:{number}"
+      try:
+        yield number, decode(_text(line, where), where)
+      except UserError as e:
+        if on_bad is None:
+          raise
+        on_bad(number, str(e).removeprefix(f"{where}: "))
+
+
+# What the rows of data sets are called in files that are one object, …
+ROW_LISTS = ("data", "rows", "examples", "train", "items", "records", "samples", "dataset")
+# … and columns that show that the items of a list are rows, under whatever name it stands.
+_ROW_COLUMNS = {"messages", "conversations", "instruction", "prompt", "chosen", "question"}
+
+
+def _whole_object(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]] | None:
+  """The only object of a text, and where the value of each key starts; None where there are more.
+
+  Rows as lines, each an object, are more; so is what is not JSON, which lines will tell.
+  """
+  try:
+    start = len(text) - len(text.lstrip())
+    value, end = _DECODER.raw_decode(text, start)
+    if text[end:].strip():
+      return None
+  except RecursionError:
+    raise UserError(f"{path}:1: nested too deeply to be a record") from None
+  except json.JSONDecodeError as e:
+    line = 1 + text.count("\n", 0, e.pos)
+    if line == 1 or _is_object(text.lstrip().partition("\n")[0]):
+      return None
+    raise UserError(f"{path}:{line}: not valid JSON: {e.msg}") from None
+  except ValueError as e:
+    raise UserError(f"{path}:1: not valid JSON: {e}") from None
+  if _SURROGATE.search(text):
+    try:
+      _check_surrogates(value)
+    except ValueError as e:
+      raise UserError(f"{path}:1: not valid JSON: {e}") from None
+  return value, _starts(text, start)
+
+
+def _is_object(line: str) -> bool:
+  try:
+    return isinstance(_DECODER.decode(line), dict)
+  except (ValueError, RecursionError):
+    return False
+
+
+def _starts(text: str, at: int) -> dict[str, int]:
+  """Where the value of each key of the object at `at` starts; the text is valid JSON."""
+  starts: dict[str, int] = {}
+  skip = lambda i: _SPACE.match(text, i).end()  # pyright: ignore[reportOptionalMemberAccess]
+  at = skip(at + 1)
+  while text[at] != "}":
+    key, at = _DECODER.raw_decode(text, at)
+    starts[key] = skip(skip(at) + 1)
+    _, at = _DECODER.raw_decode(text, starts[key])
+    at = skip(at)
+    if text[at] == ",":
+      at = skip(at + 1)
+  return starts
+
+
+def _object_rows(
+  value: dict[str, Any], starts: dict[str, int], text: str, path: Path
+) -> Iterator[tuple[int, Any]]:
+  """The rows that an object holds under a key, or the object itself where it is a row."""
+  lists = {
+    name: items
+    for name, items in value.items()
+    if isinstance(items, list) and items and all(isinstance(item, dict) for item in items)
+  }
+  by_name = [name for name in lists if name.lower() in ROW_LISTS]
+  found = by_name or [n for n, items in lists.items() if _ROW_COLUMNS & items[0].keys()]
+  if not found or _ROW_COLUMNS & value.keys():
+    yield 1 + text.count("\n", 0, len(text) - len(text.lstrip())), value
+    return
+  if len(found) > 1:
+    raise UserError(
+      f"{path}: holds several lists of rows ({', '.join(found)}); make a file of each"
+    )
+  yield from _array_rows(text, path, starts[found[0]], inside=True)
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:

@@ -16,6 +16,7 @@ Counts = Counter[str]
 class Message:
   role: str  # system, user or assistant
   content: str
+  train: bool = True  # of an answer: whether it is a target, or context alone
 
 
 Messages = tuple[Message, ...]
@@ -73,8 +74,9 @@ class CandidateSet:
   repeats: int | None = dataclasses.field(default=None, compare=False)
 
 
-def messages_json(messages: Messages) -> list[dict[str, str]]:
-  return [{"role": m.role, "content": m.content} for m in messages]
+def messages_json(messages: Messages) -> list[dict[str, Any]]:
+  left_out = lambda m: {} if m.train else {"weight": 0}
+  return [{"role": m.role, "content": m.content, **left_out(m)} for m in messages]
 
 
 def example_json(example: Example) -> dict[str, Any]:
@@ -98,7 +100,12 @@ def meta_json(record: Example | Pair | CandidateSet) -> dict[str, Any]:
   return {"meta": record.meta} if record.meta else {}
 
 
+UNUSED = "unused column: "  # opens the key that counts a column's values that nobody reads
+
+
 def counted(title: str, counts: Counts) -> str:
-  """`read 100 · kept 97 · dropped: equal answers 3`."""
+  """`read 100 · kept 97 · dropped: equal answers 3 · unused columns: id, source`."""
   order = sorted(counts, key=lambda k: (k not in ("read", "kept"), k != "read", k))
-  return f"{title}: " + " · ".join(f"{name} {counts[name]}" for name in order)
+  parts = [f"{name} {counts[name]}" for name in order if not name.startswith(UNUSED)]
+  unused = [name.removeprefix(UNUSED) for name in order if name.startswith(UNUSED)]
+  return f"{title}: " + " · ".join(parts + [f"unused columns: {', '.join(unused)}"] * bool(unused))

@@ -267,11 +267,16 @@ class Renderer:
     return spans
 
   def encode(self, messages: Messages) -> Encoded:
-    """A whole conversation; every answer and its end are supervised."""
-    spans = self.spans(messages)
-    ids = [i for span in spans for i in span.ids]
-    mask = [int(span.supervised) for span in spans for _ in span.ids]
-    return Encoded(ids, mask)
+    """A whole conversation; every answer and its end are supervised, if it is to be trained on."""
+    train, before = iter([m.train for m in messages if m.role == "assistant"]), False
+    encoded, wanted = Encoded([], []), True
+    for span in self.spans(messages):
+      if span.supervised and not before:  # the next answer begins
+        wanted = next(train)
+      before = span.supervised
+      encoded.ids.extend(span.ids)
+      encoded.mask.extend([int(span.supervised and wanted)] * len(span.ids))
+    return encoded
 
   def encode_prompt(self, messages: Messages) -> list[int]:
     """Everything up to where the answer begins."""

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,23 @@ _CODE = ("data",)  # the rooms whose code decides tokens
 
 
 def cached(
-  source: Path, settings: dict[str, Any], make: Callable[[Builder], Items], folder: Path
+  sources: Sequence[Path], settings: dict[str, Any], make: Callable[[Builder], Items], folder: Path
 ) -> Items:
-  """What `make` makes, or what an earlier run with the same file and settings left on disk.
+  """What `make` makes, or what an earlier run with the same files and settings left on disk.
 
   Args:
-    source: the file that `make` reads.
+    sources: the files that `make` reads, in order.
     settings: everything else that decides its tokens, as JSON can hold it.
     make: fills the builder it is given, without further fields.
-    folder: where caches lie, each under the hash of the file, the settings and the package's own
+    folder: where caches lie, each under the hash of the files, the settings and the package's own
       code for data. They may be deleted at any time.
 
   A cache whose arrays are not the ones that were written is made again. Where nothing can be
   written the items stay in memory.
   """
-  if source.stat().st_size < MIN_BYTES:
+  if sum(source.stat().st_size for source in sources) < MIN_BYTES:
     return make(Builder())
-  place = folder / _key(source, settings)
+  place = folder / _key(sources, settings)
   cache = _load(place)
   if cache is not None:
     return cache
@@ -61,11 +61,12 @@ def cached(
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _key(source: Path, settings: dict[str, Any]) -> str:
+def _key(sources: Sequence[Path], settings: dict[str, Any]) -> str:
   digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
   digest.update(system.code_digest(*_CODE).encode())
-  with source.open("rb") as f:
-    digest.update(hashlib.file_digest(f, "sha256").digest())
+  for source in sources:
+    with source.open("rb") as f:
+      digest.update(hashlib.file_digest(f, "sha256").digest())
   return digest.hexdigest()[:32]
 
 

@@ -14,7 +14,7 @@ from xwinjax.sandbox import stages as sandbox
 from xwinjax.stages import common
 from xwinjax.stages.stage import Stage
 
-Reader = Callable[..., Iterable[Any]]  # (path, format, counts) -> rows
+Reader = Callable[..., Iterable[Any]]  # (path, format, counts, bad_rows) -> rows
 
 
 def check_no_data(data: Any) -> None:
@@ -26,7 +26,7 @@ def check_no_data(data: Any) -> None:
 
 
 def check_files(
-  data: Any, readers: Mapping[str, tuple[Reader, str]], needed: Collection[str]
+  data: Any, readers: Mapping[str, tuple[Reader, str]], needed: Collection[str], bad_rows: str
 ) -> None:
   """Reads every file once, so that a bad row of the last is found before the first is used.
 
@@ -34,13 +34,14 @@ def check_files(
     data: a group of paths.
     readers: field -> (reader, format).
     needed: the fields that must not be empty.
+    bad_rows: stop, or skip.
   """
   for name, (reader, format) in readers.items():
     value = getattr(data, name)
     if not value and name not in needed:
       continue
     file = common.input_file(value, f"data.{name}")
-    if not sum(1 for _ in reader(file, format, Counts())):
+    if not sum(1 for _ in reader(file, format, Counts(), bad_rows)):
       raise UserError(f"config.data.{name}={value}: no row of it is of use")
 
 

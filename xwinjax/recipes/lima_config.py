@@ -56,6 +56,7 @@ class LimaConfig:
   choose: ChooseConfig = group(ChooseConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
   dialogues: DialoguesConfig = group(DialoguesConfig)
+  bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 
@@ -86,6 +87,7 @@ def check_data(config: LimaConfig) -> None:
       "test_prompts": (formats.read_prompts, format),
     },
     ("train", "dev", "test_prompts"),
+    config.bad_rows,
   )
   if c.test_dialogues:
     dialogues.read_turns(common.input_file(c.test_dialogues, "data.test_dialogues"))

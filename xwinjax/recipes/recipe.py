@@ -53,10 +53,11 @@ def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False
   whose folder it is, and at the end summary.json and report.html.
   """
   folder = Path(place)
+  model = dataclasses.replace(config.model, path="")
+  bad_rows = getattr(config, "bad_rows", "stop")
+  context = Context(model, config.mesh, config.seed, redo, bad_rows)
   recipe.check(config)
   check_bounds(config)
-  model = dataclasses.replace(config.model, path="")
-  context = Context(model, config.mesh, config.seed, redo)
   with manifest.lock(folder):
     other = workdir.recipe(folder) if (folder / workdir.RECIPE).exists() else recipe.name
     if other != recipe.name:

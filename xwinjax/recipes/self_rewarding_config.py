@@ -75,6 +75,7 @@ class SelfRewardingConfig:
   choose: ChooseConfig = group(ChooseConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
   judging: JudgingConfig = group(JudgingConfig)
+  bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 
@@ -111,7 +112,7 @@ def check(config: SelfRewardingConfig) -> None:
 def check_data(config: SelfRewardingConfig) -> None:
   """Refuses files with a bad row, or with none."""
   c = config
-  sets = lambda path, _, counts: candidates.read(path, counts)
+  sets = lambda path, _, counts, bad_rows: candidates.read(path, counts)
   given.check_files(
     c.data,
     {
@@ -127,4 +128,5 @@ def check_data(config: SelfRewardingConfig) -> None:
       "heldout_judged": (sets, ""),
     },
     (),
+    c.bad_rows,
   )

@@ -66,6 +66,7 @@ class XwinConfig:
   rs_from: str = "sft"  # what rejection-sampling fine-tuning starts from: sft or base
   dpo: DPOConfig = group(DPOConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
+  bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 
@@ -91,6 +92,7 @@ def check(c: XwinConfig) -> None:
       "heldout_prompts": (formats.read_prompts, c.evaluate.format),
     },
     ("sft", "pairs", "prompts", "heldout_prompts"),
+    c.bad_rows,
   )
 
 

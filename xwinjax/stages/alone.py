@@ -58,6 +58,8 @@ class Alone:
       add("mesh", MeshConfig, MeshConfig, "")
     if "seed" in self.stage.uses:
       add("seed", Seed, 0, "", plumbing=False)
+    if self.stage.reads_rows:
+      add("bad_rows", str, "stop", "what malformed rows do: stop the run, or skip them")
     name = f"{self.stage.name}_command"
     about = {"__module__": hyper.__module__, "__doc__": hyper.__doc__}
     return dataclasses.make_dataclass(name, fields, namespace=about, frozen=True)
@@ -75,7 +77,8 @@ class Alone:
     """(context, the stage's config, inputs, options) of what the command was given."""
     model = getattr(config, "model", ModelConfig())
     mesh, seed = getattr(config, "mesh", MeshConfig()), getattr(config, "seed", 0)
-    context = Context(dataclasses.replace(model, path=""), mesh, seed, redo)
+    bad_rows = getattr(config, "bad_rows", "stop")
+    context = Context(dataclasses.replace(model, path=""), mesh, seed, redo, bad_rows)
     kind = self.hyper or self.stage.config
     hyper = kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
     options = self.options(config, hyper) if self.options is not None else {}

@@ -39,7 +39,7 @@ def mean_score(
   if kept.exists():
     return jsonl.decode(kept.read_text(encoding="utf-8"), str(kept))
   opened = open_model(context, model, dropout=(0.0, 0.0))
-  asked = read.prompts(prompts, say=common.say)
+  asked = read.prompts(prompts, bad_rows=context.bad_rows, say=common.say)
   sets, sampling = sample_shards(
     folder, f"step {int(model.name)}", asked, opened, config.generate, config.shard, context.seed
   )

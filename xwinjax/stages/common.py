@@ -17,7 +17,7 @@ from xwinjax.core import host
 from xwinjax.core.bounds import Devices, Part
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, rows
 from xwinjax.data.records import counted as counted
 from xwinjax.data.templates import TEMPLATES, Renderer, get_template, template_json
 from xwinjax.data.tokenizer import Tokenizer
@@ -189,11 +189,20 @@ def write_notes(folder: Path, renderer: Renderer) -> None:
 
 
 def input_file(value: str, field: str) -> Path:
-  """The path a config names. Raises UserError for one that is empty or not there."""
+  """The path a config names. Raises UserError for one that is empty or not there.
+
+  Of data it may be a pattern or several files parted by commas, as `rows.files` takes them.
+  """
   if not value:
     what = "the folder of a Hugging Face Llama" if field == "model.path" else "what is to be read"
     raise UserError(f"config.{field} is empty; it names {what}")
   if not Path(value).exists():
+    if field != "model.path" and rows.is_several(value):
+      try:
+        rows.files(value)
+      except UserError as e:
+        raise UserError(f"config.{field}: {e}") from None
+      return Path(value)
     raise UserError(f"config.{field}={value}: no such file or folder")
   return Path(value)
 

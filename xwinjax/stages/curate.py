@@ -34,6 +34,7 @@ class CurateConfig:
 
   sources: tuple[str, ...] = plumbing(())  # FILE or NAME=FILE, in any format or with "answers"
   format: str = "auto"  # a name from data/formats.py, or auto
+  bad_rows: str = plumbing("stop")  # what malformed rows do: stop the run, or skip
   heldout: tuple[str, ...] = plumbing(())  # files whose prompts no example may hold
   score_field: str = "score"  # of rows that have one; answers of questions have their own
   domain_field: str = "site"  # what divides a source into domains: site, category, tags, …
@@ -88,7 +89,9 @@ class Curator:
 def read_heldout(config: CurateConfig) -> list[str]:
   """The last question of every held-out prompt."""
   return [
-    p.messages[-1].content for path in config.heldout for p in formats.read_prompts(path, "auto")
+    p.messages[-1].content
+    for path in config.heldout
+    for p in formats.read_prompts(path, "auto", bad_rows=config.bad_rows)
   ]
 
 
@@ -99,7 +102,15 @@ def curate(config: CurateConfig) -> tuple[list[Entry], list[Entry], list[dict], 
   for spec in config.sources:
     mine = Counts()
     here = list(
-      entries.read(spec, config.format, config.score_field, config.domain_field, config.seed, mine)
+      entries.read(
+        spec,
+        config.format,
+        config.score_field,
+        config.domain_field,
+        config.seed,
+        mine,
+        config.bad_rows,
+      )
     )
     source = here[0].source if here else Path(spec.rpartition("=")[2]).name.split(".")[0]
     counts[source] = mine

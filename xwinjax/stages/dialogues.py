@@ -14,7 +14,7 @@ from typing import Any
 
 from xwinjax.core.bounds import Positive
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, read
 from xwinjax.data.records import Example, Message, messages_json
 from xwinjax.stages.common import Model
 from xwinjax.stages.config import group
@@ -47,7 +47,7 @@ class Dialogue:
 
 def read_turns(path: Path) -> list[Dialogue]:
   """Raises UserError, by line, for rows that are no list of questions."""
-  made = []
+  made, names = [], read.Names(())
   for line, row in jsonl.read_rows(path):
     turns = row.get("turns")
     if (
@@ -57,7 +57,7 @@ def read_turns(path: Path) -> list[Dialogue]:
     ):
       raise UserError(f'{path}:{line}: expected {{"turns": [question, question, …]}}')
     id = str(row.get("id", row.get("question_id", f"dialogue-{line}")))
-    made.append(Dialogue(id, turns, row.get("meta", {}), [], []))
+    made.append(Dialogue(names.give(id), turns, row.get("meta", {}), [], []))
   return made
 
 

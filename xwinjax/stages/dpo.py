@@ -106,7 +106,8 @@ def make(
   With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
   """
   start = open_model(context, model)
-  pairs = pair_items(read_pairs(config, data), start, config.max_length)
+  read, rows = read_pairs(config, data, context.bad_rows)
+  pairs = pair_items(read, start, config.max_length)
   wanted = stored.key(fingerprint(model), start, pairs)
   logps = stored.read(reference, wanted, pairs)
 
@@ -127,7 +128,7 @@ def make(
     on_checkpoint=keep_model if keep else None,
   )
   common.save_model(folder / "model", start, params)
-  return figures
+  return figures | {"rows": dict(rows)}
 
 
 STAGE = Stage(
@@ -141,4 +142,5 @@ STAGE = Stage(
   },
   ("model", "metrics.jsonl"),
   check=check,
+  reads_rows=True,
 )

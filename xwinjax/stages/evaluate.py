@@ -15,7 +15,7 @@ from xwinjax.core.progress import Progress
 from xwinjax.data import candidates as candidate_files
 from xwinjax.data import read
 from xwinjax.data.batching import BatchConfig
-from xwinjax.data.records import CandidateSet, Example
+from xwinjax.data.records import CandidateSet, Counts, Example
 from xwinjax.eval import heldout, statistics, winrate
 from xwinjax.judge.score import Scores
 from xwinjax.sample.scheduler import SamplerConfig
@@ -149,7 +149,10 @@ def make(
 ) -> dict[str, Any]:
   """Samples, scores and compares; writes candidates.jsonl."""
   opened = open_model(context, model)
-  asked = read.prompts(prompts, config.format, config.limit, say=common.say)
+  rows = Counts()
+  asked = read.prompts(
+    prompts, config.format, config.limit, context.bad_rows, counts=rows, say=common.say
+  )
   sets, sampling = sample_shards(
     folder, folder.name, asked, opened, config.generate, config.shard, context.seed
   )
@@ -162,7 +165,7 @@ def make(
     )
     sets = _with_scores(sets, "gold", scores)
   figures = measures(sets, seed=context.seed, gold_figures=gold_figures)
-  figures["sampling"] = sampling
+  figures |= {"sampling": sampling, "rows": dict(rows)}
   if previous is not None:
     file = previous / "candidates.jsonl" if previous.is_dir() else previous
     judge, before = "rm" if gold is None else "gold", list(candidate_files.read(file))
@@ -188,4 +191,5 @@ STAGE = Stage(
   },
   ("candidates.jsonl",),
   check=check,
+  reads_rows=True,
 )

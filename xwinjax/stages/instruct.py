@@ -278,10 +278,12 @@ def make(
   add_tasks: Callable[[Rows, Path], int] | None = None,
 ) -> dict[str, Any]:
   """Writes prompts.jsonl. `add_tasks(rows, world)` marks the questions of a sandbox's world."""
-  shown = _texts(seeds, config.format)
+  shown = _texts(seeds, config.format, context.bad_rows)
   if not shown:
     raise UserError(f"{seeds}: holds no prompt of a single turn to show")
-  barred, before = (_texts(path, "auto") if path else [] for path in (heldout, earlier))
+  barred, before = (
+    _texts(path, "auto", context.bad_rows) if path else [] for path in (heldout, earlier)
+  )
   writer = open_model(context, model)
   own, counts = write(config, writer, shown, barred, before, folder, context.seed)
   if not own:
@@ -300,9 +302,9 @@ def make(
   }
 
 
-def _texts(path: Path, format: str) -> list[str]:
-  """The questions of a file's prompts of a single turn."""
-  prompts = read.prompts(path, format, say=common.say)
+def _texts(path: Path, format: str, bad_rows: str) -> list[str]:
+  """The questions of a data set's prompts of a single turn."""
+  prompts = read.prompts(path, format, bad_rows=bad_rows, say=common.say)
   return [p.messages[-1].content for p in prompts if len(p.messages) == 1]
 
 
@@ -318,4 +320,5 @@ STAGE = Stage(
     "world?": "world.json of a sandbox: tells which prompts are the world's",
   },
   ("prompts.jsonl",),
+  reads_rows=True,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -26,7 +27,7 @@ import jax
 
 from xwinjax.checkpoint.store import sha256_file
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl, seal
+from xwinjax.data import jsonl, rows, seal
 from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
@@ -57,14 +58,16 @@ def _sha256(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-  """sha256 of a file, or of a folder's files by name and content."""
+  """sha256 of a file; of a folder's files, or those of a pattern or list, by name and content."""
   if path.is_file():
     return _sha256(path)
-  if not path.is_dir():
-    raise UserError(f"{path}: no such file or folder")
-  import hashlib
-
   digest = hashlib.sha256()
+  if not path.is_dir():
+    if not rows.is_several(path):
+      raise UserError(f"{path}: no such file or folder")
+    for file in rows.files(path):
+      digest.update(f"{file.name} {_sha256(file)}\n".encode())
+    return digest.hexdigest()
   for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != NAME):
     digest.update(f"{file.relative_to(path)} {_sha256(file)}\n".encode())
   return digest.hexdigest()

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from xwinjax.data import formats, jsonl
-from xwinjax.data.records import Counts, example_json
+from xwinjax.data import formats, jsonl, read
+from xwinjax.data.records import example_json
 from xwinjax.stages.stage import Context, Stage
 
 
@@ -20,13 +20,11 @@ class MixConfig:
 
 def make(context: Context, config: MixConfig, folder: Path, **files: Path) -> dict[str, Any]:
   """Joins the files in their order; writes mixed.jsonl and returns how many rows each gave."""
-  rows, counts, seen = [], {}, Counts()
+  rows, counts, names = [], {}, read.Names(())
   for (role, path), form in zip(files.items(), config.formats, strict=True):
     before = len(rows)
-    for example in formats.read_examples(path, form):
-      seen[example.id] += 1
-      id = example.id if seen[example.id] == 1 else f"{example.id}#{seen[example.id]}"
-      rows.append(example_json(dataclasses.replace(example, id=id)))
+    for example in formats.read_examples(path, form, bad_rows=context.bad_rows):
+      rows.append(example_json(dataclasses.replace(example, id=names.give(example.id))))
     counts[role] = len(rows) - before
   jsonl.write_rows(folder / "mixed.jsonl", rows)
   return counts

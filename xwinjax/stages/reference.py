@@ -99,7 +99,8 @@ def make(
 ) -> dict[str, Any]:
   """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair."""
   base, mesh = open_model(context, model), common.make_mesh(context.mesh)
-  pairs = pair_items(read_pairs(config, data), base, config.max_length)
+  given, counts = read_pairs(config, data, context.bad_rows)
+  pairs = pair_items(given, base, config.max_length)
   logps = reference_logps(base.config, base.params, pairs, config.batch, mesh)
   mine = key(fingerprint(model), base, pairs)
   rows = [
@@ -109,6 +110,7 @@ def make(
   jsonl.write_rows(folder / "logps.jsonl", [{"key": mine}, *rows])
   return {
     "pairs": len(pairs),
+    "rows": dict(counts),
     "key": mine,
     "logp_chosen": round(float(logps[:, 0].mean()), 4),
     "logp_rejected": round(float(logps[:, 1].mean()), 4),
@@ -122,4 +124,5 @@ STAGE = Stage(
   {"model": "the reference: what DPO starts from", "data": "pairs"},
   ("logps.jsonl",),
   uses=("model", "mesh"),
+  reads_rows=True,
 )

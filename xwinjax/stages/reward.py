@@ -18,7 +18,7 @@ from xwinjax.core.types import Params
 from xwinjax.data import items, jsonl, parallel, read
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
-from xwinjax.data.records import Pair
+from xwinjax.data.records import Counts, Pair
 from xwinjax.eval import reward_metrics
 from xwinjax.forward.over_items import jitted, over_items
 from xwinjax.forward.values import pair_rewards
@@ -45,10 +45,9 @@ class RewardConfig:
   score_batch: BatchConfig = plumbing(BatchConfig)  # rows scored at once when measuring
 
 
-def read_pairs(config, file: Path) -> list[Pair]:
-  """The pairs of a file; what was dropped is said."""
-  pairs, _ = read.pairs(file, config.format, config.limit, say=common.say)
-  return pairs
+def read_pairs(config, file: Path, bad_rows: str) -> tuple[list[Pair], Counts]:
+  """The pairs of a data set, and what became of its rows, which is said."""
+  return read.pairs(file, config.format, config.limit, bad_rows, say=common.say)
 
 
 def pair_items(pairs: list[Pair], model: Model, max_length: int) -> Items:
@@ -103,14 +102,16 @@ def measure(
   return reward_metrics.summary(scores.tolist(), [p.meta for p in pairs], seed=context.seed)
 
 
-def heldout_pairs(config: RewardConfig, file: Path, model: Model) -> tuple[list[Pair], Items]:
+def heldout_pairs(
+  config: RewardConfig, file: Path, model: Model, bad_rows: str
+) -> tuple[list[Pair], Items, Counts]:
   """The held-out pairs that fit, with their tokens: what does not is left out and counted."""
-  pairs = read_pairs(config, file)
+  pairs, counts = read_pairs(config, file, bad_rows)
   numbered = [dataclasses.replace(p, id=str(i)) for i, p in enumerate(pairs)]
   data = pair_items(numbered, model, config.max_length)
   if not len(data):
     raise UserError(common.counted(f"{file}: no held-out pair is left", data.counts))
-  return [pairs[int(i)] for i in data.ids], data
+  return [pairs[int(i)] for i in data.ids], data, counts
 
 
 def make(
@@ -123,8 +124,8 @@ def make(
 ) -> dict[str, Any]:
   """Trains a reward model; writes model/, metrics.jsonl and heldout_scores.jsonl."""
   base = open_model(context, model)
-  pairs = read_pairs(config, data)
-  held = heldout_pairs(config, heldout, base) if heldout else None
+  pairs, rows = read_pairs(config, data, context.bad_rows)
+  held = heldout_pairs(config, heldout, base, context.bad_rows) if heldout else None
   params, figures = train(
     folder,
     "reward",
@@ -143,9 +144,11 @@ def make(
   )
   params = {name: value for name, value in params.items() if name != "head"}
   if held is not None:
-    figures |= measure(context, config, base, params, *held, folder)
+    held_pairs, items, counts = held
+    figures |= measure(context, config, base, params, held_pairs, items, folder)
+    figures["heldout_rows"] = dict(counts)
   common.save_model(folder / "model", base, params)
-  return figures
+  return figures | {"rows": dict(rows)}
 
 
 STAGE = Stage(
@@ -158,4 +161,5 @@ STAGE = Stage(
     "heldout?": "pairs on which accuracy is measured",
   },
   ("model", "metrics.jsonl", "heldout_scores.jsonl?"),
+  reads_rows=True,
 )

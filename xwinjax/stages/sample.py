@@ -155,12 +155,15 @@ def make(
 ) -> dict[str, Any]:
   """Samples config.generate.samples answers a prompt."""
   opened = open_model(context, model)
-  asked = read.prompts(prompts, config.format, config.limit, say=common.say)
+  rows = Counts()
+  asked = read.prompts(
+    prompts, config.format, config.limit, context.bad_rows, counts=rows, say=common.say
+  )
   sets, figures = sample_shards(
     folder, "sample", asked, opened, config.generate, config.shard, context.seed
   )
   candidates.write(folder / "candidates.jsonl", sets)
-  return figures
+  return figures | {"rows": dict(rows)}
 
 
 STAGE = Stage(
@@ -169,4 +172,5 @@ STAGE = Stage(
   make,
   {"model": "a language model", "prompts": "prompts of any format; answers in it are left out"},
   ("candidates.jsonl",),
+  reads_rows=True,
 )

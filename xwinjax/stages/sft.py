@@ -17,7 +17,7 @@ from xwinjax.core import host
 from xwinjax.core.bounds import Natural, OneOf, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
-from xwinjax.data import formats, items, jsonl, parallel, token_cache
+from xwinjax.data import formats, items, jsonl, parallel, rows, token_cache
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.data.records import Counts
@@ -50,13 +50,14 @@ class SFTConfig:
   train: TrainConfig = group(TrainConfig)
 
 
-def read_items(config: SFTConfig, file: Path, model: Model) -> Items:
-  """The conversations of a file as items."""
+def read_items(config: SFTConfig, file: Path, model: Model, bad_rows: str = "stop") -> Items:
+  """The conversations of a data set as items."""
   length = min(config.max_length, model.config.max_length)
 
   def make(builder: items.Builder) -> Items:
     counts = Counts()
-    examples = common.take(formats.read_examples(file, config.format, counts), config.limit)
+    read = formats.read_examples(file, config.format, counts, bad_rows)
+    examples = common.take(read, config.limit)
     tokenize = functools.partial(
       items.tokenize_examples,
       renderer=model.renderer,
@@ -65,13 +66,14 @@ def read_items(config: SFTConfig, file: Path, model: Model) -> Items:
       loss_on=config.loss_on,
     )
     made = parallel.tokenize(tokenize, examples, builder)
-    left = {k: n for k, n in counts.items() if k.startswith(("dropped", "changed"))}
+    left = {k: n for k, n in counts.items() if k not in ("read", "kept")}
     return dataclasses.replace(made, counts=made.counts + Counts(left))
 
   settings = {
     "file": file.name,
     "format": config.format,
     "limit": config.limit,
+    "bad_rows": bad_rows,
     "length": length,
     "template": template_json(model.renderer.template),
     "system": model.renderer.system,
@@ -79,7 +81,7 @@ def read_items(config: SFTConfig, file: Path, model: Model) -> Items:
     "too_long": config.too_long,
     "loss_on": config.loss_on,
   }
-  made = token_cache.cached(file, settings, make, host.cache_folder() / "tokens")
+  made = token_cache.cached(rows.files(file), settings, make, host.cache_folder() / "tokens")
   common.say(common.counted(str(file), made.counts))
   if not len(made):
     raise UserError(common.counted(f"{file}: no row is left", made.counts))
@@ -161,10 +163,11 @@ def make(
   """
   mesh = common.make_mesh(context.mesh)
   base = open_model(context, model)
-  items_ = read_items(config, data, base)
+  items_ = read_items(config, data, base, context.bad_rows)
   nll = None
   if heldout is not None:
-    nll = measure_nll(base, read_items(config, heldout, base), config.train.batch, mesh)
+    held = read_items(config, heldout, base, context.bad_rows)
+    nll = measure_nll(base, held, config.train.batch, mesh)
   before = {"heldout_nll_before": nll(base.params)} if nll else {}
   if not all(map(math.isfinite, before.values())):
     raise UserError(
@@ -202,4 +205,5 @@ STAGE = Stage(
     "heldout?": "conversations whose loss is measured before and after",
   },
   ("model", "metrics.jsonl"),
+  reads_rows=True,
 )

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from xwinjax.core.bounds import Seed
+from xwinjax.core.errors import UserError
+from xwinjax.data.rows import BAD_ROWS
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import check_bounds, identity
@@ -28,6 +30,11 @@ class Context:
   mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
   seed: Seed = 0
   redo: bool = False  # do again what was made with other settings or inputs
+  bad_rows: str = "stop"  # what malformed rows of data do: stop the run, or be skipped
+
+  def __post_init__(self) -> None:
+    if self.bad_rows not in BAD_ROWS:
+      raise UserError(f"config.bad_rows {self.bad_rows!r} is not one of {', '.join(BAD_ROWS)}")
 
   def with_model(self, **changes: Any) -> Context:
     """The same with other model settings."""
@@ -49,6 +56,7 @@ class Stage(Generic[C]):
   reads: Mapping[str, str]  # input -> what it is; a name that ends in "?" may be left out
   writes: tuple[str, ...]  # relative to the folder; a name that ends in "?" need not be there
   uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context
+  reads_rows: bool = False  # of data in any format, so that its command takes bad_rows
   check: Callable[..., None] | None = None  # check(config, **inputs), before anything is written
 
   def inputs(self, given: Mapping[str, str | Path | None]) -> dict[str, Path | None]:
