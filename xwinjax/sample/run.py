@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xwinjax.core import rng
+from xwinjax.core import processes, rng
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
@@ -117,17 +117,20 @@ class Job:
 class Run:
   """The slots of one stream, while it works through its share of the jobs."""
 
-  def __init__(self, setup: Setup, jobs: Sequence[Job], stream: int, streams: int):
+  def __init__(
+    self, setup: Setup, jobs: Sequence[Job], stream: int, streams: int, processes: int = 1
+  ):
     """Args:
     jobs: all that there are; they decide the compiled shapes, which all streams have in common.
       A stream takes every `streams`-th: which one works faster changes nothing.
+    processes: that have an equal share of the streams, and as many slots each as the settings say.
     """
     self.setup, s = setup, setup.settings
     # Like lengths run together: short prompts first, each prompt slot wide enough for all.
     in_order = sorted(jobs, key=lambda job: (len(job.request.prompt), job.order))
     self.queue = deque(in_order[stream::streams])
     requests = [job.request for job in jobs]
-    slots = max(1, s.slots // streams)
+    slots = max(1, s.slots * processes // streams)
     self.S = min(s.samples_per_prompt_slot, slots, max(r.samples for r in requests))
     self.P = max(1, min(slots // self.S, -(-len(requests) // streams)))
     self.T = _round_up(max(len(r.prompt) for r in requests) - 1, s.prompt_multiple)
@@ -231,7 +234,7 @@ class Run:
     self.cache, block, history = decode.decode_block(
       setup.config, setup.sampling, setup.stop_ids, size, setup.params, self.cache, slots, self.seen
     )
-    block = jax.device_get(block)
+    block = processes.gathered(block)
     if block.bad:
       raise FloatingPointError(
         "the model's logits are not finite; its parameters hold NaN or overflow in this dtype"

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from xwinjax.core import processes
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
 from xwinjax.losses.preference import VARIANTS
@@ -98,7 +99,7 @@ def make(
   """
   start = open_model(context, model)
   pairs = pair_items(read_pairs(config, data), start, config.max_length)
-  wanted = stored.key(fingerprint(model), start, pairs)
+  wanted = stored.key(processes.on_lead(lambda: fingerprint(model)), start, pairs)
   logps = stored.read(reference, wanted, pairs)
 
   def keep_model(step: int, state) -> None:

@@ -147,7 +147,7 @@ def make(
   gold_judge: GoldJudge | None = None,
 ) -> dict[str, Any]:
   """Samples, scores and compares; writes candidates.jsonl."""
-  opened = open_model(context, model)
+  opened = open_model(context, model, to_sample=True)
   asked = read.prompts(prompts, config.format, config.limit, say=common.say)
   sets, sampling = sample_shards(
     folder, folder.name, asked, opened, config.generate, config.shard, context.seed

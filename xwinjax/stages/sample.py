@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core import processes
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import candidates, items, read
@@ -106,8 +107,9 @@ def sample_shards(
 ) -> tuple[list[CandidateSet], dict[str, Any]]:
   """Samples in shards of prompts, each a file that is whole or not there; returns sets, figures.
 
-  A killed run redoes the shard it was in. Shards take prompts in the order of their length. There
-  is no set for a prompt that is too long; the figures count those.
+  A killed run redoes the shard it was in. Several processes share out the prompts of each shard.
+  Shards take prompts in the order of their length. There is no set for a prompt that is too long;
+  the figures count those.
   """
   parts = folder / "parts"
   counts = Counts()
@@ -115,11 +117,12 @@ def sample_shards(
   order = sorted(range(len(prompts)), key=lambda i: (len(wanted[i].prompt), i))
   sampler = make_sampler(model, config, seed)
   sets: dict[int, CandidateSet] = {}
+  there = processes.on_lead(lambda: sorted(p.name for p in parts.glob("*.jsonl")))
   started = time.perf_counter()
   with Progress(title, len(prompts), "prompts") as progress:
     for n, start in enumerate(range(0, len(order), shard)):
       chosen, part = order[start : start + shard], parts / f"{n:05d}.jsonl"
-      if part.exists():
+      if part.name in there:
         done = list(candidates.read(part))
         progress.advance(len(chosen))
       else:
@@ -150,7 +153,7 @@ def make(
   context: Context, config: SampleConfig, folder: Path, model: Path, prompts: Path
 ) -> dict[str, Any]:
   """Samples config.generate.samples answers a prompt."""
-  opened = open_model(context, model)
+  opened = open_model(context, model, to_sample=True)
   asked = read.prompts(prompts, config.format, config.limit, say=common.say)
   sets, figures = sample_shards(
     folder, "sample", asked, opened, config.generate, config.shard, context.seed

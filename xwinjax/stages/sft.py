@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from xwinjax.core import host
+from xwinjax.core import host, processes
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
 from xwinjax.data import formats, items, jsonl, parallel, token_cache
@@ -74,7 +74,8 @@ def read_items(config: SFTConfig, file: Path, model: Model) -> Items:
     "too_long": config.too_long,
     "loss_on": config.loss_on,
   }
-  made = token_cache.cached(file, settings, make, host.cache_folder() / "tokens")
+  folder = host.cache_folder() / "tokens"
+  made = processes.lead_first(lambda: token_cache.cached(file, settings, make, folder))
   common.say(common.counted(str(file), made.counts))
   if not len(made):
     raise UserError(common.counted(f"{file}: no row is left", made.counts))
@@ -177,7 +178,7 @@ def make(
   if nll is not None:
     figures["heldout_nll"] = nll(params)
   if keep:
-    figures["epochs"] = read_epochs(folder)
+    figures["epochs"] = processes.on_lead(lambda: read_epochs(folder))
   common.save_model(folder / "model", base, params)
   return {k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from xwinjax.sharding.mesh import own_part
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import identity
@@ -47,7 +48,7 @@ class Stage(Generic[C]):
   make: Callable[..., dict[str, Any]]
   reads: Mapping[str, str]  # input -> what it is; a name that ends in "?" may be left out
   writes: tuple[str, ...]  # relative to the folder; a name that ends in "?" need not be there
-  uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context
+  uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context; without mesh: one process
   check: Callable[..., None] | None = None  # check(config, **inputs), before anything is written
 
   def inputs(self, given: Mapping[str, str | Path | None]) -> dict[str, Path | None]:
@@ -105,12 +106,22 @@ class Stage(Generic[C]):
       self.writes,
       lambda: self.make(context, config, folder, **paths, **options),
       redo=context.redo,
+      alone="mesh" not in self.uses,
     )
 
 
 def open_model(
-  context: Context, path: Path, *, reward: bool | None = False, **changes: Any
+  context: Context,
+  path: Path,
+  *,
+  reward: bool | None = False,
+  to_sample: bool = False,
+  **changes: Any,
 ) -> common.Model:
-  """The model in a folder as the context says; `changes` replace fields of its ModelConfig."""
+  """The model in a folder as the context says; `changes` replace fields of its ModelConfig.
+
+  Several processes hold it together; with `to_sample` each for itself, so that they share prompts.
+  """
   config = dataclasses.replace(context.model, path=str(path), **changes)
-  return common.open_model(config, common.make_mesh(context.mesh), reward=reward)
+  mesh = common.make_mesh(context.mesh)
+  return common.open_model(config, own_part(mesh) if to_sample else mesh, reward=reward)
