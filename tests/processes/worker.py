@@ -26,6 +26,12 @@ STAGES = {
     {"model": "tiny", "data": "sft.jsonl", "heldout": "dev.jsonl"},
     TRAIN,
   ),
+  "long": (
+    sft.STAGE,
+    MeshConfig(data=1, fsdp=2),
+    {"model": "tiny", "data": "sft.jsonl"},
+    TRAIN | {"train.epochs": 40.0, "train.optim.lr": 1e-3},
+  ),
   "reward": (
     reward.STAGE,
     MeshConfig(data=2),

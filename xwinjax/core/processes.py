@@ -118,7 +118,10 @@ def start(given: Start) -> None:
   if state.num_processes is None or state.num_processes < 2:
     return
   system.set_process(state.process_id)
-  _watch = Watch(state.client, state.process_id, state.num_processes, given.lost_after)
+  address = state.coordinator_address or given.coordinator
+  _watch = Watch(
+    state.client, address, state.process_id, state.num_processes, given.lost_after
+  )
   _watch.start()
 
 

@@ -25,26 +25,32 @@ _CONTINUE = "the same command continues"
 class Watch:
   """The signs of life of one process, and its eye on the others'."""
 
-  def __init__(self, client: Any, index: int, count: int, lost_after: float):
+  def __init__(self, client: Any, address: str, index: int, count: int, lost_after: float):
     """Args:
     client: of jax's store of keys.
+    address: HOST:PORT where process 0 holds it.
     lost_after: seconds without a sign of life after which a process is taken to be lost.
     """
-    self.client, self.index, self.count, self.lost_after = client, index, count, lost_after
+    self.client, self.address, self.lost_after = client, address, lost_after
+    self.index, self.count = index, count
     self._patience = lost_after
     self._tick = min(1.0, lost_after / 5)
     self._seen = {i: ("", time.monotonic()) for i in range(count)}  # the last sign, and when
     self._own_end = threading.Event()  # this process's main thread is at its end by itself
-    self._hear_abort()
+    self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._last_word)
 
-  def _hear_abort(self) -> None:
-    """Where process 0 is lost, jax aborts at once: its thread is to leave us time for our line."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "signal") and hasattr(libc, "sleep"):
-      libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
-      libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))  # sleep(SIGABRT = 6 s)
+  def _last_word(self, _: int) -> None:
+    """Where process 0 is lost, jax aborts at once, with a stack trace: our line is to come last."""
+    host, _, port = self.address.rpartition(":")
+    try:
+      socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except OSError:
+      self._leave(0, "has ended without a word", 1)
 
   def start(self) -> None:
+    if self.index:  # Python's own handlers would run in the main thread, which may be waiting
+      libc = ctypes.CDLL(None)
+      libc.signal(signal.SIGABRT, self._on_abort)
     threading.Thread(target=self._run, name="watch", daemon=True).start()
 
   def tell(self, key: str, text: str) -> None:
@@ -72,7 +78,7 @@ class Watch:
         ended = self._ended()
       except Exception:  # the store of keys is gone, and with it process 0
         if not self._own_end.is_set():
-          self._leave(0, "has ended without a word", 1)
+          self._last_word(0)
         return
       others = [why for i, why in sorted(ended.items()) if i != self.index]
       if others and not self._own_end.wait(_GRACE / 2):
@@ -104,14 +110,17 @@ class Watch:
 
   def _leave(self, index: int, text: str, status: int) -> None:
     """Ends this process because another has ended."""
-    host = self._seen[index][0].partition(" ")[2]
-    where = f"process {index} on {host}" if host else f"process {index}"
-    line = f"error: {where} {text}; this one ends with it, {_CONTINUE}"
+    host = self.address.rpartition(":")[0]
+    if index:
+      with contextlib.suppress(Exception):
+        host = self.client.key_value_try_get(f"alive/{index}").partition(" ")[2]
+    line = f"error: process {index} on {host} {text}; this one ends with it, {_CONTINUE}"
     print(line.replace("; run the same command to continue", ""), file=sys.stderr, flush=True)
-    with contextlib.suppress(Exception):  # of the store of keys, which may be gone
-      self._say_end(self.index, index, text, status)
-      if self.index == 0:
-        self._wait_for_others()
+    if index:  # else the store of keys is gone
+      with contextlib.suppress(Exception):
+        self._say_end(self.index, index, text, status)
+        if self.index == 0:
+          self._wait_for_others()
     os._exit(status)
 
   def _wait_for_others(self) -> None:
