@@ -6,7 +6,7 @@ import pytest
 
 from xwinjax.testing.tiny import tiny_model
 
-WORDS = "red blue green cat dog sun moon tree one two three".split()
+WORDS = ("red", "blue", "green", "cat", "dog", "sun", "moon", "tree", "one", "two", "three")
 
 
 def write_inputs(folder) -> None:

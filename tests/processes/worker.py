@@ -1,4 +1,4 @@
-"""One process of a run of the trial's stages: python worker.py '{"folder": …, "stages": […], …}'."""
+"""One process of a run of the stages below: worker.py JSON, what `main` is given."""
 
 import json
 import sys

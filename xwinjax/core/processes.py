@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,7 +24,6 @@ from xwinjax.core.errors import UserError
 from xwinjax.core.watch import Watch
 
 T = TypeVar("T")
-_START_TIMEOUT = 300  # seconds for all processes to come
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Start:
   process_id: int | None = None
   distributed: bool | None = None  # ask the environment (SLURM, TPU, …); None: if it is clear
   lost_after: float = 60.0  # seconds without a sign of life after which a process is lost
+  start_within: float = 300.0  # seconds for all to come
 
   def check(self) -> None:
     """Raises UserError for flags that do not go together."""
@@ -41,9 +43,7 @@ class Start:
     names = ("--coordinator=HOST:PORT", "--num_processes=N", "--process_id=I")
     missing = [n for n, value in zip(names, given, strict=True) if value in ("", None)]
     if missing and len(missing) < 3:
-      raise UserError(
-        f"{' and '.join(missing)} is missing: the three of {', '.join(names)} go together"
-      )
+      raise UserError(f"{' and '.join(missing)} missing: {', '.join(names)} go together")
     if self.lost_after <= 0:
       raise UserError(f"--lost_after={self.lost_after:g}: expected seconds, more than 0")
     if missing:
@@ -95,23 +95,28 @@ def start(given: Start) -> None:
     return
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+  late = threading.Timer(given.start_within, _give_up, (given,))  # where jax would abort
+  late.daemon = True
+  late.start()
   try:
     jax.distributed.initialize(
       given.coordinator or None,
       given.num_processes,
       given.process_id,
-      initialization_timeout=_START_TIMEOUT,
+      initialization_timeout=int(given.start_within) + 60,
       coordinator_bind_address=_bind_address(given),
       # jax's own way to end is to abort with a stack trace: `Watch` is to be there before.
       heartbeat_timeout_seconds=int(3 * given.lost_after) + 60,
     )
   except Exception as e:  # whatever a cluster's own detection raises
     found = str(e).split("\n", 1)[0]
-    where = given.coordinator or "the environment"
+    where = f"--coordinator={given.coordinator}" if given.coordinator else "--distributed"
     raise UserError(
-      f"{where}: the processes of this run did not find each other ({found}); see that all are "
-      "started and name the same --coordinator"
+      f"{where}: this process does not find the others of its run ({found}); give all of them the "
+      "same --coordinator and --num_processes, and each its --process_id"
     ) from None
+  finally:
+    late.cancel()
   from jax._src import distributed  # the store of keys behind it has no public name
 
   state = distributed.global_state
@@ -119,10 +124,18 @@ def start(given: Start) -> None:
     return
   system.set_process(state.process_id)
   address = state.coordinator_address or given.coordinator
-  _watch = Watch(
-    state.client, address, state.process_id, state.num_processes, given.lost_after
-  )
+  _watch = Watch(state.client, address, state.process_id, state.num_processes, given.lost_after)
   _watch.start()
+
+
+def _give_up(given: Start) -> None:
+  print(
+    f"error: after {given.start_within:.0f} s some processes of this run are still missing; start "
+    f"all of them, with the same --coordinator{given.coordinator and '='}{given.coordinator}",
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(2)
 
 
 def _bind_address(given: Start) -> str | None:
