@@ -39,19 +39,29 @@ def inputs(tmp_path_factory):
   return folder
 
 
+def run_both(inputs, folders, stages):
+  """One process of two devices and two of one, at the same time; the logs of the two."""
+  given = {"inputs": str(inputs), "stages": stages}
+  started = [
+    launch.worker(count, 2 // count, folder / "logs", folder=str(folder), **given)
+    for count, folder in zip((1, 2), folders, strict=True)
+  ]
+  for run in started:
+    statuses = run.end()
+    assert not any(statuses), (statuses, run.said(0)[-20:])
+  return [started[1].said(i) for i in range(2)]
+
+
 @pytest.fixture(scope="session")
-def ran(inputs, tmp_path_factory):
-  """(processes, devices each) -> the folder of a run of all stages."""
-  made = {}
+def trained(inputs, tmp_path_factory):
+  """(run of one process, run of two, what the two said), each with an SFT model."""
+  folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+  return *folders, run_both(inputs, folders, ["sft"])
 
-  def run(count: int, devices: int):
-    if (count, devices) not in made:
-      folder = tmp_path_factory.mktemp(f"run{count}x{devices}")
-      stages = ["sft", "reward", "reference", "dpo", "sample", "sample_together", "score"]
-      given = {"inputs": str(inputs), "folder": str(folder), "stages": stages}
-      started = launch.worker(count, devices, folder / "logs", **given)
-      assert started.end() == [0] * count, started.said(0)[-20:]
-      made[count, devices] = folder, started
-    return made[count, devices]
 
-  return run
+@pytest.fixture(scope="session")
+def went_on(inputs, trained):
+  """The same two runs with all other stages."""
+  folders = trained[:2]
+  run_both(inputs, folders, ["reward", "reference", "dpo", "sample", "sample_together", "score"])
+  return folders

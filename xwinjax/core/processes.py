@@ -126,6 +126,7 @@ def start(given: Start) -> None:
   address = state.coordinator_address or given.coordinator
   _watch = Watch(state.client, address, state.process_id, state.num_processes, given.lost_after)
   _watch.start()
+  jax.devices()  # made by all together: later, they may be waiting for process 0
 
 
 def _give_up(given: Start) -> None:

@@ -39,7 +39,7 @@ class Watch:
     self._own_end = threading.Event()  # this process's main thread is at its end by itself
     self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._last_word)
 
-  def _last_word(self, _: int) -> None:
+  def _last_word(self, signum: int) -> None:
     """Where process 0 is lost, jax aborts at once, with a stack trace: our line is to come last."""
     host, _, port = self.address.rpartition(":")
     try:
@@ -78,7 +78,7 @@ class Watch:
         ended = self._ended()
       except Exception:  # the store of keys is gone, and with it process 0
         if not self._own_end.is_set():
-          self._last_word(0)
+          self._last_word(signal.SIGABRT)
         return
       others = [why for i, why in sorted(ended.items()) if i != self.index]
       if others and not self._own_end.wait(_GRACE / 2):
