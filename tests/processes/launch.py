@@ -70,9 +70,16 @@ def worker(count: int, devices: int, logs: Path, *, start: dict | None = None, *
   return Run([[sys.executable, str(WORKER), json.dumps(g)] for g in each], devices, logs)
 
 
-def command(module: str, count: int, devices: int, logs: Path, *flags: str, lost_after=60) -> Run:
-  """`count` processes of a command of experiments/, as a person starts them."""
-  port = free_port()
-  each = [start_flags(count, i, port, lost_after=lost_after) for i in range(count)]
-  line = [sys.executable, "-m", module, *flags]
-  return Run([[*line, *(f"--{k}={v}" for k, v in e.items())] for e in each], devices, logs)
+def command(
+  module: str, count: int, devices: int, logs: Path, *flags: str, each: list[str] | None = None
+) -> Run:
+  """`count` processes of a command of experiments/, as a person starts them.
+
+  `each` is a further flag of each process; "" for none.
+  """
+  port, commands = free_port(), []
+  for i in range(count):
+    own = [f"--{name}={value}" for name, value in start_flags(count, i, port).items()]
+    own += [each[i]] if each and each[i] else []
+    commands.append([sys.executable, "-m", module, *flags, *own])
+  return Run(commands, devices, logs)

@@ -30,7 +30,7 @@ STAGES = {
     sft.STAGE,
     MeshConfig(data=1, fsdp=2),
     {"model": "tiny", "data": "sft.jsonl"},
-    TRAIN | {"train.epochs": 40.0, "train.optim.lr": 1e-3},
+    TRAIN | {"train.epochs": 8.0, "train.optim.lr": 1e-3},
   ),
   "reward": (
     reward.STAGE,

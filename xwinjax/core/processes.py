@@ -153,15 +153,24 @@ def index() -> int:
   return 0 if _watch is None else _watch.index
 
 
-def check_same(what: dict[str, Any]) -> None:
-  """Raises UserError where this process was given something else than process 0."""
-  theirs = on_lead(lambda: what)
-  for name, value in what.items():
-    if theirs.get(name) != value:
-      raise UserError(
-        f"{name} is {value!r}, but {theirs.get(name)!r} for process 0: all processes of a run are "
-        "started by the same command"
-      )
+def check_same(what: dict[str, str]) -> None:
+  """Raises UserError on all processes where one of them was given something else."""
+  watch = _watch
+  if watch is None:
+    return
+  watch.tell(f"given/{watch.index}", json.dumps(what))
+
+  def compare() -> None:
+    for i in range(1, watch.count):
+      theirs = json.loads(watch.hear(f"given/{i}"))
+      for name, value in what.items():
+        if theirs.get(name) != value:
+          raise UserError(
+            f"process {i} was given {name}={theirs.get(name)}, process 0 {name}={value}: all "
+            "processes of a run are started by the same command"
+          )
+
+  on_lead(compare)
 
 
 def on_lead(body: Callable[[], T]) -> T:

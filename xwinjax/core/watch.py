@@ -17,9 +17,9 @@ import threading
 import time
 from typing import Any
 
+_CONTINUE = "run the same command to continue"
 _GRACE = 3.0  # seconds in which processes that fail alike find that out
 _SUSPICIOUS = 5.0  # seconds of silence that suffice where something has already failed
-_CONTINUE = "the same command continues"
 
 
 class Watch:
@@ -45,12 +45,13 @@ class Watch:
     try:
       socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
     except OSError:
-      self._leave(0, "has ended without a word", 1)
+      self._leave(0, f"has ended without a word ({_CONTINUE})", 1)
 
   def start(self) -> None:
     if self.index:  # Python's own handlers would run in the main thread, which may be waiting
       libc = ctypes.CDLL(None)
       libc.signal(signal.SIGABRT, self._on_abort)
+    self._give_sign(0)
     threading.Thread(target=self._run, name="watch", daemon=True).start()
 
   def tell(self, key: str, text: str) -> None:
@@ -71,8 +72,7 @@ class Watch:
     while not self._own_end.wait(self._tick):
       n += 1
       try:
-        sign = f"{n} {socket.gethostname()}"
-        self.client.key_value_set(f"alive/{self.index}", sign, allow_overwrite=True)
+        self._give_sign(n)
         if self.index == 0:
           self._look_for_the_lost()
         ended = self._ended()
@@ -83,6 +83,10 @@ class Watch:
       others = [why for i, why in sorted(ended.items()) if i != self.index]
       if others and not self._own_end.wait(_GRACE / 2):
         self._leave(*others[0])
+
+  def _give_sign(self, n: int) -> None:
+    sign = f"{n} {socket.gethostname()}"
+    self.client.key_value_set(f"alive/{self.index}", sign, allow_overwrite=True)
 
   def _under(self, folder: str) -> dict[int, str]:
     """By process, what was told under FOLDER/PROCESS."""
@@ -101,7 +105,7 @@ class Watch:
       if signs.get(i, "") != sign:
         self._seen[i] = (signs[i], now)
       elif now - since > self._patience and i != self.index:
-        text = f"has given no sign of life for {now - since:.0f} s"
+        text = f"has given no sign of life for {now - since:.0f} s ({_CONTINUE})"
         self._say_end(i, i, text, 1)
 
   def _say_end(self, index: int, first: int, text: str, status: int) -> None:
@@ -114,8 +118,8 @@ class Watch:
     if index:
       with contextlib.suppress(Exception):
         host = self.client.key_value_try_get(f"alive/{index}").partition(" ")[2]
-    line = f"error: process {index} on {host} {text}; this one ends with it, {_CONTINUE}"
-    print(line.replace("; run the same command to continue", ""), file=sys.stderr, flush=True)
+    line = f"error: process {index} on {host} {text}; this one ends with it"
+    print(line, file=sys.stderr, flush=True)
     if index:  # else the store of keys is gone
       with contextlib.suppress(Exception):
         self._say_end(self.index, index, text, status)
@@ -149,7 +153,7 @@ class Watch:
         while time.monotonic() < until and 0 not in said:
           time.sleep(0.05)
           said = self._ended()
-        if said.get(0, (0, ""))[1] != f"has ended: {text}":
+        if said.get(0, (1, ""))[:2] != (0, f"has ended: {text}"):
           print(f"process {self.index}: {text}", file=sys.stderr, flush=True)
     except Exception:  # nobody listens any more
       print(f"process {self.index}: {text}", file=sys.stderr, flush=True)
