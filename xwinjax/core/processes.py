@@ -129,20 +129,17 @@ def start(given: Start) -> None:
   _watch.start()
   jax.devices()  # made by all together: later, they may be waiting for process 0
   # So are gloo's connections, for which it waits 30 s and no longer.
-  state.client.wait_at_barrier("devices", int(1000 * given.start_within))
+  _watch.client.wait_at_barrier("devices", int(1000 * given.start_within))
   multihost_utils.sync_global_devices("start")
 
 
 def _wait_longer_on_cpu() -> None:
   """Collective operations on CPU give up after 30 s, and one process may compile longer."""
-  if jax.config.jax_platforms == "cpu" and "xla_cpu_collective" not in _xla_flags():
+  flags = os.environ.get("XLA_FLAGS", "")
+  if os.environ.get("JAX_PLATFORMS") == "cpu" and "xla_cpu_collective" not in flags:
     names = ("collective_timeout", "collective_call_terminate_timeout")
-    more = " ".join(f"--xla_cpu_{name}_seconds=1800" for name in names)
-    os.environ["XLA_FLAGS"] = f"{_xla_flags()} {more}"
-
-
-def _xla_flags() -> str:
-  return os.environ.get("XLA_FLAGS", "")
+    more = (f"--xla_cpu_{name}_seconds=1800" for name in names)
+    os.environ["XLA_FLAGS"] = " ".join([flags, *more])
 
 
 def _give_up(given: Start) -> None:
