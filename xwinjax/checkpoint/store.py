@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from xwinjax.core import processes, system
+from xwinjax.core import processes
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import jsonl
@@ -86,18 +86,20 @@ class Store:
       self._checkpointer.wait_until_finished()
     except OSError as e:
       raise UserError(f"{self._step_path(step)}: cannot be written ({e})") from None
-    if system.leads():
-      root = self._step_path(step)
-      files = {
-        str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
-        for p in sorted(root.rglob("*"))
-        if p.is_file()
-      }
-      manifest = {"step": step, "identity": self.identity, "leaves": leaves, "files": files}
-      jsonl.write_json(self._manifest_path(step), manifest)
-      for old in self.steps()[: -self.keep]:
-        self._manifest_path(old).unlink()
-        shutil.rmtree(self._step_path(old), ignore_errors=True)
+    processes.on_lead(lambda: self._make_exist(step, leaves))
+
+  def _make_exist(self, step: int, leaves: dict[str, list]) -> None:
+    root = self._step_path(step)
+    files = {
+      str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
+      for p in sorted(root.rglob("*"))
+      if p.is_file()
+    }
+    manifest = {"step": step, "identity": self.identity, "leaves": leaves, "files": files}
+    jsonl.write_json(self._manifest_path(step), manifest)
+    for old in self.steps()[: -self.keep]:
+      self._manifest_path(old).unlink()
+      shutil.rmtree(self._step_path(old), ignore_errors=True)
 
   def close(self) -> None:
     self.finish()

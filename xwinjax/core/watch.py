@@ -79,7 +79,7 @@ class Watch:
       except Exception:  # the store of keys is gone, and with it process 0
         if not self._own_end.is_set():
           self._last_word(signal.SIGABRT)
-        return
+        continue
       others = [why for i, why in sorted(ended.items()) if i != self.index]
       if others and not self._own_end.wait(_GRACE / 2):
         self._leave(*others[0])

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from xwinjax.checkpoint.store import Store
-from xwinjax.core import system
+from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl
@@ -68,6 +68,20 @@ class _Signals:
   def __exit__(self, *_):
     for number, handler in self._before.items():
       signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _closing(store: Store) -> Iterator[None]:
+  """Whatever happens, a checkpoint under way is finished; unless one of several processes fails,
+  for then the others may not be there to finish it with.
+  """
+  try:
+    yield
+  except BaseException as e:
+    if processes.count() == 1 or isinstance(e, Stopped):
+      store.close()
+    raise
+  store.close()
 
 
 def _opened(path: Path):
@@ -138,7 +152,7 @@ def fit(
   together = Together(mesh) if mesh is not None and jax.process_count() > 1 else None
   with (
     _Signals() as signals,
-    contextlib.closing(store),  # whatever happens, a checkpoint under way is finished
+    _closing(store),
     _opened(metrics_path) as out,
     Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
   ):
