@@ -152,21 +152,20 @@ def test_twin_a_shifted_gather_is_noticed(planned):
   assert not gathers_every_target(batch)
 
 
-def test_processes_share_a_batch_without_overlap(planned):
+def test_shards_share_a_batch_without_overlap(planned):
   made, _, plan = planned
-  processes = plan.groups
+  assert plan.shards > 1
   for index in (0, len(plan.batches) - 1):
     whole = build_batch(made, plan, index)
-    parts = [
-      build_batch(made, plan, index, process=p, processes=processes) for p in range(processes)
-    ]
+    parts = [build_batch(made, plan, index, shards=[s]) for s in range(plan.shards)]
     for name, array in whole.items():
       together = np.concatenate([part[name] for part in parts])
       assert np.array_equal(together, array)
       swapped = np.concatenate([part[name] for part in parts[::-1]])
       assert name != "tokens" or not np.array_equal(swapped, array)  # the check's twin
-  with pytest.raises(UserError, match="batch groups do not divide over 3 processes"):
-    build_batch(made, plan, 0, processes=3)
+    ends = build_batch(made, plan, index, shards=[0, plan.shards - 1])
+    for name in whole:
+      assert np.array_equal(ends[name], np.concatenate([parts[0][name], parts[-1][name]]))
 
 
 def test_branched_items_bring_their_fields(make_items):
@@ -210,10 +209,10 @@ def test_the_pipeline_gives_the_plan_in_order(planned, read_ahead):
 def test_a_resumed_pipeline_goes_on_with_the_same_batches(planned):
   made, _, plan = planned
   start = len(plan.batches) - 4
-  rest = list(pipeline.batches(made, plan, start=start, process=1, processes=2))
+  rest = list(pipeline.batches(made, plan, start=start, shards=[1]))
   assert len(rest) == 4
   for index, batch in enumerate(rest, start):
-    expected = build_batch(made, plan, index, process=1, processes=2)
+    expected = build_batch(made, plan, index, shards=[1])
     assert batch.keys() == expected.keys()
     assert all(np.array_equal(batch[name], expected[name]) for name in expected)
 

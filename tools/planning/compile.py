@@ -69,14 +69,14 @@ def compiled(request: dict[str, Any]) -> dict[str, Any]:
       made = lowered.compile()
     except jax.errors.JaxRuntimeError as e:
       return {"error": short(str(e)), "seconds": time.perf_counter() - start}
-  memory = made.memory_analysis()
+  memory: Any = made.memory_analysis()
   return {
     "seconds": time.perf_counter() - start,
     "cpu_seconds": time.process_time() - cpu,
     "given": memory.argument_size_in_bytes,
     "temporary": memory.temp_size_in_bytes,
     "peak": memory.peak_memory_in_bytes,
-    "cost": dataclasses.asdict(hlo.cost(made.as_text())),
+    "cost": dataclasses.asdict(hlo.cost(made.as_text() or "")),
   }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -83,11 +84,11 @@ def _params(model: LlamaConfig, reward: bool) -> Any:
   return jax.eval_shape(lambda: llama.init(model, jax.random.key(0), reward_head=reward))
 
 
-def batch_shapes(job: Job, shards: int) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(job: Job, shards: int) -> dict[str, Any]:
   """A batch as `data.batching.build_batch` makes it, every place of every row supervised."""
   shape = (job.batch, job.length)
   groups = shards * job.microbatches
-  made = {
+  made: dict[str, tuple[tuple[int, ...], Any]] = {
     "tokens": (shape, jnp.int32),
     "mask": (shape, jnp.uint8),
     "gather": ((groups, job.batch * job.length // groups), jnp.int32),
@@ -136,7 +137,7 @@ def _prefill(job: Job, model: LlamaConfig, mesh: Mesh) -> Program:
   tokens = jax.ShapeDtypeStruct((job.batch, job.length), jnp.int32, sharding=whole)
   slots = jax.ShapeDtypeStruct((job.batch,), jnp.int32, sharding=whole)
   cache = _on(mesh, _cache(job, model, 1, 16))
-  function = functools.partial(decode.start_prompts.__wrapped__, model)
+  function = functools.partial(inspect.unwrap(decode.start_prompts), model)
   arguments = (_for_decoding(model, mesh), cache, tokens, slots)
   return Program(function, arguments, {"donate_argnums": (1,)})
 
@@ -144,7 +145,10 @@ def _prefill(job: Job, model: LlamaConfig, mesh: Mesh) -> Program:
 def _decode(job: Job, config: XwinConfig, model: LlamaConfig, mesh: Mesh) -> Program:
   """A block of tokens for every sample, with an answer of full length in the cache."""
   shape, whole = (job.batch, job.samples), NamedSharding(mesh, P())
-  array = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=whole)
+
+  def array(shape, dtype) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=whole)
+
   key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
   ints, flags = array(shape, jnp.int32), array(shape, jnp.bool_)
   slots = decode.Slots(
@@ -157,7 +161,7 @@ def _decode(job: Job, config: XwinConfig, model: LlamaConfig, mesh: Mesh) -> Pro
     fresh=flags,
   )
   compiled = (model, config.sample.generate.params, (2,), job.block)
-  function = functools.partial(decode.decode_block.__wrapped__, *compiled)
+  function = functools.partial(inspect.unwrap(decode.decode_block), *compiled)
   cache = _on(mesh, _cache(job, model, job.samples, job.window))
   arguments = (_for_decoding(model, mesh), cache, slots, None)
   return Program(function, arguments, {"donate_argnums": (1,)})

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from xwinjax.checkpoint import hf_config
+from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.model import parameters
@@ -232,6 +233,8 @@ def save(
 ) -> Path:
   """Writes a folder that `transformers` loads: weights, config, generation config, tokenizer.
 
+  Of several processes all take part in gathering the weights, layer by layer; the first writes.
+
   Args:
     tokenizer_from: a folder whose tokenizer files are copied along.
     eos_ids: every token that ends an answer; generation stops at any of them.
@@ -249,8 +252,11 @@ def save(
     for name in row.path:
       ours = ours[name]
     for i in range(config.num_layers) if row.stacked else [None]:
-      layer = np.asarray(ours if i is None else ours[i])
-      tensors[row.name(i)] = to_theirs(row, config, layer).astype(on_disk)
+      layer = np.asarray(processes.gathered(ours if i is None else ours[i]))
+      if system.leads():
+        tensors[row.name(i)] = to_theirs(row, config, layer).astype(on_disk)
+  if not system.leads():
+    return folder
   folder.mkdir(parents=True, exist_ok=True)
   for stale in (*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"):
     stale.unlink(missing_ok=True)

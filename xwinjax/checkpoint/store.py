@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from xwinjax.core import processes
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
 from xwinjax.data import jsonl
@@ -59,15 +60,21 @@ class Store:
   def save(self, step: int, state: Any) -> None:
     """Starts writing; the step exists once `finish` (or the next `save`) has returned."""
     self.finish()
-    if self._manifest_path(step).exists():
+    if processes.on_lead(lambda: self._is_there(step)):
       return
-    if self._step_path(step).exists():  # left by a run that was killed before its manifest
-      shutil.rmtree(self._step_path(step))
     try:
       self._checkpointer.save(self._step_path(step), state)
     except OSError as e:
       raise UserError(f"{self._step_path(step)}: cannot be written ({e})") from None
     self._pending = (step, _leaves(state))
+
+  def _is_there(self, step: int) -> bool:
+    """Whether the step exists; if not, there is room for it."""
+    if self._manifest_path(step).exists():
+      return True
+    if self._step_path(step).exists():  # left by a run that was killed before its manifest
+      shutil.rmtree(self._step_path(step))
+    return False
 
   def finish(self) -> None:
     """Waits for the write under way and makes its step exist."""
@@ -79,18 +86,20 @@ class Store:
       self._checkpointer.wait_until_finished()
     except OSError as e:
       raise UserError(f"{self._step_path(step)}: cannot be written ({e})") from None
-    if jax.process_index() == 0:
-      root = self._step_path(step)
-      files = {
-        str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
-        for p in sorted(root.rglob("*"))
-        if p.is_file()
-      }
-      manifest = {"step": step, "identity": self.identity, "leaves": leaves, "files": files}
-      jsonl.write_json(self._manifest_path(step), manifest)
-      for old in self.steps()[: -self.keep]:
-        self._manifest_path(old).unlink()
-        shutil.rmtree(self._step_path(old), ignore_errors=True)
+    processes.on_lead(lambda: self._make_exist(step, leaves))
+
+  def _make_exist(self, step: int, leaves: dict[str, list]) -> None:
+    root = self._step_path(step)
+    files = {
+      str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
+      for p in sorted(root.rglob("*"))
+      if p.is_file()
+    }
+    manifest = {"step": step, "identity": self.identity, "leaves": leaves, "files": files}
+    jsonl.write_json(self._manifest_path(step), manifest)
+    for old in self.steps()[: -self.keep]:
+      self._manifest_path(old).unlink()
+      shutil.rmtree(self._step_path(old), ignore_errors=True)
 
   def close(self) -> None:
     self.finish()
@@ -104,6 +113,17 @@ class Store:
 
     Raises: UserError for a damaged file, another run's checkpoint, or another shape or dtype.
     """
+    expected = _leaves(like)
+    found = processes.on_lead(lambda: self._check_step(expected, step))
+    if found is None:
+      return None
+    target = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+    )
+    return found, self._checkpointer.restore(self._step_path(found), target)
+
+  def _check_step(self, expected: dict[str, list], step: int | None) -> int | None:
+    """The step to restore, its files and arrays seen to be right; None when there is none."""
     steps = self.steps()
     if not steps:
       return None
@@ -112,17 +132,13 @@ class Store:
     self._check_identity(manifest["identity"])
     older = [s for s in steps if s < step]
     self._check_files(step, manifest["files"], older)
-    expected = _leaves(like)
     for name in sorted(expected.keys() | manifest["leaves"].keys()):
       leaf = manifest["leaves"].get(name)
       if leaf != expected.get(name):
         raise UserError(
           f"{self._step_path(step)}: {name} is {leaf}; this run expects {expected.get(name)}"
         )
-    target = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
-    )
-    return step, self._checkpointer.restore(self._step_path(step), target)
+    return step
 
   def restore_params(self, step: int | None = None) -> tuple[int, Params] | None:
     """(step, parameters) of the newest step or the named one, whatever the run; None without one.

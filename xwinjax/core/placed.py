@@ -6,11 +6,12 @@ of them and splits the matrices: 70B then asks for 180 GiB a chip where 28 do.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 
 import jax
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, Mesh
 from jax.sharding import PartitionSpec as P
 
 ROWS = ("data", "fsdp")  # axes of the mesh that share the rows of a batch
@@ -23,6 +24,11 @@ def mesh() -> AbstractMesh | None:
   if found.empty or not {*ROWS, TENSOR} <= set(found.axis_names) or found.size == 1:
     return None
   return found
+
+
+def on(mesh: Mesh | None) -> contextlib.AbstractContextManager:
+  """In it, what is computed knows the mesh; None is a single device."""
+  return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def shards() -> int:

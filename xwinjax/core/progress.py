@@ -8,12 +8,15 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from xwinjax.core import system
+
 
 class Progress:
   """Counts towards a total, with a rate and the time left.
 
   On a terminal this is one tqdm bar. Anywhere else it is a line at the start of the work, at most
-  one every `every` seconds, and one at the end, so that log files stay readable.
+  one every `every` seconds, and one at the end, so that log files stay readable. Of several
+  processes the first speaks alone.
   """
 
   def __init__(self, title: str, total: int, unit: str, *, done: int = 0, every: float = 10.0):
@@ -23,7 +26,7 @@ class Progress:
     self.note = ""
     self.began = self.started = self.printed = time.perf_counter()
     self.bar = None
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and system.leads():
       self.bar = tqdm(
         total=total,
         initial=done,
@@ -36,7 +39,7 @@ class Progress:
 
   def __enter__(self) -> Progress:
     if self.bar is None:
-      print(f"{self.title} {self.done}/{self.total} {self.unit}", file=sys.stderr, flush=True)
+      self._say(f"{self.title} {self.done}/{self.total} {self.unit}")
     return self
 
   def __exit__(self, kind: type | None, value: BaseException | None, tb: TracebackType | None):
@@ -79,7 +82,11 @@ class Progress:
     if self.done >= self.total:
       eta = f"in {duration(self.printed - self.began)}"
     rest = "  ".join(part for part in (self._rate(self.note), eta) if part)
-    print(f"{self.title} {self.done}/{self.total} {self.unit}  {rest}", file=sys.stderr, flush=True)
+    self._say(f"{self.title} {self.done}/{self.total} {self.unit}  {rest}")
+
+  def _say(self, line: str) -> None:
+    if system.leads():
+      print(line, file=sys.stderr, flush=True)
 
 
 def short(number: float) -> str:

@@ -20,3 +20,17 @@ def code_digest(*rooms: str) -> str:
   for path in sorted(p for room in rooms for p in (package / room).glob("*.py")):
     digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
   return digest.hexdigest()
+
+
+_process = 0
+
+
+def leads() -> bool:
+  """Whether this process writes and speaks for its run: always, but for processes 1, 2, … of it."""
+  return _process == 0
+
+
+def set_process(number: int) -> None:
+  """Says which process of its run this is; see `core.processes`."""
+  global _process
+  _process = number

@@ -59,6 +59,7 @@ class Plan:
   groups: int  # parts of a batch that gather their supervised places apart
   examples: int  # items a row, at most
   steps_per_epoch: int
+  shards: int = 1  # groups of devices that a batch's rows are split over
 
   def fill(self, lengths: np.ndarray) -> float:
     """The share of all places that hold a token."""
@@ -194,7 +195,7 @@ def make_plan(
     targets[b.length] = max(targets[b.length], *_group_targets(items, b, heights, groups))
   targets = {n: min(-(-m // 64) * 64, n * heights[n] // groups) for n, m in targets.items()}
   examples = max(len(row) for b in batches for row in b.rows)
-  return Plan(tuple(batches), heights, targets, groups, examples, per_epoch)
+  return Plan(tuple(batches), heights, targets, groups, examples, per_epoch, shards)
 
 
 def _say(items: Items) -> str:
@@ -212,9 +213,9 @@ def _group_targets(items: Items, batch: PlannedBatch, heights: dict[int, int], g
 
 
 def build_batch(
-  items: Items, plan: Plan, index: int, *, process: int = 0, processes: int = 1
+  items: Items, plan: Plan, index: int, *, shards: Sequence[int] | None = None
 ) -> dict[str, np.ndarray]:
-  """The arrays of batch `index`, or of one process's share of its rows.
+  """The arrays of batch `index`, or of the rows of these of its shards.
 
   tokens, mask [B, T]; positions, segments [B, T] where rows hold more than one sequence;
   gather [G, M]: flat places, within each group of rows, of the supervised tokens, padded with -1.
@@ -223,9 +224,8 @@ def build_batch(
   """
   batch = plan.batches[index]
   T, height = batch.length, plan.heights[batch.length]
-  if plan.groups % processes:
-    raise UserError(f"{plan.groups} batch groups do not divide over {processes} processes")
-  mine = range(process * height // processes, (process + 1) * height // processes)
+  shards, each = range(plan.shards) if shards is None else shards, height // plan.shards
+  mine = [row for s in shards for row in range(s * each, (s + 1) * each)]
   B, E = len(mine), plan.examples
   arrays = {
     "tokens": np.zeros((B, T), np.int32),
@@ -250,7 +250,9 @@ def build_batch(
         arrays["example_weight"][b, e] = 1.0
         for name, values in items.fields.items():
           arrays[name][b, e] = values[i]
-  arrays["gather"] = _gather(arrays["mask"], plan.groups // processes, plan.targets[T])
+  arrays["gather"] = _gather(
+    arrays["mask"], plan.groups // plan.shards * len(shards), plan.targets[T]
+  )
   if not items.branched and E == 1:
     del arrays["positions"], arrays["segments"]  # one sequence a row: causality is enough
   return arrays

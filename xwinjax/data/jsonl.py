@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xwinjax.core import system
 from xwinjax.core.errors import UserError
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -326,8 +327,13 @@ def dumps(row: Any, indent: int | None = None) -> str:
 
 
 def write_atomic(path: str | Path, text: str) -> Path:
-  """Writes a text file that is either whole or not there: temporary name, fsync, rename."""
+  """Writes a text file that is either whole or not there: temporary name, fsync, rename.
+
+  Of several processes the first writes alone; the others do nothing.
+  """
   path = Path(path)
+  if not system.leads():
+    return path
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:

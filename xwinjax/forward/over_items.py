@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from xwinjax.core import placed, processes
 from xwinjax.core.types import Params
 from xwinjax.data import batching
 from xwinjax.data.batching import BatchConfig
@@ -42,6 +43,8 @@ def over_items(
 ) -> Iterator[tuple[dict[str, np.ndarray], Any]]:
   """Yields (arrays, values) of every batch; values are read while the next batch runs.
 
+  Several processes compute it together, and each gets all of it.
+
   Args:
     forward: (params, batch) -> arrays, from `jitted`.
     data: items; what says where a batch's numbers belong is a field of theirs.
@@ -57,7 +60,8 @@ def over_items(
   running: list[tuple[int, dict[str, np.ndarray], Any]] = []
   for i in range(len(plan.batches)):
     arrays = batching.build_batch(data, plan, i)
-    running.append((i, arrays, forward(params, put_batch(arrays, mesh))))
+    with placed.on(mesh):
+      running.append((i, arrays, forward(params, put_batch(arrays, mesh, whole=True))))
     if len(running) > 1:
       yield _read(*running.pop(0), data, plan, on_rows)
   yield _read(*running.pop(), data, plan, on_rows)
@@ -71,7 +75,7 @@ def _read(
   plan: batching.Plan,
   on_rows: OnRows | None,
 ) -> tuple[dict[str, np.ndarray], Any]:
-  values = jax.device_get(values)
+  values = processes.gathered(values)
   if on_rows is not None:
     items = np.array([i for row in plan.batches[number].rows for i in row])
     branches = data.branches[data.offsets[items + 1] - 1].astype(int)  # an item's last

@@ -71,7 +71,10 @@ def init_cache(config: LlamaConfig, P: int, S: int, T: int, W: int) -> Cache:
 
   def zeros(keys: tuple[int, ...], values: tuple[int, ...]) -> Layers:
     stacked = (L,) if config.scan_layers else ()
-    make = lambda: tuple(jnp.zeros(stacked + x, config.dtype) for x in (keys, values))
+
+    def make() -> KV:
+      return jnp.zeros(stacked + keys, config.dtype), jnp.zeros(stacked + values, config.dtype)
+
     return make() if config.scan_layers else [make() for _ in range(L)]
 
   prompt = zeros((P, K, T, N), (P, K, T, N))

@@ -16,7 +16,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from xwinjax import report
-from xwinjax.core import host
+from xwinjax.core import host, processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.recipes import commands
 from xwinjax.recipes import recipe as recipes
@@ -52,12 +52,13 @@ class Command(Generic[T]):
     if any(a in _HELP for a in argv):
       print(self._help(spec, configs.from_config_dict(self.kind, values)))
       return 0
-    workdir, redo = _parse(rest, values)
+    workdir, redo, start = _parse(rest, values)
     config = configs.from_config_dict(self.kind, values)
-    if not workdir:
-      raise UserError("--workdir=FOLDER is missing: where results go")
+    _check_workdir(workdir)
     logging.set_verbosity(logging.WARNING)  # Orbax says twenty lines a checkpoint otherwise
+    processes.start(start)
     host.prepare()
+    processes.check_same({"--workdir": workdir, "--redo": str(redo), **_fields(values)})
     self.main(config, Path(workdir), redo)
     return 0
 
@@ -73,6 +74,11 @@ class Command(Generic[T]):
         "  --config.FIELD=VALUE      changes one of them",
         "  --workdir=FOLDER          where results go; run again with the same to continue",
         "  --redo                    do again what was made with other settings or inputs",
+        "  --coordinator=HOST:PORT --num_processes=N --process_id=I",
+        "                            one of N processes of a run: docs/several_processes.md",
+        "  --distributed             asks the environment for these; on SLURM and GKE unasked,",
+        "                            unless --nodistributed",
+        "  --lost_after=SECONDS      silence after which a process is taken to be lost; default 60",
         "",
         f"Fields of the config, with their values in {spec}:",
         configs.describe(config),
@@ -91,7 +97,7 @@ def stage(
   alone = commands.ALONE[name]
 
   def main(config: Any, folder: Path, redo: bool) -> None:
-    check_folder(folder)
+    processes.on_lead(lambda: check_folder(folder))
     context, own, inputs, options = alone.parts(config, redo)
     with manifest.lock(folder):
       figures = alone.stage.run(context, folder, own, inputs, name=name, **options)
@@ -102,6 +108,8 @@ def stage(
 
 def shown(folder: Path, text: str, writes: Sequence[str]) -> None:
   """Prints a stage's figures, and the files there are."""
+  if not system.leads():
+    return
   print(text)
   names = (*(name.removesuffix("?") for name in writes), manifest.NAME)
   print("\n".join(f"wrote {folder / name}" for name in names if (folder / name).exists()))
@@ -112,6 +120,8 @@ def recipe(doc: str | None, default: str, recipe: Recipe) -> Command[Any]:
 
   def main(config: Any, folder: Path, redo: bool) -> None:
     summary = recipes.run(recipe, config, folder, redo=redo)
+    if not system.leads():
+      return
     print(report.text(summary, recipe.name))
     print()
     for name in ("summary.json", "report.html"):
@@ -137,26 +147,35 @@ def check_folder(folder: Path) -> None:
 def guarded(
   body: Callable[[], int | None], interrupted: str = "interrupted; the same command continues"
 ) -> int:
-  """Runs `body` and returns an exit status; what a user can mend is said in one line."""
+  """Runs `body` and returns an exit status; what a user can mend is said in one line.
+
+  One of several processes that fails does not return: it tells the others and ends.
+  """
   try:
     status = body() or 0
     sys.stdout.flush()
+    processes.finish()
     return status
   except BrokenPipeError:  # `… | head` has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains as it exits
     return 0
   except (UserError, FloatingPointError) as e:
-    print(f"error: {e}", file=sys.stderr)
+    text, status = f"error: {e}", 2
   except OSError as e:  # no space left, no permission, …
     where = f"{e.filename}: " if e.filename else ""
-    print(f"error: {where}{e.strerror or e}", file=sys.stderr)
+    text, status = f"error: {where}{e.strerror or e}", 2
   except Stopped as e:
-    print(e, file=sys.stderr)
-    return e.code
+    text, status = str(e), e.code
   except KeyboardInterrupt:
-    print(interrupted, file=sys.stderr)
-    return 130
-  return 2
+    text, status = interrupted, 130
+  except Exception:  # a mistake of ours, or of a collective operation whose partner is gone
+    processes.find_cause()
+    if processes.count() == 1:
+      raise
+    text, status = traceback.format_exc().rstrip(), 1
+  processes.fail(text, status)
+  print(text, file=sys.stderr)
+  return status
 
 
 def _split(argv: Sequence[str], default: str) -> tuple[str, list[str]]:
@@ -208,20 +227,46 @@ def _located(path: Path, error: Exception) -> str:
   return f"{file}:{line}: {type(error).__name__}: {error}"
 
 
-def _parse(argv: list[str], values: ConfigDict) -> tuple[str, bool]:
-  """Applies --config.FIELD=VALUE to `values`; returns (workdir, redo)."""
+def _fields(values: ConfigDict, at: str = "--config") -> dict[str, str]:
+  """Every field as it would be set."""
+  fields: dict[str, str] = {}
+  for name, value in values.items():
+    path = f"{at}.{name}"
+    fields |= _fields(value, path) if isinstance(value, ConfigDict) else {path: str(value)}
+  return fields
+
+
+def _check_workdir(workdir: str) -> None:
+  if not workdir:
+    raise UserError("--workdir=FOLDER is missing: where results go")
+  if "://" in workdir:
+    raise UserError(
+      f"--workdir={workdir}: only folders are written to, no URLs; mount the bucket (gcsfuse, …)"
+    )
+
+
+def _parse(argv: list[str], values: ConfigDict) -> tuple[str, bool, processes.Start]:
+  """Applies --config.FIELD=VALUE to `values`; returns (workdir, redo, which process this is)."""
   _check_fields(argv, values)
   known = flags.FlagValues()  # not absl's global ones: commands can be called from Python, too
   config_flags.DEFINE_config_dict("config", values, flag_values=known, sys_argv=argv)
   workdir = flags.DEFINE_string("workdir", "", "", flag_values=known)
   redo = flags.DEFINE_bool("redo", False, "", flag_values=known)
+  coordinator = flags.DEFINE_string("coordinator", "", "", flag_values=known)
+  number = flags.DEFINE_integer("num_processes", None, "", flag_values=known)
+  process = flags.DEFINE_integer("process_id", None, "", flag_values=known)
+  distributed = flags.DEFINE_bool("distributed", None, "", flag_values=known)
+  lost_after = flags.DEFINE_float("lost_after", 60.0, "", flag_values=known)
   try:
     rest = known(["command", *argv])
   except flags.Error as e:
     raise UserError(str(e).split("\n", 1)[0]) from None
   if len(rest) > 1:
     raise UserError(f"unexpected argument {rest[1]!r}; options are written --name=value")
-  return workdir.value, redo.value
+  start = processes.Start(
+    coordinator.value, number.value, process.value, distributed.value, lost_after.value
+  )
+  return workdir.value, redo.value, start
 
 
 def _check_fields(argv: Sequence[str], values: ConfigDict) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from xwinjax import report
+from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.report import workdir
@@ -49,21 +50,18 @@ class Recipe(Generic[C]):
 def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False) -> Any:
   """Every step in order, with the folder locked; returns the summary.
 
-  A step that is done is skipped, one that was killed continues. Writes recipe.json, which says
+  A step that is done is skipped, one that was killed continues. Several processes go through the
+  steps together; the first holds the lock and decides. Writes recipe.json, which says
   whose folder it is, and at the end summary.json and report.html.
   """
   folder = Path(place)
   model = dataclasses.replace(config.model, path="")
   bad_rows = getattr(config, "bad_rows", "stop")
   context = Context(model, config.mesh, config.seed, redo, bad_rows)
-  recipe.check(config)
+  processes.on_lead(lambda: recipe.check(config))
   check_bounds(config)
   with manifest.lock(folder):
-    other = workdir.recipe(folder) if (folder / workdir.RECIPE).exists() else recipe.name
-    if other != recipe.name:
-      raise UserError(f"{folder}: holds a run of experiments.{other}; use another workdir")
-    record = {"recipe": recipe.name, "config": identity(config)}
-    jsonl.write_json(folder / workdir.RECIPE, record)
+    processes.on_lead(lambda: begin(recipe, config, folder))
     for step in recipe.steps(config, context, folder):
       step.stage.run(
         step.context or context,
@@ -73,9 +71,18 @@ def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False
         name=step.name,
         **step.options,
       )
-      if step.spare:
+      if step.spare and system.leads():
         shutil.rmtree(folder / step.spare, ignore_errors=True)
-    return summary(folder)
+    return processes.on_lead(lambda: summary(folder))
+
+
+def begin(recipe: Recipe[C], config: Any, folder: Path) -> None:
+  """Writes recipe.json. Raises UserError for a folder of another recipe's."""
+  other = workdir.recipe(folder) if (folder / workdir.RECIPE).exists() else recipe.name
+  if other != recipe.name:
+    raise UserError(f"{folder}: holds a run of experiments.{other}; use another workdir")
+  record = {"recipe": recipe.name, "config": identity(config)}
+  jsonl.write_json(folder / workdir.RECIPE, record)
 
 
 def summary(folder: Path) -> dict[str, Any]:

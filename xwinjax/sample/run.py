@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from xwinjax.core import bounds, rng
+from xwinjax.core import bounds, placed, processes, rng
 from xwinjax.core.bounds import Few, Tokens, Within
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
@@ -76,10 +75,6 @@ class Setup:
   seed: int
   mesh: Mesh | None = None  # over which the parameters lie
 
-  def on_mesh(self) -> contextlib.AbstractContextManager:
-    """In it, what is computed knows the mesh."""
-    return contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
-
 
 def _round_up(n: int, multiple: int) -> int:
   return max(-(-n // multiple), 1) * multiple
@@ -125,22 +120,25 @@ class Job:
 class Run:
   """The slots of one stream, while it works through its share of the jobs."""
 
-  def __init__(self, setup: Setup, jobs: Sequence[Job], stream: int, streams: int):
+  def __init__(
+    self, setup: Setup, jobs: Sequence[Job], stream: int, streams: int, processes: int = 1
+  ):
     """Args:
     jobs: all that there are; they decide the compiled shapes, which all streams have in common.
       A stream takes every `streams`-th: which one works faster changes nothing.
+    processes: that have an equal share of the streams, and as many slots each as the settings say.
     """
     self.setup, s = setup, setup.settings
     # Like lengths run together: short prompts first, each prompt slot wide enough for all.
     in_order = sorted(jobs, key=lambda job: (len(job.request.prompt), job.order))
     self.queue = deque(in_order[stream::streams])
     requests = [job.request for job in jobs]
-    slots = max(1, s.slots // streams)
+    slots = max(1, s.slots * processes // streams)
     self.S = min(s.samples_per_prompt_slot, slots, max(r.samples for r in requests))
     self.P = max(1, min(slots // self.S, -(-len(requests) // streams)))
     self.T = _round_up(max(len(r.prompt) for r in requests) - 1, s.prompt_multiple)
     self.window = _round_up(min(s.window, max(r.max_new for r in requests)), s.block)
-    with setup.on_mesh():
+    with placed.on(setup.mesh):
       self.cache = decode.start_cache(setup.config, self.P, self.S, self.T, self.window)
     self.at: list[Job | None] = [None] * self.P  # the job of each prompt slot
     shape = (self.P, self.S)
@@ -221,7 +219,7 @@ class Run:
           mark[list(self.setup.stop_ids)] = False
           self.seen = (self.seen[0].at[p].set(mark), self.seen[1])
       if group:
-        with self.setup.on_mesh():
+        with placed.on(self.setup.mesh):
           self.cache = decode.start_prompts(
             self.setup.config, self.setup.params, self.cache, tokens, np.asarray(group)
           )
@@ -231,7 +229,7 @@ class Run:
     need = int(self.own[active].max()) + size
     while need > self.window:
       self.window *= 2
-      with setup.on_mesh():
+      with placed.on(setup.mesh):
         self.cache = kv.grow(self.cache, self.window)
     # Copies, since jax may read an array in place, and on a mesh after the host has moved on.
     token, own, limit, keys, shared, fresh = (
@@ -240,11 +238,11 @@ class Run:
     key = jax.random.wrap_key_data(jnp.asarray(keys))
     slots = decode.Slots(token, own, limit, active, key, shared, fresh)
     compiled = (setup.config, setup.sampling, setup.stop_ids, size)
-    with setup.on_mesh():
+    with placed.on(setup.mesh):
       self.cache, block, history = decode.decode_block(
         *compiled, setup.params, self.cache, slots, self.seen
       )
-    block = jax.device_get(block)
+    block = processes.gathered(block)
     if block.bad:
       raise FloatingPointError(
         "the model's logits are not finite; its parameters hold NaN or overflow in this dtype"

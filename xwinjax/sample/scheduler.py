@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 from jax.sharding import Mesh, NamedSharding
 
-from xwinjax.core import system
+from xwinjax.core import placed, processes, system
 from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
@@ -27,7 +28,7 @@ class Sampler:
   """Draws answers for prompts with one compiled loop.
 
   A candidate is a function of (parameters, prompt, seed, prompt id, its number): neither the order
-  of requests nor what runs beside it changes it.
+  of requests nor what runs beside it changes it. Several processes share the requests out.
   """
 
   def __init__(
@@ -66,7 +67,7 @@ class Sampler:
       seed,
       mesh if isinstance(mesh, Mesh) else None,
     )
-    with self.setup.on_mesh():
+    with placed.on(self.setup.mesh):
       ready = _decode_params(config, params)
     self.setup = dataclasses.replace(self.setup, params=ready)
     self.generated = 0  # tokens sampled so far, for rates
@@ -74,7 +75,7 @@ class Sampler:
   def sample(
     self, requests: Sequence[Request], on_tokens: OnTokens | None = None
   ) -> list[tuple[list[Completion], int]]:
-    """For each request its completions and the number of repeats met.
+    """For each request its completions and the number of repeats met; the same on all processes.
 
     Args:
       requests: all run together, so that slots stay full; give as many as fit one output file.
@@ -93,9 +94,34 @@ class Sampler:
         on_tokens(finished, tokens)
 
     jobs = [Job(r, i) for i, r in enumerate(requests)]
-    streams = min(_streams(self.setup), len(jobs))
-    _write([Run(self.setup, jobs, i, streams) for i in range(streams)], report)
-    return [job.results(self.setup.settings) for job in jobs]
+    count, mine = self._share()
+    streams = min(_streams(self.setup), -(-len(jobs) // count))
+    numbers = range(mine, count * streams, count)
+    _write([Run(self.setup, jobs, i, count * streams, count) for i in numbers], report)
+    return (
+      self._joined(jobs, report) if count > 1 else [j.results(self.setup.settings) for j in jobs]
+    )
+
+  def _share(self) -> tuple[int, int]:
+    """(among how many the jobs are shared out, which of them this is).
+
+    Those are the processes of a run, unless the parameters lie on several of them: then all work
+    on every job together.
+    """
+    if not jax.tree.leaves(self.setup.params)[0].is_fully_addressable:
+      return 1, 0
+    return processes.count(), processes.index()
+
+  def _joined(self, jobs: Sequence[Job], report: OnTokens) -> list[tuple[list[Completion], int]]:
+    """Every job's results, by whichever process they were made."""
+    results = [job.results(self.setup.settings) for job in jobs]
+    mine = {job.order: results[job.order] for job in jobs if job.done}
+    rows = [(i, [dataclasses.astuple(c) for c in done], n) for i, (done, n) in mine.items()]
+    for order, completions, repeats in itertools.chain(*processes.exchanged(rows)):
+      if order not in mine:
+        results[order] = [Completion(*c) for c in completions], repeats
+        report(1, sum(len(c.ids) for c in results[order][0]))
+    return results
 
 
 def _check(requests: Sequence[Request], max_length: int) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import jax
 
-from xwinjax.core import host, system
+from xwinjax.core import host, processes, system
 from xwinjax.core.bounds import Amount, Few, Many, Natural, Positive, Tokens, Within
 from xwinjax.data import items, jsonl, read
 from xwinjax.data.records import (
@@ -180,11 +180,9 @@ def pretrain(
 ) -> dict[str, Any]:
   """A base model from random weights and the world's documents; writes model/."""
   kept = host.cache_folder() / "sandbox" / kept_name(context, config, documents)
-  if config.cached and (kept / "figures.json").exists():
-    shutil.copytree(kept / "model", folder / "model", dirs_exist_ok=True)
-    shutil.copyfile(kept / "metrics.jsonl", folder / "metrics.jsonl")
-    common.say(f"pretrain: taken from {kept}")
-    return {**json.loads((kept / "figures.json").read_text()), "cached": True}
+  figures = processes.on_lead(lambda: take(kept, folder)) if config.cached else None
+  if figures is not None:
+    return {**figures, "cached": True}
   words = Tokenizer.load(tokenizer)
   llama_config = LlamaConfig(
     words.vocab_size,
@@ -213,15 +211,30 @@ def pretrain(
   )
   figures["parameters"] = parameters.count(llama_config)
   common.save_model(folder / "model", model, params)
-  if config.cached:
-    making = kept.with_name(f".{kept.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    shutil.copytree(folder / "model", making / "model")
-    shutil.copyfile(folder / "metrics.jsonl", making / "metrics.jsonl")
-    jsonl.write_json(making / "figures.json", figures)
-    shutil.rmtree(kept, ignore_errors=True)
-    making.rename(kept)
+  if config.cached and system.leads():
+    keep(folder, kept, figures)
   return {**figures, "cached": False}
+
+
+def take(kept: Path, folder: Path) -> dict[str, Any] | None:
+  """Copies a kept base model into the stage's folder; its figures, or None where there is none."""
+  if not (kept / "figures.json").exists():
+    return None
+  shutil.copytree(kept / "model", folder / "model", dirs_exist_ok=True)
+  shutil.copyfile(kept / "metrics.jsonl", folder / "metrics.jsonl")
+  common.say(f"pretrain: taken from {kept}")
+  return json.loads((kept / "figures.json").read_text())
+
+
+def keep(folder: Path, kept: Path, figures: dict[str, Any]) -> None:
+  """Keeps the base model of a finished stage for the next run."""
+  making = kept.with_name(f".{kept.name}.making")
+  shutil.rmtree(making, ignore_errors=True)
+  shutil.copytree(folder / "model", making / "model")
+  shutil.copyfile(folder / "metrics.jsonl", making / "metrics.jsonl")
+  jsonl.write_json(making / "figures.json", figures)
+  shutil.rmtree(kept, ignore_errors=True)
+  making.rename(kept)
 
 
 PRETRAIN = Stage(
@@ -279,7 +292,7 @@ def label(
   heldout: Path,
 ) -> dict[str, Any]:
   """Samples answers to the world's pair prompts and labels pairs of them; writes pairs.jsonl."""
-  writer = open_model(context, model)
+  writer = open_model(context, model, to_sample=True)
   scorer, figures = gold.scorer(World.load(world)), {}
   for name, path in (("pairs", prompts), ("heldout_pairs", heldout)):
     asked = read.prompts(path, say=common.say)

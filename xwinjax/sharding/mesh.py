@@ -49,6 +49,26 @@ def data_shards(mesh: Mesh) -> int:
   return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def own_shards(mesh: Mesh) -> list[int]:
+  """Which of those groups have a device of this process, in order."""
+  process = jax.process_index()
+  groups = mesh.devices.reshape(data_shards(mesh), -1)
+  return [i for i, group in enumerate(groups) if any(d.process_index == process for d in group)]
+
+
+def own_part(mesh: Mesh | None) -> Mesh | None:
+  """The mesh that a process has for itself: its own devices of this one, None for a single device.
+
+  The whole mesh where `tensor` spans several processes: what each layer is split over stays so.
+  """
+  if mesh is None or jax.process_count() == 1:
+    return mesh
+  together = mesh.devices.reshape(-1, mesh.shape["tensor"])
+  if any(len({d.process_index for d in group}) > 1 for group in together):
+    return mesh
+  return None if jax.local_device_count() == 1 else mesh.local_mesh
+
+
 def check_fits(mesh: Mesh, config: LlamaConfig) -> None:
   """Refuses a mesh that would cut a head, before anything compiles."""
   tensor, fsdp = mesh.shape["tensor"], mesh.shape["fsdp"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.core import processes, system
 from xwinjax.core.bounds import Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, read
@@ -36,9 +37,9 @@ def mean_score(
 ) -> dict[str, Any]:
   """One checkpoint's mean score on the validation prompts; kept in a file of its own."""
   kept = folder / "scores.json"
-  if kept.exists():
+  if processes.on_lead(kept.exists):
     return jsonl.decode(kept.read_text(encoding="utf-8"), str(kept))
-  opened = open_model(context, model, dropout=(0.0, 0.0))
+  opened = open_model(context, model, to_sample=True, dropout=(0.0, 0.0))
   asked = read.prompts(prompts, bad_rows=context.bad_rows, say=common.say)
   sets, sampling = sample_shards(
     folder, f"step {int(model.name)}", asked, opened, config.generate, config.shard, context.seed
@@ -83,7 +84,8 @@ def make(
       best, score, since = path, mean, 0
     if config.patience and since >= config.patience:
       break
-  shutil.copytree(best, folder / "model", dirs_exist_ok=True)
+  if system.leads():
+    shutil.copytree(best, folder / "model", dirs_exist_ok=True)
   return {
     "step": int(best.name),
     "score": None if score == -np.inf else score,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +13,11 @@ import jax
 from jax.sharding import Mesh
 
 from xwinjax.checkpoint import hf_config, huggingface
-from xwinjax.core import host
+from xwinjax.core import host, processes, system
 from xwinjax.core.bounds import Devices, Part
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
-from xwinjax.data import jsonl, rows
+from xwinjax.data import jsonl, rows, seal
 from xwinjax.data.records import counted as counted
 from xwinjax.data.templates import TEMPLATES, Renderer, get_template, template_json
 from xwinjax.data.tokenizer import Tokenizer
@@ -68,7 +68,9 @@ class Model:
 
 
 def say(text: str) -> None:
-  print(text, file=sys.stderr, flush=True)
+  """Tells people, once for all processes."""
+  if system.leads():
+    print(text, file=sys.stderr, flush=True)
 
 
 def make_mesh(config: MeshConfig) -> Mesh | None:
@@ -186,6 +188,18 @@ def write_notes(folder: Path, renderer: Renderer) -> None:
     name = TEMPLATE
     jsonl.write_json(folder / TEMPLATE, template_json(template))
   jsonl.write_json(folder / NOTES, {"template": name, "system": renderer.system})
+
+
+def shard(part: Path, make: Callable[[], list[Any]]) -> tuple[list[Any], bool]:
+  """(the rows of a shard's file, whether they are new); what is not there yet, `make` makes.
+
+  Several processes make it together, and read what the first has written.
+  """
+  new = not processes.on_lead(lambda: seal.whole_part(part))
+  if new:
+    rows = make()
+    processes.on_lead(lambda: (jsonl.write_rows(part, rows), seal.seal_part(part))[1])
+  return [row for _, row in jsonl.read_rows(part)], new
 
 
 def input_file(value: str, field: str) -> Path:

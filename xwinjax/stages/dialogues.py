@@ -104,7 +104,7 @@ def make(
 ) -> dict[str, Any]:
   """Writes dialogues.jsonl: {"id", "messages", "grades"}."""
   held = read_turns(turns)
-  unanswered = hold(config, open_model(context, model), held, folder, context.seed)
+  unanswered = hold(config, open_model(context, model, to_sample=True), held, folder, context.seed)
   if gold is not None:
     assert grader is not None, "a gold file needs the option grader"
     for d in held:

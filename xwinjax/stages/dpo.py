@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import jax
 
+from xwinjax.core import processes
 from xwinjax.core.bounds import Natural, Tokens, Weight, Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
@@ -108,7 +109,7 @@ def make(
   start = open_model(context, model)
   read, rows = read_pairs(config, data, context.bad_rows)
   pairs = pair_items(read, start, config.max_length)
-  wanted = stored.key(fingerprint(model), start, pairs)
+  wanted = stored.key(processes.on_lead(lambda: fingerprint(model)), start, pairs)
   logps = stored.read(reference, wanted, pairs)
 
   def keep_model(step: int, state) -> None:

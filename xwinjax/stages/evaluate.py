@@ -148,7 +148,7 @@ def make(
   gold_judge: GoldJudge | None = None,
 ) -> dict[str, Any]:
   """Samples, scores and compares; writes candidates.jsonl."""
-  opened = open_model(context, model)
+  opened = open_model(context, model, to_sample=True)
   rows = Counts()
   asked = read.prompts(
     prompts, config.format, config.limit, context.bad_rows, counts=rows, say=common.say

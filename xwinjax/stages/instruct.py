@@ -16,7 +16,7 @@ from typing import Any
 from xwinjax.core.bounds import Few, Many, Natural, Positive, Share
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
-from xwinjax.data import jsonl, read, rouge, seal
+from xwinjax.data import jsonl, read, rouge
 from xwinjax.data.records import Counts, Message
 from xwinjax.eval import diversity
 from xwinjax.sample.logits import SamplingParams
@@ -240,18 +240,14 @@ def write(
   with Progress("instruct", config.count, "prompts") as progress:
     while len(own) < config.count and counts["drawn"] < config.most_draws * config.count:
       part = folder / "parts" / f"{n:05d}.jsonl"
-      if not seal.whole_part(part):
-        done = sampler.sample(_requests(config, model, shown, [*earlier, *own], f"{seed}-{n}"))
-        jsonl.write_rows(
-          part,
-          [
-            {"text": read_new(c), "finish": c.finish}
-            for completions, _ in done
-            for c in completions
-          ],
-        )
-        seal.seal_part(part)
-      before, rows = len(own), [row for _, row in jsonl.read_rows(part)]
+
+      def make(key=f"{seed}-{n}") -> Rows:
+        done = sampler.sample(_requests(config, model, shown, [*earlier, *own], key))
+        return [
+          {"text": read_new(c), "finish": c.finish} for completions, _ in done for c in completions
+        ]
+
+      before, (rows, _) = len(own), common.shard(part, make)
       for row, reason in zip(
         rows, filters.take([(r["text"], r["finish"]) for r in rows]), strict=True
       ):
@@ -284,7 +280,7 @@ def make(
   barred, before = (
     _texts(path, "auto", context.bad_rows) if path else [] for path in (heldout, earlier)
   )
-  writer = open_model(context, model)
+  writer = open_model(context, model, to_sample=True)
   own, counts = write(config, writer, shown, barred, before, folder, context.seed)
   if not own:
     raise UserError(common.counted("no new prompt was kept", counts))

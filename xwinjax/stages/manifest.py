@@ -26,11 +26,13 @@ from typing import Any
 import jax
 
 from xwinjax.checkpoint.store import sha256_file
+from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, rows, seal
 from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
+BEGUN = "settings.json"
 _SHA256 = re.compile(r"'([0-9a-f]{8})[0-9a-f]{56}'")
 _PACKAGES = (
   "xwinjax",
@@ -113,7 +115,14 @@ def _check_outputs(folder: Path, manifest: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-  """Keeps a second run out of the folder while this one works in it."""
+  """Keeps a second run out of the folder while this one works in it; its process 0 holds it."""
+  with contextlib.ExitStack() as held:
+    processes.on_lead(lambda: held.enter_context(_locked(folder)))
+    yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / ".lock"
   with path.open("a+") as f:
@@ -145,8 +154,11 @@ def run_stage(
   body: Callable[[], dict[str, Any]],
   *,
   redo: bool = False,
+  alone: bool = False,
 ) -> dict[str, Any]:
   """Runs a stage once and records it; returns its figures.
+
+  Of several processes the first decides whether it is done and writes the record.
 
   Args:
     folder: the stage's own.
@@ -156,19 +168,62 @@ def run_stage(
     outputs: what it writes, relative to the folder; what ends in "?" need not be there.
     body: does the work and returns figures (JSON).
     redo: throw away what was made with other settings or inputs, instead of refusing.
+    alone: process 0 does all of it; for what needs no devices.
 
   Raises: UserError when a finished stage's settings or inputs differ from these and `redo` is off,
     and when its outputs were changed behind its back.
   """
-  what = {
-    "stage": stage,
-    "config": json.loads(
-      json.dumps(configs.identity(config) if dataclasses.is_dataclass(config) else config)
-    ),
-    "inputs": {role: fingerprint(path) for role, path in inputs.items()},
-  }
-  done, begun = read(folder), folder / "settings.json"
-  before = done or _read_object(begun, tuple(what)) or what
+
+  def begin() -> dict[str, Any]:
+    what = {
+      "stage": stage,
+      "config": json.loads(
+        json.dumps(configs.identity(config) if dataclasses.is_dataclass(config) else config)
+      ),
+      "inputs": {role: fingerprint(path) for role, path in inputs.items()},
+    }
+    done = _done(folder, what, redo)
+    if done is None:
+      folder.mkdir(parents=True, exist_ok=True)
+      jsonl.write_json(folder / BEGUN, what)
+    else:
+      print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
+    return {"what": what, "figures": done and done["figures"]}
+
+  def end(figures: dict[str, Any]) -> dict[str, Any]:
+    manifest = {
+      **what,
+      "outputs": {
+        name.removesuffix("?"): fingerprint(folder / name.removesuffix("?"))
+        for name in outputs
+        if not name.endswith("?") or (folder / name.removesuffix("?")).exists()
+      },
+      "figures": figures,
+      "input_paths": {role: str(path) for role, path in inputs.items()},
+      "seconds": round(time.time() - started, 2),
+      "versions": versions(),
+      "device": device(),
+      "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    jsonl.write_json(folder / NAME, seal.sealed(json.loads(jsonl.dumps(manifest))))
+    return figures
+
+  begun = processes.on_lead(begin)
+  what, started = begun["what"], time.time()
+  if begun["figures"] is not None:
+    return begun["figures"]
+  try:
+    figures = jsonl.finite(processes.on_lead(body) if alone else body())
+  except UserError:
+    _leave_no_trace(folder)
+    raise
+  return processes.on_lead(lambda: end(figures))
+
+
+def _done(folder: Path, what: dict[str, Any], redo: bool) -> dict[str, Any] | None:
+  """The manifest of a stage that is done; None for one to be done, its folder as it may go on."""
+  done = read(folder)
+  before = done or _read_object(folder / BEGUN, tuple(what)) or what
   changed = configs.differences({k: before[k] for k in what}, what)
   if changed and not redo:
     differences = _SHA256.sub(r"sha256 \1…", "; ".join(changed[:3]))
@@ -180,30 +235,13 @@ def run_stage(
     shutil.rmtree(folder)
   elif done is not None:
     _check_outputs(folder, done)
-    print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
-    return done["figures"]
-  folder.mkdir(parents=True, exist_ok=True)
-  jsonl.write_json(begun, what)
-  started = time.time()
-  try:
-    figures = jsonl.finite(body())
-  except UserError:
-    if {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {begun.name}:
-      begun.unlink()  # nothing was made: the same folder may be used once the mistake is mended
-    raise
-  manifest = {
-    **what,
-    "outputs": {
-      name.removesuffix("?"): fingerprint(folder / name.removesuffix("?"))
-      for name in outputs
-      if not name.endswith("?") or (folder / name.removesuffix("?")).exists()
-    },
-    "figures": figures,
-    "input_paths": {role: str(path) for role, path in inputs.items()},
-    "seconds": round(time.time() - started, 2),
-    "versions": versions(),
-    "device": device(),
-    "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-  }
-  jsonl.write_json(folder / NAME, seal.sealed(json.loads(jsonl.dumps(manifest))))
-  return figures
+    return done
+  return None
+
+
+def _leave_no_trace(folder: Path) -> None:
+  """Where nothing was made, the same folder may be used once the mistake is mended."""
+  if not system.leads():
+    return
+  if {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {BEGUN}:
+    (folder / BEGUN).unlink()

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from xwinjax.core import processes
 from xwinjax.core.bounds import Natural, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Params
@@ -102,7 +103,7 @@ def make(
   given, counts = read_pairs(config, data, context.bad_rows)
   pairs = pair_items(given, base, config.max_length)
   logps = reference_logps(base.config, base.params, pairs, config.batch, mesh)
-  mine = key(fingerprint(model), base, pairs)
+  mine = key(processes.on_lead(lambda: fingerprint(model)), base, pairs)
   rows = [
     {"id": i, "chosen": float(c), "rejected": float(r)}
     for i, (c, r) in zip(pairs.ids, logps, strict=True)

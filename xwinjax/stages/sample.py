@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from xwinjax.core import processes
 from xwinjax.core.bounds import Filled, Many, Natural, Positive, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
@@ -109,8 +110,9 @@ def sample_shards(
 ) -> tuple[list[CandidateSet], dict[str, Any]]:
   """Samples in shards of prompts, each a file that is whole or not there; returns sets, figures.
 
-  A killed run redoes the shard it was in. Shards take prompts in the order of their length. There
-  is no set for a prompt that is too long; the figures count those.
+  A killed run redoes the shard it was in. Several processes share out the prompts of each shard.
+  Shards take prompts in the order of their length. There is no set for a prompt that is too long;
+  the figures count those.
   """
   parts = folder / "parts"
   counts = Counts()
@@ -118,11 +120,14 @@ def sample_shards(
   order = sorted(range(len(prompts)), key=lambda i: (len(wanted[i].prompt), i))
   sampler = make_sampler(model, config, seed)
   sets: dict[int, CandidateSet] = {}
+  there = processes.on_lead(
+    lambda: sorted(p.name for p in parts.glob("*.jsonl") if seal.whole_part(p))
+  )
   started = time.perf_counter()
   with Progress(title, len(prompts), "prompts") as progress:
     for n, start in enumerate(range(0, len(order), shard)):
       chosen, part = order[start : start + shard], parts / f"{n:05d}.jsonl"
-      if seal.whole_part(part):
+      if part.name in there:
         done = list(candidates.read(part))
         progress.advance(len(chosen))
       else:
@@ -131,7 +136,7 @@ def sample_shards(
         )
         done = [candidate_set(prompts[i], *d) for i, d in zip(chosen, drawn, strict=True)]
         candidates.write(part, done)
-        seal.seal_part(part)
+        processes.on_lead(lambda part=part: seal.seal_part(part))
       sets.update(zip(chosen, done, strict=True))
   seconds = time.perf_counter() - started
   ordered = [sets[i] for i in range(len(prompts))]
@@ -154,7 +159,7 @@ def make(
   context: Context, config: SampleConfig, folder: Path, model: Path, prompts: Path
 ) -> dict[str, Any]:
   """Samples config.generate.samples answers a prompt."""
-  opened = open_model(context, model)
+  opened = open_model(context, model, to_sample=True)
   rows = Counts()
   asked = read.prompts(
     prompts, config.format, config.limit, context.bad_rows, counts=rows, say=common.say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from xwinjax.core import processes
 from xwinjax.core.progress import Progress
-from xwinjax.data import jsonl, seal
 from xwinjax.data.records import Counts, Example
 from xwinjax.eval import judge_metrics
 from xwinjax.judge import pairwise
@@ -57,15 +58,16 @@ def written(
     )
     for n, start in enumerate(range(0, len(prompts), config.shard)):
       part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
-      if not seal.whole_part(part):
+
+      def make(here=here) -> list[Any]:
         judge.prompt_tokens = Counts()
         done = judge.judge(prompts[here], texts[here])
         rows = [{"judgements": [[judgement_json(j) for j in js] for js in row]} for row in done]
-        jsonl.write_rows(part, [{"prompt_tokens": dict(judge.prompt_tokens)}, *rows])
-        seal.seal_part(part)
-      else:
+        return [{"prompt_tokens": dict(judge.prompt_tokens)}, *rows]
+
+      (cost, *rows), new = common.shard(part, make)
+      if not new:
         progress.advance(sum(map(len, texts[here])))
-      cost, *rows = [row for _, row in jsonl.read_rows(part)]
       tokens.update(cost["prompt_tokens"])
       judged += [[judgements_of(js) for js in row["judgements"]] for row in rows]
   counts.update(j.reason or "read" for row in judged for js in row for j in js)
@@ -101,13 +103,14 @@ def compared(
     )
     for n, start in enumerate(range(0, len(prompts), config.shard)):
       part, here = folder / "parts" / f"{n:05d}.jsonl", slice(start, start + config.shard)
-      if not seal.whole_part(part):
+
+      def make(here=here) -> list[Any]:
         judge.counts = Counts()
         shares = judge(prompts[here], texts[here])
         rows = [[None if math.isnan(x) else x for x in row] for row in shares]
-        jsonl.write_rows(part, [{"counts": dict(judge.counts)}, *({"scores": r} for r in rows)])
-        seal.seal_part(part)
-      first, *rows = [row for _, row in jsonl.read_rows(part)]
+        return [{"counts": dict(judge.counts)}, *({"scores": r} for r in rows)]
+
+      (first, *rows), _ = common.shard(part, make)
       counts.update(first["counts"])
       scores += [[math.nan if x is None else x for x in row["scores"]] for row in rows]
       progress.advance(len(rows))
@@ -117,7 +120,13 @@ def compared(
 def open_judge(context: Context, judge: Judge) -> Opened:
   """The language model as judge, by written judgements, from its logits, or two by two."""
   config, seed, mesh = judge.config, context.seed, common.make_mesh(context.mesh)
-  model = open_model(context, judge.inputs["model"], dropout=(0.0, 0.0))
+
+  @functools.cache
+  def opened(to_sample: bool) -> Model:
+    return open_model(context, judge.inputs["model"], to_sample=to_sample, dropout=(0.0, 0.0))
+
+  # Alone, one model serves both ways to judge.
+  model = opened(config.mode != "expected" and processes.count() > 1)
 
   def scored(
     prompts: Sequence[Example], texts: Sequence[Sequence[str]], folder: Path, title: str
@@ -136,7 +145,9 @@ def open_judge(context: Context, judge: Judge) -> Opened:
       )
     if config.mode != "sampled":
       name = config.score if config.mode == "expected" else f"{config.score}_expected"
-      scores[name], figures["expected"] = expected(config, model, mesh, prompts, texts, title)
+      scores[name], figures["expected"] = expected(
+        config, opened(False), mesh, prompts, texts, title
+      )
     return Scored(scores, judged, figures)
 
   return scored

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from jax.sharding import Mesh
 
-from xwinjax.core import host
+from xwinjax.core import host, processes
 from xwinjax.core.bounds import Natural, OneOf, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
@@ -81,7 +81,8 @@ def read_items(config: SFTConfig, file: Path, model: Model, bad_rows: str = "sto
     "too_long": config.too_long,
     "loss_on": config.loss_on,
   }
-  made = token_cache.cached(rows.files(file), settings, make, host.cache_folder() / "tokens")
+  files, folder = rows.files(file), host.cache_folder() / "tokens"
+  made = processes.lead_first(lambda: token_cache.cached(files, settings, make, folder))
   common.say(common.counted(str(file), made.counts))
   if not len(made):
     raise UserError(common.counted(f"{file}: no row is left", made.counts))
@@ -190,7 +191,7 @@ def make(
   if nll is not None:
     figures["heldout_nll"] = nll(params)
   if keep:
-    figures["epochs"] = read_epochs(folder)
+    figures["epochs"] = processes.on_lead(lambda: read_epochs(folder))
   common.save_model(folder / "model", base, params)
   return {k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()}
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from xwinjax.core.bounds import Seed
 from xwinjax.core.errors import UserError
 from xwinjax.data.rows import BAD_ROWS
+from xwinjax.sharding.mesh import own_part
 from xwinjax.stages import common
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import check_bounds, identity
@@ -55,7 +56,7 @@ class Stage(Generic[C]):
   make: Callable[..., dict[str, Any]]
   reads: Mapping[str, str]  # input -> what it is; a name that ends in "?" may be left out
   writes: tuple[str, ...]  # relative to the folder; a name that ends in "?" need not be there
-  uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context
+  uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context; without mesh: one process
   reads_rows: bool = False  # of data in any format, so that its command takes bad_rows
   check: Callable[..., None] | None = None  # check(config, **inputs), before anything is written
 
@@ -116,12 +117,22 @@ class Stage(Generic[C]):
       self.writes,
       lambda: self.make(context, config, folder, **paths, **options),
       redo=context.redo,
+      alone="mesh" not in self.uses,
     )
 
 
 def open_model(
-  context: Context, path: Path, *, reward: bool | None = False, **changes: Any
+  context: Context,
+  path: Path,
+  *,
+  reward: bool | None = False,
+  to_sample: bool = False,
+  **changes: Any,
 ) -> common.Model:
-  """The model in a folder as the context says; `changes` replace fields of its ModelConfig."""
+  """The model in a folder as the context says; `changes` replace fields of its ModelConfig.
+
+  Several processes hold it together; with `to_sample` each for itself, so that they share prompts.
+  """
   config = dataclasses.replace(context.model, path=str(path), **changes)
-  return common.open_model(config, common.make_mesh(context.mesh), reward=reward)
+  mesh = common.make_mesh(context.mesh)
+  return common.open_model(config, own_part(mesh) if to_sample else mesh, reward=reward)

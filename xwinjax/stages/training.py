@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from xwinjax.core import host
+from xwinjax.core import host, processes
 from xwinjax.core.bounds import Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
@@ -22,8 +22,8 @@ from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.model import parameters
 from xwinjax.model.config import LlamaConfig
-from xwinjax.sharding.mesh import data_shards
-from xwinjax.sharding.place import put_batch
+from xwinjax.sharding.mesh import data_shards, own_shards
+from xwinjax.sharding.place import put_batch, put_state
 from xwinjax.stages import common
 from xwinjax.stages.config import group, identity, plumbing
 from xwinjax.train import loop, optim
@@ -126,8 +126,8 @@ def train(
     f"row lengths {', '.join(map(str, sorted(plan.heights)))}, "
     f"{plan.fill(items.lengths):.0%} of places filled"
   )
-  if check_first is not None and not (folder / "checkpoints").exists():
-    check_first(params, put_batch(batching.build_batch(items, plan, 0), mesh))
+  if check_first is not None and processes.on_lead(lambda: not (folder / "checkpoints").exists()):
+    check_first(params, put_batch(batching.build_batch(items, plan, 0), mesh, whole=True))
   settings, share = config.loop, mfu_of(model.config)
   skips = min(settings.stop_after_skips, plan.steps_per_epoch, steps)
   settings = dataclasses.replace(settings, stop_after_skips=skips)
@@ -135,13 +135,13 @@ def train(
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
   stream = functools.partial(
-    pipeline.batches, items, plan, process=jax.process_index(), processes=jax.process_count()
+    pipeline.batches, items, plan, shards=None if mesh is None else own_shards(mesh)
   )
   state = loop.fit(
     make_train_step(
       objective, optimizer, microbatches=config.batch.microbatches, seed=seed, mesh=mesh
     ),
-    init_state(params, optimizer),
+    put_state(init_state(params, optimizer), mesh),
     lambda start: stream(start=start),
     steps=steps,
     folder=folder,
@@ -155,13 +155,14 @@ def train(
   )
   if state.skipped_total:
     common.say(f"{title}: {int(state.skipped_total)} of {steps} updates skipped: not finite")
-  speed = loop.tokens_per_second(folder / "metrics.jsonl")
+  metrics = folder / "metrics.jsonl"
+  speed, ends = processes.on_lead(lambda: (loop.tokens_per_second(metrics), curve_ends(metrics)))
   figures = {
     **({"mfu": round(share(speed), 4)} if share and speed else {}),
     "items": len(items),
     "supervised_tokens": int(items.targets.sum()),
     "steps": steps,
-    **curve_ends(folder / "metrics.jsonl"),
+    **ends,
     "fill": round(plan.fill(items.lengths), 4),
     "counts": dict(items.counts),
     "skipped_updates": int(state.skipped_total),

@@ -16,11 +16,14 @@ import jax
 import numpy as np
 
 from xwinjax.checkpoint.store import Store
+from xwinjax.core import processes, system
 from xwinjax.core.bounds import Amount, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl
 from xwinjax.sharding.place import put_batch
+from xwinjax.train import agreed
+from xwinjax.train.agreed import Together
 from xwinjax.train.step import TrainState
 
 BatchStream = Iterator[dict[str, np.ndarray]]
@@ -68,9 +71,28 @@ class _Signals:
       signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def _closing(store: Store) -> Iterator[None]:
+  """Whatever happens, a checkpoint under way is finished; unless one of several processes fails,
+  for then the others may not be there to finish it with.
+  """
+  try:
+    yield
+  except BaseException as e:
+    if processes.count() == 1 or isinstance(e, Stopped):
+      store.close()
+    raise
+  store.close()
+
+
+def _opened(path: Path):
+  """The file at its end; nothing for processes that do not lead."""
+  return path.open("a", encoding="utf-8") if system.leads() else contextlib.nullcontext()
+
+
 def truncate_metrics(path: Path, step: int) -> None:
   """Leaves the lines of steps up to `step`; what a killed run wrote beyond them will come again."""
-  if not path.exists():
+  if not system.leads() or not path.exists():
     return
   kept = []
   for line in path.read_bytes().split(b"\n"):
@@ -107,9 +129,11 @@ def fit(
 ) -> TrainState:
   """Trains from the newest checkpoint in `folder` (or from `state`) to `steps`.
 
+  Several processes take each step together; a signal to one of them ends all after the same step.
+
   Args:
     step: from `train.step.make_train_step`.
-    batches: step -> the stream of batches from there on.
+    batches: step -> the stream of batches from there on; of several processes, each one's rows.
     folder: gets checkpoints/ and metrics.jsonl, one object a step.
     identity: what makes this run this run; see `checkpoint.store`.
     on_checkpoint: called with every (step, state) just before it is saved: killed between the two,
@@ -126,22 +150,27 @@ def fit(
   start, state = restored or (0, state)
   metrics_path = folder / "metrics.jsonl"
   truncate_metrics(metrics_path, start)
-  lead = jax.process_index() == 0
+  together = Together(mesh) if mesh is not None and jax.process_count() > 1 else None
   with (
     _Signals() as signals,
-    contextlib.closing(store),  # whatever happens, a checkpoint under way is finished
-    metrics_path.open("a", encoding="utf-8") as out,
+    _closing(store),
+    _opened(metrics_path) as out,
     Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
   ):
-    log = _Log(out if lead else None, progress, config, learning_rate, mfu_of)
+    log = _Log(out, progress, config, learning_rate, mfu_of)
     stream = batches(start) if start < steps else iter(())
     for at in range(start, steps):
       waited = time.perf_counter()
       batch = next(stream)
       log.batch(batch, time.perf_counter() - waited)
-      state, scalars = step(state, put_batch(batch, mesh))
+      placed = put_batch(batch, mesh)
+      sums = together.begin(placed, signals.caught) if together is not None else None
+      state, scalars = step(state, placed)
+      told = agreed.read(sums) if sums is not None else None
+      if told is not None:
+        log.facts |= {"rows": len(placed["tokens"]), **told[0]}
       log.step(at + 1, scalars)
-      stop = signals.caught
+      stop = signals.caught if told is None else told[1]
       if stop or (at + 1) % config.checkpoint_every == 0 or at + 1 == steps:
         log.flush()  # raises before anything is saved if updates keep failing
         if on_checkpoint is not None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from xwinjax.core import rng
+from xwinjax.core import placed, rng
 from xwinjax.core.types import Batch, Mean, Params
 from xwinjax.sharding import rules
 from xwinjax.sharding.mesh import data_shards
@@ -187,7 +187,7 @@ def make_train_step(
     key = jax.tree.structure((state, batch))
     if key not in compiled:
       compiled[key] = jax.jit(step, **shardings(mesh, state, batch), donate_argnums=donated)
-    with jax.set_mesh(mesh):
+    with placed.on(mesh):
       return compiled[key](state, batch)
 
   return sharded
