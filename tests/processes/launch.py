@@ -40,7 +40,7 @@ class Run:
           subprocess.Popen(command, cwd=ROOT, env=environment(devices), stdout=out, stderr=out)
         )
 
-  def end(self, timeout: float = 300) -> list[int]:
+  def end(self, timeout: float = 900) -> list[int]:
     """The exit statuses; none of them outlives this."""
     until = time.monotonic() + timeout
     try:
