@@ -240,6 +240,7 @@ def each(
     if bad.reasons and not bad.skip:
       continue  # the run ends here; what follows is read for the sake of the line alone
     counts["kept"] += 1
-    counts.update(notes)
+    if notes:
+      counts.update(notes)
     yield record
   bad.end()
