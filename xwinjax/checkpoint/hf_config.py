@@ -174,7 +174,13 @@ def _llama(fields: dict[str, Any], path: Path) -> LlamaConfig:
 
 
 def config_fields(
-  config: LlamaConfig, *, reward_head: bool, bos_id: int | None, eos_id: int | None, dtype: str
+  config: LlamaConfig,
+  *,
+  reward_head: bool,
+  bos_id: int | None,
+  eos_id: int | None,
+  dtype: str,
+  pad_id: int | None = None,
 ) -> dict[str, Any]:
   """What `config.json` says of a model of ours, in the spelling most checkpoints use."""
   scaling = config.rope_scaling
@@ -207,11 +213,15 @@ def config_fields(
     "bos_token_id": bos_id,
     "eos_token_id": eos_id,
     "torch_dtype": dtype,
+    **({} if pad_id is None else {"pad_token_id": pad_id}),
   }
   if reward_head:
     # transformers reads the score at the last token that is not padding; without a pad id it
     # refuses batches, so name one that never ends a text.
     fields.update(
-      num_labels=1, pad_token_id=bos_id, id2label={"0": "reward"}, label2id={"reward": 0}
+      num_labels=1,
+      pad_token_id=bos_id if pad_id is None else pad_id,
+      id2label={"0": "reward"},
+      label2id={"reward": 0},
     )
   return fields

@@ -12,7 +12,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from xwinjax.data import candidates, jsonl
+from xwinjax.data import candidates, jsonl, token_export
 from xwinjax.data.records import (
   Candidate,
   CandidateSet,
@@ -161,7 +161,7 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     folder / "tokenizer" / "tokenizer.model",
     config.world.vocab_size,
   )
-  tokenizer.save(folder / "tokenizer")
+  token_export.save(tokenizer, folder / "tokenizer")
   return figures | {
     "documents": len(texts),
     "eft": c.eft,
