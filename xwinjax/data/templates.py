@@ -273,9 +273,8 @@ class Renderer:
 
   def stop_ids(self) -> tuple[int, ...]:
     """The tokens at which an answer ends: the template's own, and EOS."""
-    return tuple(
-      dict.fromkeys([self.tokenizer.special(self.template.stop().name), self.tokenizer.eos_id])
-    )
+    stop = self.tokenizer.special(self.template.stop().name)
+    return tuple(dict.fromkeys((stop, *self.tokenizer.ends)))
 
   def opens_with_bos(self) -> bool:
     """Whether every conversation begins with BOS."""

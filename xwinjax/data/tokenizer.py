@@ -138,6 +138,12 @@ class Tokenizer:
     return self.blank and not (isinstance(self.pieces, JsonPieces) and self.pieces.first)
 
   @property
+  def ends(self) -> tuple[int, ...]:
+    """What ends a text: EOS, and the vocabulary's own where the files name another."""
+    own = (self.pieces.eos,) if isinstance(self.pieces, SentencePieces) else ()
+    return tuple(dict.fromkeys((self.eos_id, *own)))
+
+  @property
   def opening(self) -> list[int]:
     """What opens a text: BOS, where the tokenizer puts one."""
     return [self.bos_id] if self.adds_bos and self.bos_id is not None else []

@@ -169,6 +169,8 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
       f"{', '.join(hf_config.DTYPES)}"
     )
   opened = huggingface.open_folder(folder)
+  for line in opened.described.said:
+    say(line)
   if reward not in (None, opened.reward):
     kinds = ("a language model", "a reward model")
     raise UserError(f"{folder}: is {kinds[not reward]}; this stage needs {kinds[reward]}")
@@ -197,7 +199,8 @@ def save_model(folder: Path, model: Model, params: Params) -> Path:
 
   Parameters are f32 while they train; on disk they are `model.save_dtype`.
   """
-  ends = model.renderer.stop_ids()
+  kept = [i for i in hf_config.ends(model.folder)[1] if isinstance(i, int)]
+  ends = tuple(dict.fromkeys((*model.renderer.stop_ids(), *kept)))
   huggingface.save(
     folder,
     model.config,
