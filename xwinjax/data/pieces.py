@@ -111,7 +111,11 @@ class SentencePieces:
       "added_tokens": [{"id": self.unk, "content": sp.id_to_piece(self.unk), **PLAIN}],
       "normalizer": {
         "type": "Sequence",
-        "normalizers": [{"type": "Prepend", "prepend": "▁"}, _replace(" ", "▁")],
+        "normalizers": [
+          *(step for a, b, steps in _LOSSES for step in steps if sp.encode(a) == sp.encode(b)),
+          {"type": "Prepend", "prepend": "▁"},
+          _replace(" ", "▁"),
+        ],
       },
       "post_processor": {
         "type": "TemplateProcessing",
@@ -142,6 +146,18 @@ PLAIN = {
 
 def _replace(old: str, new: str) -> dict[str, Any]:
   return {"type": "Replace", "pattern": {"String": old}, "content": new}
+
+
+def _regex(pattern: str, new: str) -> dict[str, Any]:
+  return {"type": "Replace", "pattern": {"Regex": pattern}, "content": new}
+
+
+# What a vocabulary may lose: where it cuts the first text as the second, these steps do so.
+_LOSSES = (
+  ("ﬁＡ", "fiA", [{"type": "NFKC"}]),
+  ("a\nb", "a b", [_regex(r"[\t\n\r\u2028\x85]", " ")]),
+  ("a  b", "a b", [_regex(r"\A +| +\z", ""), _regex(" {2,}", " ")]),
+)
 
 
 class JsonPieces:

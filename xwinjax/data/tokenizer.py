@@ -214,7 +214,7 @@ class Tokenizer:
 
   def name(self, i: int) -> str:
     """A special token's own text."""
-    return next((name for name, n in self.marks.items() if n == i), self.pieces.piece(i))
+    return next((name for name, n in self.marks.items() if n == i), None) or self.piece(i)
 
 
 def _is_sentencepiece(path: Path) -> bool:
