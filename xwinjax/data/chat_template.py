@@ -85,7 +85,10 @@ def jinja_of(template: Template, tokenizer: Tokenizer, system: str = "") -> str:
   text = lambda parts, **values: _expression(parts, tokenizer, values)
   blank = tokenizer.blank and isinstance((*t.user, *t.assistant)[-1], str)
   tail = "" if isinstance(t.end[0], Special) else t.end[0]
-  lead = "" if not (blank or t.blank) else "' ' ~ " if tail else "(' ' if content else '') ~ "
+  text_of_answer = f"(content ~ {_literal(tail)})" if tail else "content"
+  lead = f"(' ' if {text_of_answer} else '') ~ " if blank or t.blank else ""
+  if blank and not tokenizer.pieces.doubles:
+    lead = lead.replace(" else", f" and not {text_of_answer}.startswith(' ') else")
   after, later = list(t.after), [*t.turn_start, *t.user]
   if tokenizer.blank and isinstance(t.end[-1], str):  # what follows is a stretch of its own
     follows = after or later

@@ -135,6 +135,7 @@ def own_template(source: str, tokenizer: Tokenizer) -> OwnTemplate:
       f"{tokenizer.path.parent}: has no chat_template; template {MODEL!r} needs one in "
       "tokenizer_config.json or chat_template.jinja"
     )
+  _structure(source, tokenizer, ("user", "assistant") * 2, False)
   parts = _structure(source, tokenizer, ("user", "assistant"), False)
   first = next(i for i, (_, learned) in enumerate(parts) if learned)
   at = next(i for i, (part, _) in enumerate(parts) if part == 1 and isinstance(part, int))
@@ -147,10 +148,17 @@ def own_template(source: str, tokenizer: Tokenizer) -> OwnTemplate:
     start=(),
     source=source,
     opening="".join(p for p, _ in parts[first:at] if isinstance(p, str)),
+    strip=_strips(source, tokenizer),
     behind="special" if first and isinstance(parts[first - 1][0], Special) else "text",
   )
   _check_tokens(template, tokenizer)
   return template
+
+
+def _strips(source: str, tokenizer: Tokenizer) -> bool:
+  """Whether it leaves out white space around an answer."""
+  talk = (Message("user", "?"), Message("assistant", f"  {_hole(1)}  "))
+  return f"  {_hole(1)}  " not in chat_template.render(source, talk, tokenizer, open_answer=False)
 
 
 def _check_tokens(template: OwnTemplate, tokenizer: Tokenizer) -> None:

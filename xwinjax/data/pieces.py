@@ -25,6 +25,7 @@ class Pieces(Protocol):
   """A vocabulary of pieces; special tokens beyond them are the tokenizer's."""
 
   blank: bool  # a stretch of text opens with a blank of the vocabulary's own, as Llama 1 and 2's do
+  doubles: bool  # it does so before a blank, too
 
   def size(self) -> int:
     """Ids run below this."""
@@ -57,7 +58,7 @@ class SentencePieces:
     self.bos, self.eos, self.unk = self._sp.bos_id(), self._sp.eos_id(), self._sp.unk_id()
     if self.bos < 0 or self.eos < 0:
       raise UserError(f"{path}: has no BOS or no EOS token; both are needed")
-    self.blank = True
+    self.blank = self.doubles = True
 
   def size(self) -> int:
     return self._size
@@ -87,11 +88,12 @@ class SentencePieces:
     led = not opens and kept and self._sp.id_to_piece(kept[0]).startswith("▁")
     return " " + text if led else text
 
-  def as_json(self, bos: str) -> dict[str, Any]:
+  def as_json(self, bos: str, stretches: bool) -> dict[str, Any]:
     """A tokenizer.json that gives the same pieces, for models of Llama's kind: byte-pair merges.
 
     SentencePiece joins the two neighbours whose piece has the best score; so merges are ranked by
-    the score of what they make. Every stretch opens with a blank, and a text with BOS.
+    the score of what they make. BOS opens a text, and a blank every stretch or, without
+    `stretches`, the first alone.
     """
     sp, size = self._sp, self._size
     vocab = {sp.id_to_piece(i): i for i in range(size)}
@@ -113,10 +115,10 @@ class SentencePieces:
         "type": "Sequence",
         "normalizers": [
           *(step for a, b, steps in _LOSSES for step in steps if sp.encode(a) == sp.encode(b)),
-          {"type": "Prepend", "prepend": "▁"},
-          _replace(" ", "▁"),
+          *([{"type": "Prepend", "prepend": "▁"}, _replace(" ", "▁")] if stretches else []),
         ],
       },
+      "pre_tokenizer": None if stretches else _FIRST,
       "post_processor": {
         "type": "TemplateProcessing",
         "single": [token, text("A")],
@@ -152,6 +154,8 @@ def _regex(pattern: str, new: str) -> dict[str, Any]:
   return {"type": "Replace", "pattern": {"Regex": pattern}, "content": new}
 
 
+_FIRST = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+
 # What a vocabulary may lose: where it cuts the first text as the second, these steps do so.
 _LOSSES = (
   ("ﬁＡ", "fiA", [{"type": "NFKC"}]),
@@ -184,6 +188,7 @@ class JsonPieces:
   def _load(self, text: str) -> None:
     self.json, fields = text, json.loads(text)
     self.blank = _opening(fields) != "never"
+    self.doubles = "Metaspace" not in json.dumps(fields.get("pre_tokenizer"))
     self._plain = _tokenizer(fields)
     self._inside = _tokenizer(_with_opening(fields, "never")) if self.blank else self._plain
     self._bytes = "ByteLevel" in json.dumps(fields.get("decoder"))

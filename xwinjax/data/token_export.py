@@ -45,8 +45,8 @@ def save(
   fields = _config(tokenizer)
   if tokenizer.blank and stretches:
     fields["legacy"] = True  # as transformers calls it
-    if not said:  # the one class that takes tokenizer.json as it is
-      fields["tokenizer_class"] = "PreTrainedTokenizerFast"
+  if tokenizer.blank and (folder / token_files.JSON).exists():
+    fields["tokenizer_class"] = "PreTrainedTokenizerFast"  # the class that takes it as it is
   if pad:
     fields["pad_token"] = pad
   if chat_template is None:
@@ -76,15 +76,15 @@ def _vocabulary(tokenizer: Tokenizer, folder: Path, stretches: bool) -> list[str
     _write(folder / token_files.ADDED, tokenizer.added)
   source = tokenizer.path.with_name(token_files.JSON)
   candidates = [source.read_bytes()] if source.exists() else []
-  if tokenizer.adds_bos and stretches:
+  if tokenizer.adds_bos:
     bos = tokenizer.name(tokenizer.special("bos"))
-    candidates.append(json.dumps(tokenizer.pieces.as_json(bos)).encode())
+    candidates.append(json.dumps(tokenizer.pieces.as_json(bos, stretches)).encode())
   for blob in candidates:
     try:
       pieces = JsonPieces(source, blob, tokenizer.marks, ())
     except UserError:
       continue
-    if _equal(tokenizer, pieces):
+    if _equal(tokenizer, pieces, stretches):
       beside.write_text(pieces.dump(stretches), encoding="utf-8")
       return []
   beside.unlink(missing_ok=True)
@@ -94,8 +94,9 @@ def _vocabulary(tokenizer: Tokenizer, folder: Path, stretches: bool) -> list[str
   ]
 
 
-def _equal(tokenizer: Tokenizer, pieces: JsonPieces) -> bool:
-  same = all(pieces.encode([text], True) == [tokenizer.encode(text)] for text in PROBES)
+def _equal(tokenizer: Tokenizer, pieces: JsonPieces, stretches: bool) -> bool:
+  cut = lambda text: pieces.encode([text], stretches) == [tokenizer.encode(text, stretches)]
+  same = all(map(cut, PROBES)) and pieces.first != stretches
   return same and all(pieces.id_of(name) == i for name, i in tokenizer.marks.items())
 
 

@@ -221,8 +221,9 @@ def write_tokenizer(folder: Path, renderer: Renderer, rows: int) -> None:
   own = isinstance(template, OwnTemplate)
   source = template.source if own else jinja_of(template, tokenizer, renderer.system)
   pad = tokenizer.pad_id(rows, renderer.stop_ids())
+  stretches = tokenizer.stretches if own else True
   for line in token_export.save(
-    tokenizer, folder, chat_template=source, pad=tokenizer.name(pad), stretches=not own
+    tokenizer, folder, chat_template=source, pad=tokenizer.name(pad), stretches=stretches
   ):
     say(line)
   write_notes(folder, renderer)
