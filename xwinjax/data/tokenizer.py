@@ -124,6 +124,12 @@ class Tokenizer:
     """Ids run below this, added tokens included."""
     return max([self.pieces.size(), *(i + 1 for i in self.added.values())])
 
+  @functools.cached_property
+  def keeps_text(self) -> bool:
+    """Whether text of every kind comes back from its tokens: blanks, lines, forms of letters."""
+    odd = "a  b \n\n\tc\r\n ﬁ Ａ e\u0301 \u2028 🙂 \U00020000 "
+    return self.decode(self.encode(odd)) == odd
+
   @property
   def blank(self) -> bool:
     """Whether a stretch of text opens with a blank of the vocabulary's own."""
