@@ -87,6 +87,7 @@ def rows(talk):
   return [{"role": m.role, "content": m.content} for m in talk]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_apply_chat_template_gives_our_tokens(template, model, talks, tmp_path):
   renderer = exported(model, template, tmp_path)
