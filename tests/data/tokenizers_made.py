@@ -43,7 +43,9 @@ QWEN2_CHAT = (
 def byte_level(folder: Path, special: tuple[str, ...], bos: str | None, config: dict) -> Path:
   """A tokenizer.json of bytes, as Llama 3 and Qwen2 have; `bos` opens a text."""
   made = tokenizers.Tokenizer(models.BPE())
-  split = pre_tokenizers.Split(tokenizers.Regex(SPLIT), "isolated")
+  pattern = SPLIT if bos else SPLIT.replace(r"\p{N}{1,3}", r"\p{N}")  # Qwen2: digits apart
+  split = pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
+  made.normalizer = None if bos else normalizers.NFC()
   made.pre_tokenizer = pre_tokenizers.Sequence(
     [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
   )
