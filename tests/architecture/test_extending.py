@@ -17,7 +17,7 @@ TRIES = {  # patch -> what uses it, the most files it may touch, what is missing
   "loss_command": ("use_loss_command.py", 3, "config.variant 'robust' is not one of"),
   "recipe_stage": ("use_stage.py", 3, "cannot import name 'lengths'"),
   "judge": ("use_judge.py", 2, "config.by 'brevity' is not one of"),
-  "qwen2_biases": ("use_biases.py", 3, "KeyError: 'q_bias'"),
+  "qwen3_norms": ("use_norms.py", 3, "KeyError: 'q_norm'"),
 }
 
 

@@ -5,7 +5,9 @@ import pytest
 from xwinjax.testing.tiny import tiny_config, tiny_params
 
 collect_ignore = (
-  [] if find_spec("transformers") and find_spec("torch") else ["test_in_transformers.py"]
+  []
+  if find_spec("transformers") and find_spec("torch")
+  else ["test_in_transformers.py", "test_exports_in_transformers.py"]
 )
 
 

@@ -114,11 +114,10 @@ def test_what_a_config_may_leave_out(read):
 @pytest.mark.parametrize(
   ("field", "value", "says"),
   [
-    ("model_type", "mistral", "model_type is 'mistral'; only 'llama' can be read"),
+    ("model_type", "gpt2", "model_type is 'gpt2'; only 'llama', 'mistral', 'qwen2' can be read"),
     ("hidden_act", "gelu", "hidden_act = 'gelu' is not supported; only 'silu' is"),
     ("attention_bias", True, "attention_bias = True is not supported"),
     ("mlp_bias", True, "mlp_bias = True is not supported"),
-    ("pretraining_tp", 2, "pretraining_tp = 2 is not supported"),
     ("sliding_window", 4096, "sliding_window = 4096 is not supported"),
     ("quantization_config", {"bits": 4}, "quantization_config = {'bits': 4} is not supported"),
     ("num_local_experts", 8, "num_local_experts = 8 is not supported"),
@@ -168,6 +167,17 @@ def test_what_would_be_computed_wrongly_is_refused_by_name(field, value, says, r
 )
 def test_a_feature_that_is_off_is_no_reason_to_refuse(field, value, read):
   assert read({**PUBLISHED, field: value}) == LLAMA31_8B
+
+
+def test_leftovers_that_change_nothing_are_named(read, tmp_path):
+  left = {"max_sequence_length": 2048, "pretraining_tp": 2, "unsloth_fixed": True}
+  assert read({**PUBLISHED, **left}) == LLAMA31_8B
+  [said] = read_folder(tmp_path).said
+  assert said.endswith(
+    "changes nothing here: max_sequence_length = 2048, pretraining_tp = 2, unsloth_fixed = True"
+  )
+  read({**PUBLISHED, "pretraining_tp": 1})
+  assert read_folder(tmp_path).said == ()  # the twin: what every Llama has is not named
 
 
 def test_what_is_no_config_gets_a_line(read, tmp_path):

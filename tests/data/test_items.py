@@ -8,7 +8,8 @@ import pytest
 from xwinjax.core.errors import UserError
 from xwinjax.data import items
 from xwinjax.data.records import Counts, Message, Pair
-from xwinjax.data.templates import Encoded
+from xwinjax.data.templates import Encoded, Renderer, get_template
+from xwinjax.data.tokenizer import Tokenizer
 
 LONG = "And so on and so forth, until the row is full. " * 3
 
@@ -194,3 +195,21 @@ def test_fit_prompt_counts_what_it_left_out(vicuna, chat):
     "cut: oldest exchanges of the prompt left out to fit": 1,
     "dropped: last question too long": 1,
   }
+
+
+def test_text_that_a_vocabulary_loses_is_counted_with_its_first_place(shared, chat):
+  lossy = Renderer(get_template("vicuna"), Tokenizer.load(shared / "stories3m-hf"))
+  code = "if x:\n    return  1\n"
+  rows = [chat("Hi?", "Yes.", id="a"), chat("Code?", code, id="b"), chat("More?", code, id="c")]
+  parts = [items.tokenize_examples([row], lossy, 512) for row in rows]
+  key = items.LOST + "b"
+  assert items.tokenize_examples(rows, lossy, 512).counts[key] == 2
+  assert items.joined(parts).counts[key] == 2
+  pair = Pair("p", rows[1].messages[:1], "a  b", "So.")
+  assert items.tokenize_pairs([pair], lossy, 512).counts[items.LOST + "p"] == 1
+
+
+def test_twin_a_vocabulary_of_bytes_loses_nothing(vicuna, chat):
+  assert vicuna.tokenizer.keeps_text
+  made = items.tokenize_examples([chat("Code?", "if x:\n    return  1\n")], vicuna, 512)
+  assert not [key for key in made.counts if "give back" in key]

@@ -161,7 +161,8 @@ def test_exactly_the_answers_are_supervised(name, renderer, talk):
 def test_answers_come_back_from_their_ids(name, renderer):
   r = renderer(name)
   for text in ("Hello.", " led by a blank", "two\n\nlines\n", "</s> [/INST] <|eot|>", "Zoë 🙂"):
-    assert r.answer_text(r.encode_answer(text)) == text
+    kept = text.strip() if r.template.strip else text
+    assert r.answer_text(r.encode_answer(text)) == kept
     assert r.round_trips(text)
 
 

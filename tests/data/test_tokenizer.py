@@ -6,6 +6,7 @@ import random
 import pytest
 
 from xwinjax.core.errors import UserError
+from xwinjax.data import token_export
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 
 GOLDENS = (
@@ -137,7 +138,7 @@ def test_a_trained_tokenizer_knows_its_special_tokens_after_a_round_trip(tmp_pat
     ["a few words, 123"] * 50, tmp_path / "m" / "tokenizer.model", 300, control=["<|eot|>"]
   )
   made.added = {"<|new|>": made.vocab_size}
-  made.save(tmp_path / "folder")
+  token_export.save(made, tmp_path / "folder")
   again = Tokenizer.load(tmp_path / "folder")
   assert again.special("<|eot|>") == 3
   assert again.special("<|new|>") == made.added["<|new|>"] == again.vocab_size - 1

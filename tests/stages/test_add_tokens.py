@@ -88,13 +88,16 @@ def test_a_model_that_has_its_tokens_is_copied(added, tmp_path):
   assert copy.read_bytes() == (added / "model.safetensors").read_bytes()
 
 
-def test_settings_of_the_tokenizer_stay(tiny_folder, tmp_path):
+def test_settings_of_the_tokenizer_stay_but_for_its_template(tiny_folder, tmp_path):
   mine = shutil.copytree(tiny_folder, tmp_path / "mine")
   path = mine / "tokenizer_config.json"
-  path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": "{{ x }}"}))
+  own = {"chat_template": "{{ x }}", "model_max_length": 77}
+  path.write_text(json.dumps({**json.loads(path.read_text()), **own}))
   add(mine, tmp_path / "t")
   fields = json.loads((tmp_path / "t" / "model" / "tokenizer_config.json").read_text())
-  assert fields["chat_template"] == "{{ x }}"
+  assert fields["model_max_length"] == 77
+  assert EOT in fields["chat_template"]
+  assert (tmp_path / "t" / "model" / "chat_template.jinja").read_text() == fields["chat_template"]
   assert EOT in fields["additional_special_tokens"]
 
 

@@ -87,3 +87,19 @@ def test_one_bit_is_seen_by_the_comparison(tiny_folder, tmp_path):
   whole[-1] ^= 1
   path.write_bytes(whole)
   assert not same_bits(tiny_folder, tmp_path / "copy")
+
+
+def test_what_stands_beside_the_weights_goes_along(run, tiny_folder, tmp_path):
+  start = shutil.copytree(tiny_folder, tmp_path / "start")
+  (start / "chat_template.jinja").write_text("{{ messages }}")
+  (start / "tokenizer.json").write_text("{}")
+  settings = {"bos_token_id": 1, "eos_token_id": [2, 7], "do_sample": True, "temperature": 0.6}
+  (start / "generation_config.json").write_text(json.dumps(settings))
+  run("convert", start, tmp_path / "ours", "--to", "orbax")
+  run("convert", tmp_path / "ours", tmp_path / "back", "--like", start)
+  run("convert", start, tmp_path / "half", "--dtype", "bf16")
+  for folder in (tmp_path / "back", tmp_path / "half"):
+    assert json.loads((folder / "generation_config.json").read_text()) == settings
+    for name in ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json"):
+      assert (folder / name).read_bytes() == (start / name).read_bytes()
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode

@@ -32,7 +32,7 @@ def prompts_of(opened: Opened, work: Work, new: int) -> list[list[int]]:
   """The first different prompts that leave room for the answers."""
   prompts: list[list[int]] = []
   for row in works.rows_of(work.sft):
-    ids = [opened.tokenizer.bos_id, *opened.tokenizer.encode(row["prompt"])]
+    ids = [*opened.tokenizer.opening, *opened.tokenizer.encode(row["prompt"])]
     if 8 <= len(ids) <= opened.config.max_length - new and ids not in prompts:
       prompts.append(ids)
     if len(prompts) == PROMPTS:

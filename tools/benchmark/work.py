@@ -90,7 +90,7 @@ def _encode(tokenizer: Tokenizer, prompt: str, answer: str) -> tuple[list[int], 
   whole = tokenizer.encode(f"{prompt} {answer}")
   if whole[: len(opening)] != opening:
     return None
-  return [tokenizer.bos_id, *opening], [*whole[len(opening) :], tokenizer.eos_id]
+  return [*tokenizer.opening, *opening], [*whole[len(opening) :], tokenizer.eos_id]
 
 
 def _sft_rows(path: Path, tokenizer: Tokenizer, max_length: int) -> list[Row]:

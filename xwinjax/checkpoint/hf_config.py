@@ -1,4 +1,4 @@
-"""`config.json` of a Hugging Face Llama, read field by field and written back.
+"""`config.json` of a Hugging Face Llama or its like, read field by field and written back.
 
 A field that would change the computation in a way this package does not do is refused by name;
 silently ignoring one gives a model that runs and is wrong.
@@ -56,13 +56,50 @@ _READ = {
   "rope_theta",
   "rope_scaling",
   "rope_parameters",
+  "sliding_window",
+  "use_sliding_window",
+  "max_window_layers",
+  "layer_types",
 }
 
-FAMILIES = {"llama": "Llama"}  # model_type -> how the names of its classes begin
+# Leftovers of other programs that change nothing of what the forward pass computes.
+_HARMLESS = {
+  "do_sample",
+  "gradient_checkpointing",
+  "is_llama_config",
+  "max_new_tokens",
+  "max_sequence_length",
+  "model_max_length",
+  "pretraining_tp",  # in how many parts a matmul is done
+  "repetition_penalty",
+  "temperature",
+  "tokenizer_model_max_length",
+  "top_k",
+  "top_p",
+  "unsloth_fixed",
+  "unsloth_version",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """A published architecture, and what its config means where it is silent."""
+
+  classes: str  # how the names of its classes begin
+  max_length: int
+  kv_heads: int | None = None  # None: as many as query heads
+  window: int | None = None
+
+
+FAMILIES = {  # by model_type
+  "llama": Family("Llama", 2048),
+  "mistral": Family("Mistral", 131_072, 8, 4096),
+  "qwen2": Family("Qwen2", 32_768, 32),
+}
 DTYPES = ("float32", "bfloat16", "float16")  # of weights on disk
 
 # Fields that may be present only with the value that this package computes.
-_ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1}
+_ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 
 
 def read_json(path: Path) -> Any:
@@ -74,6 +111,13 @@ def read_json(path: Path) -> Any:
   except (UnicodeDecodeError, json.JSONDecodeError) as e:
     raise UserError(f"{path}: not valid JSON ({e})") from None
 
+
+# What a config of the family has to say of us.
+_FIXED: dict[str, dict[str, Any]] = {
+  "llama": {"attention_bias": False, "mlp_bias": False},
+  "mistral": {"sliding_window": None},
+  "qwen2": {"use_sliding_window": False},
+}
 
 _KINDS = {int: "a whole number", float: "a number"}
 
@@ -125,6 +169,7 @@ class Described:
   llama: LlamaConfig
   reward: bool  # a sequence classifier: a reward head instead of a language model's
   dtype: str  # of the weights, one of DTYPES; "" where it does not say
+  said: tuple[str, ...] = ()  # what a user should know, a line each
 
 
 def read(folder: str | Path) -> Described:
@@ -137,30 +182,54 @@ def read(folder: str | Path) -> Described:
   if not isinstance(fields, dict):
     raise UserError(f"{path}: expected a JSON object")
   llama, names = _llama(fields, path), fields.get("architectures")
+  said = []
+  left = [f"{name} = {fields[name]!r}" for name in sorted(_HARMLESS & fields.keys())]
+  if left and fields.get("pretraining_tp", 1) == 1:
+    left = [x for x in left if not x.startswith("pretraining_tp")]
+  if left:
+    said.append(f"{path}: changes nothing here: {', '.join(left)}")
+  whole = fields.get("max_position_embeddings")
+  if isinstance(whole, int) and llama.max_length < whole:
+    said.append(
+      f"{path}: attention sees a window of {llama.max_length} tokens, so longer texts (up to "
+      f"{whole}) are not computed; max_length is {llama.max_length}"
+    )
   dtype = fields.get("torch_dtype") or fields.get("dtype")
   return Described(
     fields,
     llama,
-    isinstance(names, list) and f"{FAMILIES[llama.family]}ForSequenceClassification" in names,
+    isinstance(names, list)
+    and f"{FAMILIES[llama.family].classes}ForSequenceClassification" in names,
     dtype if dtype in DTYPES else "",
+    tuple(said),
   )
+
+
+def ends(folder: Path) -> tuple[int | None, tuple[int, ...]]:
+  """(BOS, every token that ends an answer), as generation_config.json and config.json say."""
+  fields = read_json(folder / "config.json")
+  if (folder / "generation_config.json").exists():
+    fields = fields | read_json(folder / "generation_config.json")
+  eos = fields.get("eos_token_id", 2)
+  return fields.get("bos_token_id"), tuple(eos if isinstance(eos, list) else (eos,))
 
 
 def _llama(fields: dict[str, Any], path: Path) -> LlamaConfig:
   family = fields.get("model_type")
   if not isinstance(family, str) or family not in FAMILIES:
-    known = " and ".join(map(repr, FAMILIES))
+    known = ", ".join(map(repr, FAMILIES))
     raise UserError(f"{path}: model_type is {family!r}; only {known} can be read")
   for name, value in fields.items():
     if name in _ONLY:
       if value not in (None, _ONLY[name]):
         raise UserError(f"{path}: {name} = {value!r} is not supported; only {_ONLY[name]!r} is")
-    elif name not in _READ | _IGNORED and not name.startswith("_") and value:
+    elif name not in _READ | _IGNORED | _HARMLESS and not name.startswith("_") and value:
       raise UserError(
         f"{path}: {name} = {value!r} is not supported by this reader; "
         "remove the field if it does not change what the model computes"
       )
   theta, scaling = _rope(fields, path)
+  about, length = FAMILIES[family], _length(fields, path, FAMILIES[family])
   dim = _number(fields, path, "hidden_size", "dim")
   heads = _number(fields, path, "num_attention_heads", "num_heads")
   if fields.get("head_dim") is None and dim % heads:
@@ -171,10 +240,12 @@ def _llama(fields: dict[str, Any], path: Path) -> LlamaConfig:
       dim=dim,
       num_layers=_number(fields, path, "num_hidden_layers", "num_layers"),
       num_heads=heads,
-      num_kv_heads=_number(fields, path, "num_key_value_heads", "num_kv_heads", heads),
+      num_kv_heads=_number(
+        fields, path, "num_key_value_heads", "num_kv_heads", about.kv_heads or heads
+      ),
       head_dim=_number(fields, path, "head_dim", "head_dim", dim // heads),
       ffn_dim=_number(fields, path, "intermediate_size", "ffn_dim"),
-      max_length=_number(fields, path, "max_position_embeddings", "max_length", 2048),
+      max_length=length,
       rope_theta=theta,
       rope_scaling=scaling,
       norm_eps=_number(fields, path, "rms_norm_eps", "norm_eps", 1e-6),
@@ -187,14 +258,39 @@ def _llama(fields: dict[str, Any], path: Path) -> LlamaConfig:
     raise UserError(f"{path}: {e}") from None
 
 
+def _length(fields: dict[str, Any], path: Path, family: Family) -> int:
+  """How long a text may be: never longer than the window that attention sees, where one slides."""
+  length = _number(fields, path, "max_position_embeddings", "max_length", family.max_length)
+  kinds = fields.get("layer_types") or []
+  if not isinstance(kinds, list) or set(kinds) - {"full_attention", "sliding_attention"}:
+    raise UserError(
+      f"{path}: layer_types is {kinds!r}; only full_attention and sliding_attention can be read"
+    )
+  if family is FAMILIES["llama"] and fields.get("sliding_window"):
+    raise UserError(
+      f"{path}: sliding_window = {fields['sliding_window']!r} is not supported for a Llama"
+    )
+  slides = fields.get("use_sliding_window", family.window is not None)
+  window = fields.get("sliding_window", family.window)
+  if not slides or window is None:
+    return length
+  return min(length, _number({"sliding_window": window}, path, "sliding_window", "max_length"))
+
+
 def config_fields(
-  config: LlamaConfig, *, reward_head: bool, bos_id: int | None, eos_id: int | None, dtype: str
+  config: LlamaConfig,
+  *,
+  reward_head: bool,
+  bos_id: int | None,
+  eos_id: int | None,
+  dtype: str,
+  pad_id: int | None = None,
 ) -> dict[str, Any]:
   """What `config.json` says of a model of ours, in the spelling most checkpoints use."""
   scaling = config.rope_scaling
   head = "SequenceClassification" if reward_head else "CausalLM"
   fields: dict[str, Any] = {
-    "architectures": [f"{FAMILIES[config.family]}For{head}"],
+    "architectures": [f"{FAMILIES[config.family].classes}For{head}"],
     "model_type": config.family,
     "vocab_size": config.vocab_size,
     "hidden_size": config.dim,
@@ -216,16 +312,19 @@ def config_fields(
     },
     "tie_word_embeddings": config.tied and not reward_head,
     "hidden_act": "silu",
-    "attention_bias": False,
-    "mlp_bias": False,
+    **_FIXED[config.family],
     "bos_token_id": bos_id,
     "eos_token_id": eos_id,
     "torch_dtype": dtype,
+    **({} if pad_id is None else {"pad_token_id": pad_id}),
   }
   if reward_head:
     # transformers reads the score at the last token that is not padding; without a pad id it
     # refuses batches, so name one that never ends a text.
     fields.update(
-      num_labels=1, pad_token_id=bos_id, id2label={"0": "reward"}, label2id={"reward": 0}
+      num_labels=1,
+      pad_token_id=bos_id if pad_id is None else pad_id,
+      id2label={"0": "reward"},
+      label2id={"reward": 0},
     )
   return fields

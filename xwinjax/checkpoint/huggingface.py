@@ -30,11 +30,15 @@ from xwinjax.model.config import LlamaConfig
 
 TOKENIZER_FILES = (
   "tokenizer.model",
+  "tokenizer.json",
   "tokenizer_config.json",
+  "chat_template.jinja",
   "added_tokens.json",
   "special_tokens_map.json",
   "xwinjax.json",
+  "template.json",
 )
+GENERATION = "generation_config.json"
 
 _EMBED = parameters.BY_PATH["embed", "embedding"].name()
 _HEAD = parameters.BY_PATH["head", "kernel"].name()
@@ -228,6 +232,7 @@ def save(
   tokenizer_from: str | Path | None = None,
   bos_id: int | None = 1,
   eos_ids: tuple[int, ...] = (2,),
+  pad_id: int | None = None,
   dtype: str = "float32",
   max_shard_bytes: int = 5 * 10**9,
 ) -> Path:
@@ -236,8 +241,9 @@ def save(
   Of several processes all take part in gathering the weights, layer by layer; the first writes.
 
   Args:
-    tokenizer_from: a folder whose tokenizer files are copied along.
+    tokenizer_from: a folder whose tokenizer files and generation settings are copied along.
     eos_ids: every token that ends an answer; generation stops at any of them.
+    pad_id: the token that batches are padded with.
     dtype: "float32", "bfloat16" or "float16" on disk.
     max_shard_bytes: a larger model becomes several files and an index.
   """
@@ -264,11 +270,17 @@ def save(
 
   eos: Any = eos_ids[0] if len(eos_ids) == 1 else list(eos_ids)
   fields = hf_config.config_fields(
-    config, reward_head=reward_head, bos_id=bos_id, eos_id=eos, dtype=dtype
+    config, reward_head=reward_head, bos_id=bos_id, eos_id=eos, pad_id=pad_id, dtype=dtype
   )
   _write_json(folder / "config.json", fields)
+  for file in folder.glob("model*.safetensors"):  # made for its owner's eyes only
+    shutil.copymode(folder / "config.json", file)
   if not reward_head:
-    _write_json(folder / "generation_config.json", {"bos_token_id": bos_id, "eos_token_id": eos})
+    ends = {"bos_token_id": bos_id, "eos_token_id": eos}
+    ends |= {} if pad_id is None else {"pad_token_id": pad_id}
+    source = Path(tokenizer_from or folder) / GENERATION
+    was = hf_config.read_json(source) if source.exists() else {}
+    _write_json(folder / GENERATION, {**was, **ends})
   for name in TOKENIZER_FILES if tokenizer_from else ():
     source = Path(tokenizer_from or "") / name
     if source.exists() and source.resolve() != (folder / name).resolve():

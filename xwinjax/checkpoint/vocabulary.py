@@ -65,6 +65,8 @@ def add_rows(source: Path, target: Path, used: int, size: int) -> None:
       tensors[name] = with_rows(tensors[name], used, size)
       more += tensors[name].nbytes - before
     save_file(tensors, target / file.name, metadata={"format": "pt"})
+    (target / "config.json").touch()
+    shutil.copymode(target / "config.json", target / file.name)  # not its owner's alone
   if (source / INDEX).exists():
     index = hf_config.read_json(source / INDEX)
     total = index.get("metadata", {}).get("total_size")
@@ -74,9 +76,13 @@ def add_rows(source: Path, target: Path, used: int, size: int) -> None:
   jsonl.write_json(target / "config.json", {**described.fields, "vocab_size": size})
 
 
-def set_ends(folder: Path, bos_id: int, eos_ids: tuple[int, ...]) -> None:
+def set_ends(
+  folder: Path, bos_id: int | None, eos_ids: tuple[int, ...], pad_id: int | None = None
+) -> None:
   """Writes the tokens that end an answer into config.json and generation_config.json."""
   ends = eos_ids[0] if len(eos_ids) == 1 else list(eos_ids)
   for name in ("config.json", "generation_config.json"):
     fields = hf_config.read_json(folder / name) if (folder / name).exists() else {}
-    jsonl.write_json(folder / name, {**fields, "bos_token_id": bos_id, "eos_token_id": ends})
+    fields |= {"bos_token_id": bos_id, "eos_token_id": ends}
+    fields |= {} if pad_id is None else {"pad_token_id": pad_id}
+    jsonl.write_json(folder / name, fields)

@@ -147,7 +147,27 @@ def joined(parts: Iterable[Items], builder: Builder | None = None) -> Items:
   if branched is None:
     raise ValueError("no items to join")
   together = {name: np.concatenate([f[name] for f in fields]) for name in fields[0]}
-  return builder.build(counts, branched=branched, **together)
+  return builder.build(_one_lost(counts), branched=branched, **together)
+
+
+LOST = "text that its tokens do not give back, first in "
+
+
+def count_lost(counts: Counts, id: str, texts: Iterable[str], renderer: Renderer) -> None:
+  """Counts answers that the vocabulary changes, under the first one's id."""
+  if renderer.tokenizer.keeps_text:
+    return
+  lost = sum(not renderer.round_trips(text) for text in texts)
+  if lost:
+    counts[next((key for key in counts if key.startswith(LOST)), LOST + id)] += lost
+
+
+def _one_lost(counts: Counts) -> Counts:
+  """The same with what several shares lost under the first one's id."""
+  keys = [key for key in counts if key.startswith(LOST)]
+  for key in keys[1:]:
+    counts[keys[0]] += counts.pop(key)
+  return counts
 
 
 def tokenize_examples(
@@ -201,6 +221,8 @@ def tokenize_examples(
       counts["dropped: no supervised token"] += 1
       continue
     builder.sequence(example.id, encoded.ids, mask)
+    answers = (m.content for m in messages if m.role == "assistant")
+    count_lost(counts, example.id, answers, renderer)
     counts["kept"] += 1
     counts["turns"] += sum(m.role == "assistant" for m in messages)
   return builder.build(counts, branched=False)
@@ -259,6 +281,7 @@ def tokenize_pairs(
     if prompt is None:
       continue
     builder.tree(pair.id, prompt, (chosen, rejected))
+    count_lost(counts, pair.id, (pair.chosen, pair.rejected), renderer)
     margins.append(pair.margin)
     counts["kept"] += 1
   return builder.build(counts, branched=True, margin=np.asarray(margins, np.float32))

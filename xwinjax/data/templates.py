@@ -12,7 +12,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from xwinjax.core.errors import UserError
 from xwinjax.data.records import Message, Messages
@@ -48,6 +48,10 @@ class Template:
   default_system: str = ""
   start: tuple[Part, ...] = (BOS,)  # opens the conversation
   turn_start: tuple[Part, ...] = ()  # opens every later question
+  blank: bool = False  # a blank opens an answer, where the vocabulary puts none there by itself
+  strip: bool = False  # white space around each text is left out
+
+  before_answer: ClassVar[Messages] = ()  # what has to stand before an answer that is alone
 
   def stop(self) -> Special:
     return next(part for part in self.end if isinstance(part, Special))
@@ -57,6 +61,54 @@ class Template:
     parts = [p for value in vars(self).values() if isinstance(value, tuple) for p in value]
     names = dict.fromkeys(p.name for p in parts if isinstance(p, Special))
     return tuple(name for name in names if name not in ("bos", "eos"))
+
+  def parts(
+    self, messages: Messages, system: str, tokenizer: Tokenizer, open_answer: bool
+  ) -> list[tuple[Part, bool]]:
+    """The conversation as (part, supervised), before neighbouring texts are joined.
+
+    `system` opens a conversation without a system turn; `open_answer` means that it is a prompt.
+    """
+    if messages and messages[0].role == "system":
+      system, messages = messages[0].content, messages[1:]
+    if system and not self.system:
+      raise UserError(
+        f"template {self.name!r} has no 'system' part, so a system turn would be lost"
+      )
+    parts: list[tuple[Part, bool]] = [(p, False) for p in self.start]
+    strip = str.strip if self.strip else str
+    opening = _fill(self.system, system if self.system_in_user else strip(system)) if system else []
+    if not self.system_in_user:
+      parts += [(p, False) for p in opening]
+      opening = []
+    for i, m in enumerate(messages):
+      if m.role == "user":
+        prefix = "".join(p for p in opening if isinstance(p, str)) if i == 0 else ""
+        start = self.turn_start if i else ()
+        question = _fill(self.user, strip(prefix + m.content))
+        parts += [(p, False) for p in (*start, *question, *self.assistant)]
+      else:
+        answer = strip(m.content)
+        led = answer or isinstance(self.end[0], str)
+        parts += [(self.lead(tokenizer) + answer if led else "", True)]
+        parts += [(p, True) for p in self.end]
+        if i + 1 < len(messages):
+          parts += [(p, False) for p in self.after]
+    if not tokenizer.adds_bos:
+      parts = [(p, learned) for p, learned in parts if p != BOS]
+    return parts
+
+  def lead(self, tokenizer: Tokenizer) -> str:
+    """What stands before an answer's text and is learned with it."""
+    return " " if self.blank and not tokenizer.blank else ""
+
+  def opens(self, tokenizer: Tokenizer, behind: str) -> bool:
+    """Whether a stretch opens with the vocabulary's own blank, behind "", "text" or "special"."""
+    return True
+
+  def behind_prompt(self) -> str:
+    """What an answer follows: "text" or "special"."""
+    return "text" if isinstance((*self.user, *self.assistant)[-1], str) else "special"
 
 
 def _llama3_turn(role: str, *rest: Part) -> tuple[Part, ...]:
@@ -69,7 +121,12 @@ TEMPLATES = {
   t.name: t
   for t in (
     Template(  # Vicuna's, which Xwin-LM uses
-      "vicuna", system=("{} ",), user=("USER: {} ",), assistant=("ASSISTANT:",), end=(EOS,)
+      "vicuna",
+      system=("{} ",),
+      user=("USER: {} ",),
+      assistant=("ASSISTANT:",),
+      end=(EOS,),
+      blank=True,
     ),
     Template(  # Touvron et al. 2023, Llama 2, and its reference code
       "llama2",
@@ -79,6 +136,8 @@ TEMPLATES = {
       assistant=(),
       end=(" ", EOS),
       turn_start=(BOS,),
+      blank=True,
+      strip=True,
     ),
     Template(  # Grattafiori et al. 2024, Llama 3
       "llama3",
@@ -86,6 +145,7 @@ TEMPLATES = {
       user=_llama3_turn("user", "\n\n{}", Special("<|eot_id|>")),
       assistant=_llama3_turn("assistant", "\n\n"),
       end=(Special("<|eot_id|>"),),
+      strip=True,
     ),
     Template(  # Taori et al. 2023, Alpaca
       "alpaca",
@@ -187,6 +247,7 @@ class Span:
   text: str
   ids: tuple[int, ...]
   supervised: bool
+  kind: str = "text"  # or "special"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,60 +268,39 @@ class Renderer:
     """
     self.template, self.tokenizer = template, tokenizer
     self.system = system or template.default_system
-    for field in dataclasses.fields(template):
-      value = getattr(template, field.name)
-      for part in value if isinstance(value, tuple) else ():
-        if isinstance(part, Special):
-          tokenizer.special(part.name)
+    for name in ("eos", *template.specials()):
+      tokenizer.special(name)
 
   def stop_ids(self) -> tuple[int, ...]:
     """The tokens at which an answer ends: the template's own, and EOS."""
-    return tuple(
-      dict.fromkeys([self.tokenizer.special(self.template.stop().name), self.tokenizer.eos_id])
-    )
+    stop = self.tokenizer.special(self.template.stop().name)
+    return tuple(dict.fromkeys((stop, *self.tokenizer.ends)))
 
-  def _parts(self, messages: Messages, open_answer: bool) -> list[tuple[Part, bool]]:
-    """The conversation as (part, supervised), before neighbouring texts are joined."""
-    t = self.template
-    parts: list[tuple[Part, bool]] = [(p, False) for p in t.start]
-    system = self.system
-    if messages and messages[0].role == "system":
-      system, messages = messages[0].content, messages[1:]
-    if system and not t.system:
-      raise UserError(f"template {t.name!r} has no 'system' part, so a system turn would be lost")
-    opening = _fill(t.system, system) if system else []
-    if not t.system_in_user:
-      parts += [(p, False) for p in opening]
-      opening = []
-    for i, m in enumerate(messages):
-      if m.role == "user":
-        prefix = "".join(p for p in opening if isinstance(p, str)) if i == 0 else ""
-        start = t.turn_start if i else ()
-        parts += [(p, False) for p in (*start, *_fill(t.user, prefix + m.content), *t.assistant)]
-      else:
-        parts += [(m.content, True), *((p, True) for p in t.end)]
-        if i + 1 < len(messages):
-          parts += [(p, False) for p in t.after]
-    if open_answer and messages and messages[-1].role != "user":
-      raise ValueError("a prompt must end with a user turn")
-    return parts
+  def opens_with_bos(self) -> bool:
+    """Whether every conversation begins with BOS."""
+    return BOS in self.template.start and self.tokenizer.adds_bos
 
   def spans(self, messages: Messages, *, open_answer: bool = False) -> list[Span]:
     """The conversation as stretches that are encoded one by one."""
     spans: list[Span] = []
     text, supervised = "", False
+    tokenizer, template = self.tokenizer, self.template
+    if open_answer and messages and messages[-1].role != "user":
+      raise ValueError("a prompt must end with a user turn")
 
     def flush():
       if text:
-        spans.append(Span(text, tuple(self.tokenizer.encode(text)), supervised))
+        behind = spans[-1].kind if spans else ""
+        ids = tokenizer.encode(text, template.opens(tokenizer, behind))
+        spans.append(Span(text, tuple(ids), supervised))
 
-    for part, part_supervised in self._parts(messages, open_answer):
+    for part, part_supervised in template.parts(messages, self.system, tokenizer, open_answer):
       if isinstance(part, Special) or part_supervised != supervised:
         flush()
         text, supervised = "", part_supervised
       if isinstance(part, Special):
-        i = self.tokenizer.special(part.name)
-        spans.append(Span(self.tokenizer.piece(i), (i,), part_supervised))
+        i = tokenizer.special(part.name)
+        spans.append(Span(tokenizer.piece(i), (i,), part_supervised, "special"))
       else:
         text += part
     flush()
@@ -284,20 +324,28 @@ class Renderer:
 
   def encode_answer(self, text: str) -> list[int]:
     """An answer with its end: `encode(prompt + answer)` is `encode_prompt(prompt)` plus this."""
-    spans = [span for span in self.spans((Message("assistant", text),)) if span.supervised]
-    return [i for span in spans for i in span.ids]
+    talk = (*self.template.before_answer, Message("assistant", text))
+    return [i for span in self.spans(talk) if span.supervised for i in span.ids]
+
+  def begin_answer(self, text: str) -> list[int]:
+    """An answer that begins like this, without an end."""
+    return self.tokenizer.encode(self.template.lead(self.tokenizer) + text, self._opens())
+
+  def _opens(self) -> bool:
+    return self.template.opens(self.tokenizer, self.template.behind_prompt())
 
   def answer_text(self, ids: Sequence[int]) -> str:
-    """The text of an answer's ids, without what the template puts at its end."""
-    text = self.tokenizer.decode(ids)
+    """The text of an answer's ids, without what the template puts around it."""
+    text = self.tokenizer.decode(ids, self._opens())
     for part in self.template.end:
       if isinstance(part, str):
         text = text.removesuffix(part)
-    return text
+    return text.removeprefix(self.template.lead(self.tokenizer))
 
   def round_trips(self, text: str) -> bool:
     """Whether an answer's ids decode to the answer: false where the vocabulary loses something."""
-    return self.answer_text(self.encode_answer(text)) == text
+    kept = text.strip() if self.template.strip else text
+    return self.answer_text(self.encode_answer(text)) == kept
 
 
 def _fill(parts: tuple[Part, ...], content: str) -> list[Part]:

@@ -1,120 +1,174 @@
-"""SentencePiece tokenizers: text to ids and back, special tokens kept apart from text."""
+"""Tokenizers: text to ids and back, special tokens kept apart from text.
+
+Behind one class stands a SentencePiece `tokenizer.model` or a `tokenizer.json`.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import sentencepiece as spm
 
 from xwinjax.core.errors import UserError
+from xwinjax.data import token_files
+from xwinjax.data.pieces import JsonPieces, SentencePieces
+from xwinjax.data.token_files import Declared
+
+# Names that a token for padding usually has.
+_PADS = ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>")
 
 
 class Tokenizer:
-  """A SentencePiece model and the special tokens beside it.
+  """A vocabulary of pieces and the special tokens beside it.
 
   `encode` turns text into ordinary pieces only: no text, whatever it spells, becomes a special
   token. Special tokens are placed by templates, through `special`.
   """
 
-  def __init__(self, model: str | Path, added: dict[str, int] | None = None):
+  def __init__(
+    self, model: str | Path, added: dict[str, int] | None = None, declared: Declared | None = None
+  ):
     """Args:
-      model: a `tokenizer.model` file.
+      model: a `tokenizer.model` or a `tokenizer.json` file.
       added: special tokens beyond those of the model, name -> id.
+      declared: what the files beside it say.
 
-    Raises: UserError for a file that is no SentencePiece model or lacks BOS or EOS.
+    Raises: UserError for a file that is neither, or lacks EOS; a SentencePiece model needs BOS too.
     """
     self.path = Path(model)
+    self.declared = declared or Declared({}, (), {}, {}, "")
     try:
       blob = self.path.read_bytes()
-      self._sp = spm.SentencePieceProcessor(model_proto=blob)  # pyright: ignore[reportCallIssue]
-      size = self._sp.get_piece_size()
     except FileNotFoundError:
-      raise UserError(f"{self.path}: no such file; a model folder needs tokenizer.model") from None
-    except (RuntimeError, OSError) as e:
-      raise UserError(f"{self.path}: not a SentencePiece model ({e})") from None
-    if self._sp.bos_id() < 0 or self._sp.eos_id() < 0:
-      raise UserError(f"{self.path}: has no BOS or no EOS token; both are needed")
-    self.added = dict(added or {})
-    for name, i in self.added.items():
-      if i < size and self._sp.id_to_piece(i) != name:
-        raise UserError(f"{self.path}: added token {name!r} has the id {i} of another piece")
+      raise UserError(
+        f"{self.path}: no such file; a model folder needs tokenizer.model or tokenizer.json"
+      ) from None
+    except OSError as e:
+      raise UserError(f"{self.path}: {e.strerror}") from None
+    added = dict(added or {})
+    if self.path.suffix == ".json":
+      new = [name for name in added if name not in self.declared.added]
+      self.pieces = JsonPieces(self.path, blob, added, (*self.declared.special, *new))
+      self.added = dict(self.pieces.special())
+    else:
+      self.pieces = SentencePieces(self.path, blob)
+      self.added = self._beyond(added)
+    self.bos_id, self.eos_id = self._ends()
+    self.adds_bos = self.bos_id is not None and self._adds_bos()
     about = json.dumps(sorted(self.added.items())).encode()
+    if not isinstance(self.pieces, SentencePieces) or self._other_ends():
+      about += json.dumps([self.bos_id, self.eos_id, self.adds_bos]).encode()
     self._digest = hashlib.sha256(blob + about).hexdigest()
+
+  def _beyond(self, added: dict[str, int]) -> dict[str, int]:
+    """Of the declared tokens of a SentencePiece model, those that are none of its own pieces."""
+    for name, i in added.items():
+      if i < self.pieces.size() and self.pieces.piece(i) != name:
+        raise UserError(f"{self.path}: added token {name!r} has the id {i} of another piece")
+    own = self.pieces.special()
+    return {name: i for name, i in added.items() if name not in own and name != "<unk>"}
+
+  def _ends(self) -> tuple[int | None, int]:
+    """BOS and EOS, as the files beside the vocabulary say, else as it says itself."""
+    known = {**self.pieces.special(), **self.added}
+    own = self.pieces if isinstance(self.pieces, SentencePieces) else None
+    bos = known.get(self.declared.roles.get("bos_token", ""), own and own.bos)
+    eos = known.get(self.declared.roles.get("eos_token", ""), own and own.eos)
+    if eos is None:
+      raise UserError(
+        f"{self.path}: no EOS token; tokenizer_config.json beside it names it as eos_token"
+      )
+    return bos, eos
+
+  def _other_ends(self) -> bool:
+    own = self.pieces
+    same = isinstance(own, SentencePieces) and (own.bos, own.eos) == (self.bos_id, self.eos_id)
+    return not same or not self.adds_bos
+
+  def _adds_bos(self) -> bool:
+    says = self.declared.fields.get("add_bos_token")
+    if isinstance(says, bool):
+      return says
+    return not isinstance(self.pieces, JsonPieces) or self.pieces.opens_with(self.bos_id or 0)
 
   @classmethod
   def load(cls, folder: str | Path) -> Tokenizer:
-    """The tokenizer of a model folder: tokenizer.model and, where present, added tokens."""
-    folder, added = Path(folder), {}
-    if (folder / "added_tokens.json").exists():
-      try:
-        added = json.loads((folder / "added_tokens.json").read_text(encoding="utf-8"))
-      except ValueError as e:
-        raise UserError(f"{folder / 'added_tokens.json'}: not valid JSON ({e})") from None
-      if not isinstance(added, dict) or not all(type(i) is int and i >= 0 for i in added.values()):
-        raise UserError(f"{folder / 'added_tokens.json'}: expected an object of name: id")
-    return cls(folder / "tokenizer.model", added)
+    """The tokenizer of a model folder, with the tokens that any of its files declares."""
+    folder = Path(folder)
+    declared = token_files.read(folder)
+    path = folder / token_files.MODEL
+    if (folder / token_files.JSON).exists() and not _is_sentencepiece(path):
+      path = folder / token_files.JSON
+    made = cls(path, declared.added, declared)
+    # What has a name and no id gets the next one, as transformers gives it.
+    free = [n for n in declared.special if n not in made.added and made.pieces.id_of(n) is None]
+    return made.with_special(free) if free else made
 
   def with_special(self, names: Iterable[str]) -> Tokenizer:
     """This tokenizer with further special tokens, at the next free ids."""
-    added = dict(self.added)
-    for i, name in enumerate((n for n in dict.fromkeys(names) if n not in added), self.vocab_size):
-      added[name] = i
-    return Tokenizer(self.path, added)
-
-  def save(self, folder: str | Path) -> None:
-    """Writes what `load`, and transformers' LlamaTokenizer, read."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if self.path.resolve() != (folder / "tokenizer.model").resolve():
-      shutil.copyfile(self.path, folder / "tokenizer.model")
-    if self.added:
-      (folder / "added_tokens.json").write_text(json.dumps(self.added, indent=1) + "\n")
-    piece = self._sp.id_to_piece
-    fields: dict[str, Any] = {
-      "tokenizer_class": "LlamaTokenizer",
-      "legacy": False,
-      "add_bos_token": True,
-      "add_eos_token": False,
-      "bos_token": piece(self.bos_id),
-      "eos_token": piece(self.eos_id),
-      "unk_token": piece(self._sp.unk_id()),
-      "clean_up_tokenization_spaces": False,
-    }
-    if self.added:  # transformers takes them for special, never for text, from here
-      known = {i: piece(i) for i in (self._sp.unk_id(), self.bos_id, self.eos_id)}
-      known |= {i: name for name, i in self.added.items()}
-      fields["additional_special_tokens"] = list(self.added)
-      fields["added_tokens_decoder"] = {
-        str(i): {
-          "content": name,
-          "special": True,
-          "normalized": False,
-          "lstrip": False,
-          "rstrip": False,
-          "single_word": False,
-        }
-        for i, name in sorted(known.items())
-      }
-    (folder / "tokenizer_config.json").write_text(json.dumps(fields, indent=1) + "\n")
-
-  @property
-  def bos_id(self) -> int:
-    return self._sp.bos_id()
-
-  @property
-  def eos_id(self) -> int:
-    return self._sp.eos_id()
+    added, size = {**self.declared.added, **self.added}, self.vocab_size
+    for name in dict.fromkeys(names):
+      if name in self.marks:
+        continue
+      known = self.pieces.id_of(name) if isinstance(self.pieces, JsonPieces) else None
+      added[name] = size if known is None else known
+      size = max(size, added[name] + 1)
+    return Tokenizer(self.path, added, self.declared)
 
   @functools.cached_property
   def vocab_size(self) -> int:
     """Ids run below this, added tokens included."""
-    return max([self._sp.get_piece_size(), *(i + 1 for i in self.added.values())])
+    return max([self.pieces.size(), *(i + 1 for i in self.added.values())])
+
+  @functools.cached_property
+  def keeps_text(self) -> bool:
+    """Whether text of every kind comes back from its tokens: blanks, lines, forms of letters."""
+    odd = "a  b \n\n\tc\r\n ﬁ Ａ e\u0301 \u2028 🙂 \U00020000 "
+    return self.decode(self.encode(odd)) == odd
+
+  @property
+  def blank(self) -> bool:
+    """Whether a stretch of text opens with a blank of the vocabulary's own."""
+    return self.pieces.blank
+
+  @property
+  def stretches(self) -> bool:
+    """Whether the model's files put that blank before every stretch behind a special token."""
+    legacy = self.declared.fields.get("legacy")
+    if isinstance(legacy, bool):
+      return self.blank and legacy
+    return self.blank and not (isinstance(self.pieces, JsonPieces) and self.pieces.first)
+
+  @property
+  def ends(self) -> tuple[int, ...]:
+    """What ends a text: EOS, and the vocabulary's own where the files name another."""
+    own = (self.pieces.eos,) if isinstance(self.pieces, SentencePieces) else ()
+    return tuple(dict.fromkeys((self.eos_id, *own)))
+
+  @property
+  def opening(self) -> list[int]:
+    """What opens a text: BOS, where the tokenizer puts one."""
+    return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
+
+  @functools.cached_property
+  def marks(self) -> dict[str, int]:
+    """Every special token, name -> id."""
+    beyond = {n: i for n, i in self.added.items() if i >= self.pieces.size()}
+    return {**self.pieces.special(), **beyond}
+
+  def pad_id(self, rows: int, ends: Sequence[int]) -> int:
+    """A token to pad with: one that has an embedding row and ends no answer, where there is one."""
+    names = [self.declared.roles.get("pad_token", ""), *_PADS]
+    ids = [self.marks.get(name) for name in names]
+    if isinstance(self.pieces, SentencePieces):
+      ids.append(self.pieces.unk)
+    ids += [self.marks.get("<|reserved_special_token_0|>"), self.bos_id]
+    good = (i for i in ids if i is not None and 0 <= i < rows and i not in ends)
+    return next(good, self.eos_id)
 
   def fingerprint(self) -> str:
     """sha256 of everything that decides which ids a text becomes."""
@@ -125,39 +179,58 @@ class Tokenizer:
 
     Raises: UserError when the tokenizer lacks it, or has it as a piece that text can produce.
     """
-    if name in ("bos", "eos"):
-      return self.bos_id if name == "bos" else self.eos_id
-    if self.added.get(name, -1) >= self._sp.get_piece_size():
+    if name == "bos" and self.bos_id is not None:
+      return self.bos_id
+    if name == "eos":
+      return self.eos_id
+    own = self.pieces.special()
+    if name in own:
+      return own[name]
+    if self.added.get(name, -1) >= self.pieces.size():
       return self.added[name]
-    i = self._sp.piece_to_id(name)
-    if i != self._sp.unk_id() and self._sp.is_control(i):
-      return i
-    presence = (
-      "only as a piece that plain text produces" if i != self._sp.unk_id() else "not at all"
-    )
+    known = self.pieces.id_of(name) is not None
+    presence = "only as a piece that plain text produces" if known else "not at all"
     raise UserError(
       f"{self.path}: the template needs the special token {name!r}; this tokenizer has it "
       f"{presence}. Add it to added_tokens.json beside an embedding row, or use another template"
     )
 
-  def encode(self, text: str) -> list[int]:
-    """Ids of plain text; no BOS, no EOS, never a special token."""
-    return self._sp.encode(text)
+  def encode(self, text: str, opens: bool = True) -> list[int]:
+    """Ids of plain text; no BOS, no EOS, never a special token.
+
+    Without `opens` the text goes on from other text: no blank is put before it.
+    """
+    return self.pieces.encode([text], opens)[0]
 
   def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-    return self._sp.encode(list(texts))
+    return self.pieces.encode(texts, True)
 
-  def decode(self, ids: Iterable[int]) -> str:
-    """The text of ids; special and out-of-range ids are left out."""
-    size = self._sp.get_piece_size()
-    ids = [int(i) for i in ids]
-    return self._sp.decode([i for i in ids if 0 <= i < size and not self._sp.is_control(i)])
+  def decode(self, ids: Iterable[int], opens: bool = True) -> str:
+    """The text of ids; special and out-of-range ids are left out.
+
+    Without `opens` it goes on from other text, and a blank that opens it is kept.
+    """
+    return self.pieces.decode([int(i) for i in ids], opens)
 
   def piece(self, i: int) -> str:
     """How one id is written, for people to look at."""
-    if 0 <= i < self._sp.get_piece_size():
-      return self._sp.id_to_piece(int(i))
+    if 0 <= i < self.pieces.size():
+      return self.pieces.piece(int(i))
     return next((name for name, n in self.added.items() if n == i), f"<{i}>")
+
+  def name(self, i: int) -> str:
+    """A special token's own text."""
+    return next((name for name, n in self.marks.items() if n == i), None) or self.piece(i)
+
+
+def _is_sentencepiece(path: Path) -> bool:
+  if not path.exists():
+    return False
+  try:
+    spm.SentencePieceProcessor(model_proto=path.read_bytes())  # pyright: ignore[reportCallIssue]
+  except (RuntimeError, OSError):
+    return False
+  return True
 
 
 def train_tokenizer(

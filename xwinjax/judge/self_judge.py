@@ -149,7 +149,7 @@ def score_tokens(renderer: Renderer, prompt: JudgePrompt, opening: str) -> tuple
 
   Raises: UserError where the tokenizer does not write each level as one token of its own.
   """
-  written = [renderer.tokenizer.encode(f"{opening}{level}") for level in prompt.levels]
+  written = [renderer.begin_answer(f"{opening}{level}") for level in prompt.levels]
   shared = common_prefix(written)
   last = [ids[shared:] for ids in written]
   if any(len(ids) != 1 for ids in last) or len({ids[0] for ids in last}) != len(last):

@@ -81,6 +81,10 @@ class Attention(nn.Module):
     p = own(self, self.config, "layers/attention")
     project = functools.partial(dense, operands=self.config.operands)
     q, k, v = (project(x_BTD, p[name]) for name in "qkv")
+    if "q_bias" in p:
+      q, k, v = (
+        x + p[f"{name}_bias"].astype(x.dtype) for name, x in zip("qkv", (q, k, v), strict=True)
+      )
     out, state = attend(rope.rotate(q, *rotations), rope.rotate(k, *rotations), v)
     return project(out, p["o"], axes=2), state
 

@@ -29,6 +29,10 @@ def with_reward(config: LlamaConfig, reward_head: bool) -> bool:
   return reward_head
 
 
+def qwen2(config: LlamaConfig, reward_head: bool) -> bool:
+  return config.family == "qwen2"
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
   """A parameter. Those under `layers/` have a leading axis L beside what the row says."""
@@ -83,6 +87,36 @@ TABLE = (
   Row("layers/attention/k", "DKN", NORMAL, (FSDP, TENSOR, None), "KN D", "self_attn.k_proj.weight"),
   Row("layers/attention/v", "DKN", NORMAL, (FSDP, TENSOR, None), "KN D", "self_attn.v_proj.weight"),
   Row("layers/attention/o", "HND", SCALED, (TENSOR, None, FSDP), "D HN", "self_attn.o_proj.weight"),
+  Row(
+    "layers/attention/q_bias",
+    "HN",
+    ZEROS,
+    (TENSOR, None),
+    "HN",
+    "self_attn.q_proj.bias",
+    decayed=False,
+    when=qwen2,
+  ),
+  Row(
+    "layers/attention/k_bias",
+    "KN",
+    ZEROS,
+    (TENSOR, None),
+    "KN",
+    "self_attn.k_proj.bias",
+    decayed=False,
+    when=qwen2,
+  ),
+  Row(
+    "layers/attention/v_bias",
+    "KN",
+    ZEROS,
+    (TENSOR, None),
+    "KN",
+    "self_attn.v_proj.bias",
+    decayed=False,
+    when=qwen2,
+  ),
   Row("layers/attention_norm/scale", "D", ONES, (None,), "D", "input_layernorm.weight", False),
   Row("layers/mlp/gate", "DF", NORMAL, (FSDP, TENSOR), "F D", "mlp.gate_proj.weight"),
   Row("layers/mlp/up", "DF", NORMAL, (FSDP, TENSOR), "F D", "mlp.up_proj.weight"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from xwinjax.core.bounds import Natural, Share, Within
-from xwinjax.data import candidates, jsonl
+from xwinjax.data import candidates, jsonl, token_export
 from xwinjax.data.records import (
   Candidate,
   CandidateSet,
@@ -162,7 +162,7 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     folder / "tokenizer" / "tokenizer.model",
     config.world.vocab_size,
   )
-  tokenizer.save(folder / "tokenizer")
+  token_export.save(tokenizer, folder / "tokenizer")
   return figures | {
     "documents": len(texts),
     "eft": c.eft,

@@ -16,7 +16,7 @@ import jax
 
 from xwinjax.core import host, processes, system
 from xwinjax.core.bounds import Amount, Few, Many, Natural, Positive, Tokens, Within
-from xwinjax.data import items, jsonl, read
+from xwinjax.data import items, jsonl, read, token_export
 from xwinjax.data.records import (
   CandidateSet,
   Counts,
@@ -128,7 +128,7 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
   tokenizer = train_tokenizer(
     documents[:4000] + chats, folder / "tokenizer" / "tokenizer.model", config.vocab_size
   )
-  tokenizer.save(folder / "tokenizer")
+  token_export.save(tokenizer, folder / "tokenizer")
   return {
     "creatures": config.creatures,
     "facts": 6 * config.creatures,
@@ -158,7 +158,7 @@ def _documents(path: Path, tokenizer: Tokenizer) -> items.Items:
   """Plain texts as sequences, every token supervised."""
   builder = items.Builder()
   for line, row in jsonl.read_rows(path):
-    ids = [tokenizer.bos_id, *tokenizer.encode(row["text"]), tokenizer.eos_id]
+    ids = [*tokenizer.opening, *tokenizer.encode(row["text"]), tokenizer.eos_id]
     builder.sequence(f"document-{line}", ids, [0] + [1] * (len(ids) - 1))
   return builder.build(Counts(kept=len(builder.ids)), branched=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from xwinjax.data import token_export
 from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 from xwinjax.sandbox.world import World
 
@@ -19,5 +20,5 @@ def tiny_tokenizer(folder: Path, vocab_size: int = 384) -> Tokenizer:
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / "tokenizer.model"
   tokenizer = train_tokenizer([*world.documents(300), *chats], path, vocab_size)
-  tokenizer.save(folder)
+  token_export.save(tokenizer, folder)
   return tokenizer

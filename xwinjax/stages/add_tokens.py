@@ -14,7 +14,6 @@ from typing import Any
 from xwinjax.checkpoint import hf_config, huggingface, vocabulary
 from xwinjax.core.bounds import Many
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
 from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer
 from xwinjax.stages import common
@@ -41,40 +40,29 @@ def make(context: Context, config: AddTokensConfig, folder: Path, model: Path) -
     raise UserError(f"{source}: is a reward model; this stage needs a language model")
   template, old = get_template(context.model.template or TEMPLATE), Tokenizer.load(source)
   rows = described.llama.vocab_size
-  common.open_tokenizer(source, common.ModelConfig(template="vicuna"), rows)  # do they fit?
-  new = old.with_special(n for n in template.specials() if not has(old, n))
+  common.check_rows(source, old, rows)
+  new = old.with_special(template.specials())
   size = -(-max(rows, new.vocab_size) // config.multiple) * config.multiple
   if new.vocab_size > old.vocab_size:
-    vocabulary.add_rows(source, target, old.vocab_size, size)
+    free = rows - old.vocab_size
+    if free > 0:
+      common.say(
+        f"{source}: the last {free} embedding rows have no token; new ones take them first"
+      )
+    vocabulary.add_rows(source, target, min(old.vocab_size, rows), size)
   else:
-    shutil.copytree(source, target, dirs_exist_ok=True)
-  for name in huggingface.TOKENIZER_FILES:
+    target.mkdir(parents=True, exist_ok=True)
+    for file in filter(Path.is_file, source.iterdir()):
+      shutil.copyfile(file, target / file.name)
+  for name in (*huggingface.TOKENIZER_FILES, huggingface.GENERATION):
     if (source / name).exists() and name != common.NOTES:
       shutil.copyfile(source / name, target / name)
-  new.save(target)
-  keep_settings(source / "tokenizer_config.json", target / "tokenizer_config.json")
   renderer = Renderer(template, new, context.model.system)
-  vocabulary.set_ends(target, new.bos_id, renderer.stop_ids())
-  common.write_notes(target, renderer)
+  ends = renderer.stop_ids()
+  vocabulary.set_ends(target, new.bos_id, ends, new.pad_id(size, ends))
+  common.write_tokenizer(target, renderer, size)
   added = {name: i for name, i in new.added.items() if name not in old.added}
   return {"added": added, "vocab_size": max(size, rows), "rows_before": rows}
-
-
-def keep_settings(theirs: Path, ours: Path) -> None:
-  """Leaves what the source says of its tokenizer (a chat template, …), with the new tokens."""
-  if theirs.exists():
-    new = hf_config.read_json(ours)
-    names = ("additional_special_tokens", "added_tokens_decoder")
-    jsonl.write_json(ours, hf_config.read_json(theirs) | {n: new[n] for n in names if n in new})
-
-
-def has(tokenizer: Tokenizer, name: str) -> bool:
-  """Whether the tokenizer has this special token."""
-  try:
-    tokenizer.special(name)
-  except UserError:
-    return False
-  return True
 
 
 STAGE = Stage(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,9 @@ from xwinjax.core import host, processes, system
 from xwinjax.core.bounds import Devices, Part
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
-from xwinjax.data import jsonl, rows, seal
+from xwinjax.data import jsonl, rows, seal, token_export
+from xwinjax.data.chat_template import jinja_of
+from xwinjax.data.own_template import MODEL, OwnTemplate, own_template, recognise
 from xwinjax.data.records import counted as counted
 from xwinjax.data.templates import TEMPLATES, Renderer, get_template, template_json
 from xwinjax.data.tokenizer import Tokenizer
@@ -29,6 +31,7 @@ from xwinjax.stages.config import plumbing
 T = TypeVar("T")
 NOTES = "xwinjax.json"  # beside a model: the template it was trained with …
 TEMPLATE = "template.json"  # … and the template itself, where it is not a built-in one
+DEFAULT = "vicuna"  # the template of a model that speaks none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ModelConfig:
   scan_layers: bool = plumbing(False)  # compile one layer and loop it; for deep models
   remat: str = plumbing("none")  # none, dots, full: what the backward pass computes again
   attention: str = plumbing("auto")  # xla, splash, cudnn (bfloat16); auto: splash on TPU, else xla
-  template: str = ""  # vicuna, llama2, llama3, alpaca, chatml, lima or a .json; "": the model's
+  template: str = ""  # vicuna, llama2, llama3, alpaca, chatml, lima, a .json, or model: its own
   system: str = ""  # opens conversations that have no system turn
 
 
@@ -96,27 +99,60 @@ def compute_dtype(name: str) -> dict[str, str]:
 
 
 def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
-  """(template, system text): the config's, else the model's, else Vicuna's."""
+  """(template, system text) that the config names, or the notes beside a model of ours; or ""."""
   notes: dict[str, Any] = {}
   if (folder / NOTES).exists():
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     if notes.get("template") == TEMPLATE:
       notes["template"] = str(folder / TEMPLATE)
-  template = config.template or notes.get("template", "vicuna")
-  return template, config.system or notes.get("system", "")
+  return config.template or notes.get("template", ""), config.system or notes.get("system", "")
+
+
+def make_renderer(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> Renderer:
+  """The config's template, else the model's, else Vicuna's.
+
+  A chat_template that the model came with is used where it is one of ours; otherwise a line says
+  that it is not.
+  """
+  name, system = template_of(folder, config)
+  source = tokenizer.declared.chat_template
+  if name == MODEL:
+    return Renderer(own_template(source, tokenizer), tokenizer, system)
+  if name or not source:
+    return Renderer(get_template(name or DEFAULT), tokenizer, system)
+  found, use = recognise(source, tokenizer), f"--config.model.template={MODEL}"
+  if found is None:
+    say(f"{folder}: its chat_template is none of ours and not read; {DEFAULT} is used ({use}: its)")
+    return Renderer(get_template(DEFAULT), tokenizer, system)
+  opens = f", which opens with {found.system[:60]!r}" if found.system and not system else ""
+  other = "" if found.exact else f"; its tokens differ from ours ({use}: exactly its)"
+  say(f"{folder}: its chat_template is {found.name}{opens}{other}")
+  return Renderer(get_template(found.name), tokenizer, system or found.system)
 
 
 def open_tokenizer(
   folder: Path, config: ModelConfig, vocab_size: int
 ) -> tuple[Tokenizer, Renderer]:
+  """The tokenizer and template of a model with so many embedding rows."""
   tokenizer = Tokenizer.load(folder)
-  if tokenizer.vocab_size > vocab_size:
+  renderer = make_renderer(folder, config, tokenizer)
+  check_rows(folder, tokenizer, vocab_size, renderer.template.specials())
+  return tokenizer, renderer
+
+
+def check_rows(folder: Path, tokenizer: Tokenizer, rows: int, needed: Sequence[str] = ()) -> None:
+  """Refuses a tokenizer that needs more rows than there are; says which tokens have none."""
+  beyond = {name: i for name, i in tokenizer.added.items() if i >= rows}
+  ends = {tokenizer.name(i) for i in (tokenizer.eos_id, *tokenizer.opening)}
+  lost = [name for name in beyond if name in needed or name in ends]
+  if lost or tokenizer.vocab_size - len(beyond) > rows:
     raise UserError(
       f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model's embedding "
-      f"{vocab_size} rows; they do not belong together"
+      f"{rows} rows; they do not belong together" + (f" ({lost[0]!r} is needed)" if lost else "")
     )
-  name, system = template_of(folder, config)
-  return tokenizer, Renderer(get_template(name), tokenizer, system)
+  if beyond:
+    names = ", ".join(f"{name!r} (id {i})" for name, i in sorted(beyond.items())[:3])
+    say(f"{folder}: no embedding row for {names}; nothing here needs it")
 
 
 def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = None) -> Model:
@@ -136,6 +172,8 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
       f"{', '.join(hf_config.DTYPES)}"
     )
   opened = huggingface.open_folder(folder)
+  for line in opened.described.said:
+    say(line)
   if reward not in (None, opened.reward):
     kinds = ("a language model", "a reward model")
     raise UserError(f"{folder}: is {kinds[not reward]}; this stage needs {kinds[reward]}")
@@ -167,25 +205,43 @@ def save_model(folder: Path, model: Model, params: Params) -> Path:
 
   Parameters are f32 while they train; on disk they are `model.save_dtype`.
   """
+  kept = [i for i in hf_config.ends(model.folder)[1] if isinstance(i, int)]
+  ends = tuple(dict.fromkeys((*model.renderer.stop_ids(), *kept)))
   huggingface.save(
     folder,
     model.config,
     params,
     tokenizer_from=model.folder,
     bos_id=model.tokenizer.bos_id,
-    eos_ids=model.renderer.stop_ids(),
+    eos_ids=ends,
+    pad_id=model.tokenizer.pad_id(model.config.vocab_size, ends),
     dtype=model.save_dtype,
   )
-  write_notes(folder, model.renderer)
+  write_tokenizer(folder, model.renderer, model.config.vocab_size)
   return folder
+
+
+def write_tokenizer(folder: Path, renderer: Renderer, rows: int) -> None:
+  """Writes tokenizer and template beside a model of so many rows, as transformers reads them."""
+  tokenizer, template = renderer.tokenizer, renderer.template
+  own = isinstance(template, OwnTemplate)
+  source = template.source if own else jinja_of(template, tokenizer, renderer.system)
+  pad = tokenizer.pad_id(rows, renderer.stop_ids())
+  stretches = tokenizer.stretches if own else True
+  for line in token_export.save(
+    tokenizer, folder, chat_template=source, pad=tokenizer.name(pad), stretches=stretches
+  ):
+    say(line)
+  write_notes(folder, renderer)
 
 
 def write_notes(folder: Path, renderer: Renderer) -> None:
   """Says beside a model which template it speaks."""
   template = renderer.template
   name = template.name
-  if TEMPLATES.get(name) != template:  # a user's own goes along with the model
-    name = TEMPLATE
+  (folder / TEMPLATE).unlink(missing_ok=True)
+  if not isinstance(template, OwnTemplate) and TEMPLATES.get(name) != template:
+    name = TEMPLATE  # a user's own goes along with the model
     jsonl.write_json(folder / TEMPLATE, template_json(template))
   jsonl.write_json(folder / NOTES, {"template": name, "system": renderer.system})
 

@@ -190,7 +190,7 @@ def _requests(
     text = few_shots(config.header, shown)
     if config.chat:
       return model.renderer.encode_prompt((Message("user", text),))
-    return [model.tokenizer.bos_id, *model.tokenizer.encode(text)]
+    return [*model.tokenizer.opening, *model.tokenizer.encode(text)]
 
   for i in range(config.shard):
     shown = shown_shots(config, seeds, own, f"instruct-{key}-{i}")

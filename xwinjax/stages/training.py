@@ -51,8 +51,10 @@ def check_items(items: Items, model: common.Model) -> None:
     raise UserError(f"{items.ids[int((items.targets == 0).argmax())]}: no supervised token")
   starts = items.tokens[items.offsets[:-1]]
   bos = model.tokenizer.bos_id
-  if model.renderer.template.start and (starts != bos).any():
+  if model.renderer.opens_with_bos() and (starts != bos).any():
     raise UserError(f"{items.ids[int((starts != bos).argmax())]}: does not begin with BOS")
+  if bos is None:
+    return
   doubled = (items.tokens[:-1] == bos) & (items.tokens[1:] == bos) & (np.diff(items.positions) == 1)
   if doubled.any():
     raise UserError("some row begins with two BOS tokens; does its text already hold the template?")
