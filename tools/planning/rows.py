@@ -87,7 +87,7 @@ class Plan:
 
   def candidates(self, stage: str) -> Iterator[Choice]:
     """Choices by their guessed time, those that cannot fit left out."""
-    n, rows = self.where.devices, self.batch(stage)
+    n = self.where.devices
     tensors = [t for t in (1, 2, 4, 8, 16) if n % t == 0 and self.model.num_kv_heads % t == 0]
     made = []
     for tensor in tensors:
@@ -95,6 +95,7 @@ class Plan:
       along = "data" if stage in SAMPLED else "fsdp"
       mesh = {"data": 1, "fsdp": 1, "tensor": tensor} | {along: shards}
       remats = ("none", "dots", "full") if stage in TRAINED else ("none",)
+      rows = self.batch(stage, mesh)
       parts = [m for m in (1, 2, 4, 8, 16, 32) if rows % (shards * m) == 0]
       for remat, part in itertools.product(remats, parts if stage in TRAINED else (1,)):
         choice = Choice(mesh, remat, part)
@@ -136,30 +137,31 @@ class Plan:
     return mesh
 
   def _decode_mesh(self) -> Mesh:
-    """As few devices share a matrix as leave half of their memory to the cache."""
+    """As few devices share a matrix as leave room: parameters and cache in 60 % of their memory."""
     n, kv = self.where.devices, self.model.num_kv_heads
     fits = [t for t in range(1, n + 1) if n % t == 0 and kv % t == 0]
-    size = 2 * sum(estimate.sizes(self.model)) / GIB
-    tensor = self.flags.decode_tensor or next(
-      (t for t in fits if size / t < 0.5 * self.where.chip.memory_gib), fits[-1]
-    )
-    if tensor not in fits:
-      raise UserError(f"--decode_tensor {tensor}: expected one of {', '.join(map(str, fits))}")
-    return {"data": n // tensor, "fsdp": 1, "tensor": tensor}
+    asked = self.flags.decode_tensor
+    if asked and asked not in fits:
+      raise UserError(f"--decode_tensor {asked}: expected one of {', '.join(map(str, fits))}")
+    for tensor in [asked] if asked else fits:
+      mesh = {"data": n // tensor, "fsdp": 1, "tensor": tensor}
+      job = self.job("decode", Choice(mesh, "none", 1))
+      given = estimate.guess(job, self.model, self.where, mesh).given
+      if given < 0.6 * self.where.chip.memory_gib * GIB:
+        return mesh
+    return mesh
 
-  def batch(self, stage: str) -> int:
+  def batch(self, stage: str, mesh: Mesh) -> int:
     """Rows a step; when sampling, a prompt for each group of devices."""
-    if stage in SAMPLED:
-      mesh = self._decode_mesh()
-      return self.flags.batch or mesh["data"]
-    return self.flags.batch or self.stage_config(stage).train.batch.batch_size
+    asked = mesh["data"] if stage in SAMPLED else self.stage_config(stage).train.batch.batch_size
+    return self.flags.batch or asked
 
   def job(self, stage: str, choice: Choice) -> Job:
     """Shapes of the stage's longest batch."""
     generate = self.config.sample.generate
     block = generate.sampler.block
     shards = choice.mesh["data"] * choice.mesh["fsdp"]
-    batch = self.batch(stage)
+    batch = self.batch(stage, choice.mesh)
     if stage not in SAMPLED and batch % (shards * choice.microbatches):
       raise UserError(
         f"{stage}: a batch of {batch} rows does not split over {shards} groups of chips in "
