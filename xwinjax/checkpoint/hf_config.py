@@ -206,7 +206,12 @@ def read(folder: str | Path) -> Described:
 
 
 def ends(folder: Path) -> tuple[int | None, tuple[int, ...]]:
-  """(BOS, every token that ends an answer), as generation_config.json and config.json say."""
+  """(BOS, every token that ends an answer), as generation_config.json and config.json say.
+
+  A folder without them, such as a new model's tokenizer, says nothing: (None, ()).
+  """
+  if not (folder / "config.json").exists():
+    return None, ()
   fields = read_json(folder / "config.json")
   if (folder / "generation_config.json").exists():
     fields = fields | read_json(folder / "generation_config.json")
