@@ -1,6 +1,11 @@
-"""The small chain by two processes: the models and texts of one process with two devices."""
+"""The small chain by two processes: the models and texts of one process with two devices.
+
+Run by hand: `XWINJAX_LONG=1 tools/test tests/processes/test_chain_together.py`. What compiles in
+several processes comes from no cache, and each stage's own test is in test_same_bits.py.
+"""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +29,7 @@ def summary(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("XWINJAX_LONG" not in os.environ, reason="ten minutes; XWINJAX_LONG=1 runs it")
 def test_the_chain_by_two_is_the_chain_by_one(tmp_path):
   fields = [f"--config.{k}={v}" for k, v in (SMALL | ONE_SHAPE).items()]
   folders, runs = [tmp_path / "one", tmp_path / "two"], []
