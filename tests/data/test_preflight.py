@@ -52,7 +52,7 @@ def test_cuts_and_ends_are_counted(bad_lines):
 
 
 def test_text_that_the_vocabulary_loses_is_counted(bad_lines, vicuna, monkeypatch):
-  monkeypatch.setattr(vicuna.tokenizer, "decode", lambda ids: "x")
+  monkeypatch.setattr(vicuna.tokenizer, "decode", lambda *_: "x")
   assert bad_lines(GOOD)["answers"] == "2 of 2 are not what their tokens decode to: a, b"
 
 

@@ -143,6 +143,7 @@ class Plan:
     asked = self.flags.decode_tensor
     if asked and asked not in fits:
       raise UserError(f"--decode_tensor {asked}: expected one of {', '.join(map(str, fits))}")
+    mesh: Mesh = {}
     for tensor in [asked] if asked else fits:
       mesh = {"data": n // tensor, "fsdp": 1, "tensor": tensor}
       job = self.job("decode", Choice(mesh, "none", 1))
