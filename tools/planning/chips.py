@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 
+from xwinjax.core import host
 from xwinjax.core.errors import UserError
 
 
@@ -14,25 +15,30 @@ class Chip:
   """One accelerator. Rates are a second's; the links' is what one chip can send."""
 
   name: str
+  kind: str  # as jax calls it
   memory_gib: float  # that a program may use
-  flops: float  # dense bfloat16
   memory_bandwidth: float  # bytes
   link: float  # bytes to each neighbour of a torus (TPU), or to all others of a node (GPU)
   axes: int = 0  # of the torus; 0: no torus
   node: int = 0  # GPUs a node
   network: float = 0.0  # bytes between nodes, a GPU
 
+  @property
+  def flops(self) -> float:
+    """Dense bfloat16."""
+    return host.PEAKS[self.kind]
+
 
 CHIPS = {
   chip.name: chip
   for chip in (
-    Chip("v4", 31.75, 275e12, 1.2e12, 4.5e10, axes=3),
-    Chip("v5e", 15.75, 197e12, 0.82e12, 4.5e10, axes=2),
-    Chip("v5p", 95.74, 459e12, 2.77e12, 9.0e10, axes=3),
-    Chip("v6e", 31.25, 918e12, 1.64e12, 9.0e10, axes=2),
-    Chip("a100", 79.0, 312e12, 2.0e12, 300e9, node=8, network=25e9),
-    Chip("h100", 79.0, 989e12, 3.35e12, 450e9, node=8, network=50e9),
-    Chip("h200", 139.0, 989e12, 4.8e12, 450e9, node=8, network=50e9),
+    Chip("v4", "TPU v4", 31.75, 1.2e12, 4.5e10, axes=3),
+    Chip("v5e", "TPU v5 lite", 15.75, 0.82e12, 4.5e10, axes=2),
+    Chip("v5p", "TPU v5", 95.74, 2.77e12, 9.0e10, axes=3),
+    Chip("v6e", "TPU v6 lite", 31.25, 1.64e12, 9.0e10, axes=2),
+    Chip("a100", "A100", 79.0, 2.0e12, 300e9, node=8, network=25e9),
+    Chip("h100", "H100", 79.0, 3.35e12, 450e9, node=8, network=50e9),
+    Chip("h200", "H200", 139.0, 4.8e12, 450e9, node=8, network=50e9),
   )
 }
 
