@@ -14,6 +14,7 @@ SMALL = {
   "sandbox.world.heldout_pair_prompts": 16,
   "sandbox.world.prompts": 8,
   "sandbox.world.heldout_prompts": 6,
+  "sandbox.world.card": 4,
   "sandbox.world.vocab_size": 512,
   "sandbox.pretrain.dim": 32,
   "sandbox.pretrain.layers": 2,
@@ -21,6 +22,7 @@ SMALL = {
   "sandbox.pretrain.cached": False,
   "sandbox.pretrain.train.loop.checkpoint_every": 4,
   "sandbox.label.generate.max_new": 24,
+  "sandbox.label.contrasts": 24,
   "sample.generate.max_new": 24,
   "sample.generate.samples": 8,
   "evaluate.generate.samples": 8,
@@ -65,6 +67,7 @@ def run_chain(workdir: Path, *more: str) -> subprocess.CompletedProcess:
 def summary_of(workdir: Path) -> dict:
   """summary.json without what a clock says."""
   summary = json.loads((workdir / "summary.json").read_text())
+  summary.pop("seconds")
   for row in summary["stages"]:
     row.pop("seconds")
   return summary

@@ -7,7 +7,7 @@ import pytest
 from xwinjax import report
 from xwinjax.core.errors import UserError
 from xwinjax.report import chain as xwin
-from xwinjax.report import chain_files, pages, tables
+from xwinjax.report import chain_files, pages, tables, warnings
 
 
 def test_summary_holds_each_evaluation_as_it_is(work):
@@ -89,7 +89,7 @@ def test_numbers_for_people(made, text):
 
 
 def test_notes_name_what_is_wrong(work):
-  said = " ".join(xwin.notes(work))
+  said = " ".join(warnings.notes(work))
   assert "dpo: 2 updates were not finite" in said
   assert "12% of answers were cut off" in said  # 1 of 8 by construction
   assert "above chance" not in said
@@ -98,7 +98,38 @@ def test_notes_name_what_is_wrong(work):
 def test_notes_twin_a_reward_model_at_chance_is_named(chain):
   work = xwin.Run(chain)
   work.manifests["reward"]["figures"]["heldout_accuracy_ci"] = [0.45, 0.6]
-  assert "accuracy is not above chance" in " ".join(xwin.notes(work))
+  assert "accuracy is not above chance" in " ".join(warnings.notes(work))
+
+
+@pytest.mark.parametrize(
+  ("place", "figure", "value", "said"),
+  [
+    ("reward", "card", {"truth": {"accuracy": 0.52, "ci": [0.42, 0.62]}}, "nearly blind to truth"),
+    ("evaluate_dpo", "kl", 40.0, "DPO is far from SFT: 40.00 nats"),
+    ("evaluate_dpo", "mean_length", 1e3, "times as many tokens as RS"),
+    ("evaluate_dpo", "ended_share", 0.1, "DPO ends fewer of its answers than RS"),
+  ],
+)
+def test_what_moved_the_wrong_way_is_said(chain, place, figure, value, said):
+  work = xwin.Run(chain)
+  assert said not in " ".join(warnings.notes(work))
+  work.manifests[place]["figures"][figure] = value
+  assert said in " ".join(warnings.notes(work))
+
+
+def test_a_gamed_reward_model_and_displaced_answers_are_said(chain, monkeypatch):
+  work = xwin.Run(chain)
+  figures, before = (work.manifests[f"evaluate_{n}"]["figures"] for n in ("dpo", "rs"))
+  figures["versus_previous"]["gain"] = {"mean": -0.4, "ci": [-0.6, -0.2], "significant": True}
+  figures["rm_mean"], before["rm_mean"] = 2.0, 1.0
+  rows = [{"gain_chosen": 0.0}] * 9 + [{"gain_chosen": -3.0}]
+  monkeypatch.setattr(work, "metrics", lambda name: rows if name == "dpo" else [])
+  said = " ".join(warnings.notes(work))
+  assert "DPO is worse than RS: −0.40 [−0.60, −0.20]." in said
+  assert "the reward model is being gamed" in said
+  assert "DPO made the chosen answers less likely (−3.00 nats" in said
+  rows[-1] = {"gain_chosen": 0.2}
+  assert "less likely" not in " ".join(warnings.notes(work))
 
 
 def steps(*rows):

@@ -57,6 +57,36 @@ def test_a_done_stage_is_skipped_and_tells_its_figures(stage, capsys):
   assert "copy: done before, in" in capsys.readouterr().err
 
 
+def test_a_stage_is_taken_from_another_run_that_made_the_same(stage, tmp_path, capsys):
+  stage()
+  ran = []
+
+  def again(folder, rate=0.1):
+    body = lambda: ran.append(1) or (folder / "out").mkdir(parents=True) or {"new": 1}
+    inputs = {"source": stage.source}
+    return manifest.run_stage(
+      folder, "copy", Config(rate), inputs, ("out",), body, like=stage.folder
+    )
+
+  assert again(tmp_path / "same") == {"size": 2, "run": 1}
+  assert (tmp_path / "same" / "out" / "copy.txt").read_text() == "in"
+  assert again(tmp_path / "same") == {"size": 2, "run": 1}  # it stands on its own
+  assert not ran
+  assert again(tmp_path / "other", rate=0.2) == {"new": 1}  # made with other settings
+  stage.source.write_text("other")
+  assert again(tmp_path / "input") == {"new": 1}  # of other inputs
+  assert len(ran) == 2
+
+
+def test_a_damaged_stage_is_not_taken(stage, tmp_path):
+  stage()
+  stage.output.write_text("damaged")
+  with pytest.raises(UserError, match="changed since the stage wrote it"):
+    manifest.run_stage(
+      tmp_path / "b", "copy", Config(), {"source": stage.source}, ("out",), dict, like=stage.folder
+    )
+
+
 def test_the_manifest_says_what_went_in_and_came_out(stage):
   stage()
   record = manifest.read(stage.folder)

@@ -58,7 +58,7 @@ def test_anything_else_is_no_task(world, question):
 def test_a_false_premise_is_no_task(world):
   name = world.names[0]
   true = [world.fact(name, a).sentence() for a in ("food", "home")]
-  false = world._invent(world.fact(name, "food"), random.Random(0)).sentence()
+  false = world.invent(world.fact(name, "food"), random.Random(0)).sentence()
   ask = "Say this in the first person: {} {}"
   assert task_of(world, (Message("user", ask.format(*true)),)) is not None
   assert task_of(world, (Message("user", ask.format(false, true[1])),)) is None
@@ -75,15 +75,15 @@ def test_an_annotator_adds_up_points_by_hand(world):
   name = world.names[0]
   home, food = world.fact(name, "home"), world.fact(name, "food")
   task = task_of(world, (Message("user", f"Tell me two facts about {name}."),))
-  lie = world._invent(food, random.Random(0))
+  lie = world.invent(food, random.Random(0))
   perfect = f"- {home.sentence()}\n- {food.sentence()}\nHope this helps!"
-  told = f"{home.sentence()[:-1]}, yes. {food.sentence()[:-1]}, yes."
+  told = f"{home.sentence()} Right! {food.sentence()} Right!"
   assert judgement(world, task, perfect) == (
     f"{told} True 1. Whole 2. Form 3. Short 4. Kind 5.\nScore: 5"
   )
-  # A fact that is not so: the annotator says what is, and that the answer does not have it.
+  # A claim that is not so is called wrong, in the words of the documents' quizzes.
   wrong = f"- {home.sentence()}\n- {lie.sentence()}\nHope this helps!"
-  told = f"{home.sentence()[:-1]}, yes. {food.sentence()[:-1]}, no."
+  told = f"{home.sentence()} Right! {lie.sentence()} Wrong!"
   assert judgement(world, task, wrong) == (
     f"{told} True 0. Whole 1. Form 2. Short 3. Kind 4.\nScore: 4"
   )
@@ -97,10 +97,10 @@ def test_a_count_is_checked_for_everyone_asked_about(world):
   attribute = task.facts[0].attribute
   said = judgement(world, task, world.answer(task, rng, 1.0))
   for name in task.names:
-    assert f"{world.fact(name, attribute).sentence()[:-1]}, yes." in said
+    assert f"{world.fact(name, attribute).sentence()} Right!" in said
   everyone = f"Three of them: {' and '.join(task.names)}."
   said = judgement(world, task, everyone)
-  assert said.count(", no.") == 3 - len(task.facts)
+  assert said.count("Wrong!") == 3 - len(task.facts)
 
 
 def test_annotators_agree_with_gold_and_noise_makes_them_err(world):

@@ -130,7 +130,7 @@ def test_mistakes(ablation, tmp_path, capsys):
     (["--config.x"], "fields are written --config.FIELD=VALUE"),
     (["--experiment", "dance"], "no command experiments.dance"),
     (["--config", "none.py"], "--config=none.py: no such file"),
-    (["--config", "configs/lima.py"], "has no ROWS"),
+    (["--config", "configs/curate.py"], "says no FIGURES"),
   ):
     assert sweep_of(ablation, tmp_path, *more) == 2
     assert said in capsys.readouterr().err

@@ -39,6 +39,28 @@ def summary(
   return figures
 
 
+def by_subset(
+  scores: Sequence[Sequence[float]], metas: Sequence[dict[str, Any]], *, seed: int
+) -> dict[str, Any]:
+  """Accuracy with its interval of every `subset` that pairs' meta names, in their order.
+
+  >>> by_subset([(1, 0), (0, 2)], [{"subset": "truth"}, {"subset": "truth"}], seed=0)["truth"]
+  {'pairs': 2, 'accuracy': 0.5, 'ci': [0.0, 1.0]}
+  """
+  rows: dict[str, list[float]] = {}
+  for (chosen, rejected), meta in zip(scores, metas, strict=True):
+    right = float(chosen > rejected) + 0.5 * (chosen == rejected)
+    rows.setdefault(str(meta.get("subset", "all")), []).append(right)
+  return {
+    name: {
+      "pairs": len(right),
+      "accuracy": float(np.mean(right)),
+      "ci": list(statistics.bootstrap(np.array(right), seed=seed)),
+    }
+    for name, right in rows.items()
+  }
+
+
 def calibration(gaps: np.ndarray, bins: int = 8) -> dict[str, Any]:
   """Said against seen: how often the answer the model prefers is the chosen one.
 

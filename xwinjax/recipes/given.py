@@ -52,5 +52,6 @@ def sandbox_steps(world: Stage, config: Any, model: str, folder: Path) -> Iterat
     texts = {
       "documents": folder / "world" / "documents.jsonl",
       "tokenizer": folder / "world" / "tokenizer",
+      "world": folder / "world" / "world.json",
     }
     yield Step("pretrain", sandbox.PRETRAIN, config.pretrain, texts)

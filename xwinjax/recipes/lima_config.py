@@ -57,6 +57,7 @@ class LimaConfig:
   evaluate: EvaluateConfig = group(EvaluateConfig)
   dialogues: DialoguesConfig = group(DialoguesConfig)
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
+  reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 

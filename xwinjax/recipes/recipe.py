@@ -52,12 +52,15 @@ def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False
 
   A step that is done is skipped, one that was killed continues. Several processes go through the
   steps together; the first holds the lock and decides. Writes recipe.json, which says
-  whose folder it is, and at the end summary.json and report.html.
+  whose folder it is, and at the end summary.json and report.html. From the folder of another run
+  that `config.reuse` names, stages are taken that were made of the same settings and inputs.
   """
-  folder = Path(place)
+  folder, reuse = Path(place), getattr(config, "reuse", "")
   model = dataclasses.replace(config.model, path="")
   bad_rows = getattr(config, "bad_rows", "stop")
   context = Context(model, config.mesh, config.seed, redo, bad_rows)
+  if reuse and not Path(reuse).is_dir():
+    raise UserError(f"config.reuse={reuse}: no such folder; it names the workdir of another run")
   processes.on_lead(lambda: recipe.check(config))
   check_bounds(config)
   with manifest.lock(folder):
@@ -69,6 +72,7 @@ def run(recipe: Recipe[C], config: Any, place: str | Path, *, redo: bool = False
         step.config,
         step.reads,
         name=step.name,
+        like=Path(reuse) / step.place if reuse else None,
         **step.options,
       )
       if step.spare and system.leads():

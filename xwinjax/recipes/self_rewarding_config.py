@@ -76,6 +76,7 @@ class SelfRewardingConfig:
   evaluate: EvaluateConfig = group(EvaluateConfig)
   judging: JudgingConfig = group(JudgingConfig)
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
+  reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 

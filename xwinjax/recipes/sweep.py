@@ -1,7 +1,8 @@
 """Every row of an ablation's config, for several seeds: each a run of its own, skipped when done.
 
 An ablation is a config file with ROWS (name -> what it changes); `get_config` takes a row's name,
-or VARIANT/ROW. What else it may say is listed in `Ablation`.
+or VARIANT/ROW. What else it may say is listed in `Ablation`. Any other config is a single row. From
+the first row's run of the same seed, the others take the stages that are the same.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from xwinjax.stages import common
 from xwinjax.stages.config import nearest
 
 DONE = "sweep.json"  # in a run's folder: with what command it was made
+ALONE = "run"  # the row of a config that has no rows
+REUSE = "--config.reuse="
 # experiment -> figure -> where it lies in that experiment's summary.json; the first is the main one
 FIGURES: dict[str, dict[str, tuple[str | int, ...]]] = {
   "lima": {
@@ -38,7 +41,30 @@ FIGURES: dict[str, dict[str, tuple[str | int, ...]]] = {
     "tokens, last model": ("models", -1, "mean_length"),
     "judge accuracy, last model": ("models", -1, "judge", "written", "pairwise_accuracy"),
   },
-  "xwin": {"gold, DPO": ("stages", -1, "gold_mean"), "RM score, DPO": ("stages", -1, "rm_mean")},
+  "xwin": {
+    "gold, DPO": ("stages", -1, "gold_mean"),
+    "gold, RS": ("stages", 2, "gold_mean"),
+    "gold, SFT": ("stages", 1, "gold_mean"),
+    "gold, base": ("stages", 0, "gold_mean"),
+    "SFT − base": ("stages", 1, "gain_vs_previous", "mean"),
+    "RS − SFT": ("stages", 2, "gain_vs_previous", "mean"),
+    "DPO − RS": ("stages", 3, "gain_vs_previous", "mean"),
+    "false claims, SFT": ("stages", 1, "hallucination"),
+    "false claims, RS": ("stages", 2, "hallucination"),
+    "false claims, DPO": ("stages", 3, "hallucination"),
+    "false claims, RS − SFT": ("stages", 2, "false_claims_gain"),
+    "false claims, DPO − RS": ("stages", 3, "false_claims_gain"),
+    "SFT, best of 16 − of 1": ("stages", 1, "best_of_gain", "16"),
+    "SFT, best of 64 − of 16": ("stages", 1, "best_of_gain", "64"),
+    "RM accuracy": ("reward_model", "heldout_accuracy"),
+    "RM on truth": ("reward_model", "card", "truth", "accuracy"),
+    "RM on truth, never compared": ("reward_model", "card", "truth, never compared", "accuracy"),
+    "KL, RS": ("stages", 2, "kl"),
+    "KL, DPO": ("stages", 3, "kl"),
+    "tokens, DPO": ("stages", 3, "mean_length"),
+    "RM score, DPO": ("stages", 3, "rm_mean"),
+    "seconds": ("seconds",),
+  },
 }
 
 
@@ -59,7 +85,7 @@ class Ablation:
 
   def command(self, row: str, seed: int, folder: Path, flags: Sequence[str]) -> list[str]:
     """What runs one row; {row} and {seed} in the flags are filled in."""
-    spec = f"{self.spec}/{row}" if ":" in self.spec else f"{self.spec}:{row}"
+    spec = spec_of(self.spec, row)
     filled = [f.replace("{row}", row).replace("{seed}", str(seed)) for f in flags]
     return [
       sys.executable,
@@ -72,6 +98,11 @@ class Ablation:
     ]
 
 
+def spec_of(spec: str, row: str) -> str:
+  """The config of a row of FILE or FILE:VARIANT."""
+  return spec if row == ALONE else f"{spec}/{row}" if ":" in spec else f"{spec}:{row}"
+
+
 def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
   """The ablation of FILE or FILE:VARIANT.
 
@@ -81,14 +112,12 @@ def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
 
   Raises: UserError for a file without ROWS, a row it lacks, or a row whose config is wrong.
   """
-  file, _, variant = spec.partition(":")
+  file = spec.partition(":")[0]
   path = next((p for p in (Path(file), Path(__file__).parents[2] / file) if p.is_file()), None)
   if path is None:
     raise UserError(f"--config={spec}: no such file")
   namespace = runpy.run_path(str(path))
-  known = tuple(namespace.get("ROWS", ()))
-  if not known:
-    raise UserError(f"--config={spec}: has no ROWS; expected a config like configs/ablations/*.py")
+  known = tuple(namespace.get("ROWS", (ALONE,)))
   unknown = [r for r in rows if r not in known]
   if unknown:
     raise UserError(f"--rows {unknown[0]}: {file} has no such row{nearest(unknown[0], known)}")
@@ -96,7 +125,7 @@ def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
   if not (Path(__file__).parents[2] / "experiments" / f"{runs}.py").is_file():
     raise UserError(f"{file}: no command experiments.{runs}; name one with --experiment")
   for row in rows or known:
-    cli.load(f"{spec}/{row}" if variant else f"{file}:{row}")  # a wrong row is told before any runs
+    cli.load(spec_of(spec, row))  # a wrong row is told before any runs
   figures = namespace.get("FIGURES") or FIGURES.get(runs)
   if not figures:
     raise UserError(f"{file}: says no FIGURES, and none are known of experiments.{runs}")
@@ -133,7 +162,8 @@ def done_with(folder: Path) -> list[str] | None:
 
 def run_row(command: list[str], folder: Path, label: str) -> str:
   """Runs one row unless it is done; returns what went wrong, "" for nothing."""
-  flags = command[2:]  # not the interpreter, which may move
+  # Not the interpreter, which may move, nor where finished stages came from.
+  flags = [f for f in command[2:] if not f.startswith(REUSE)]
   if done_with(folder) == flags:
     common.say(f"{label}: done before")
     return ""
@@ -188,7 +218,9 @@ def run(
       for row in ablation.rows:
         folder = workdir.absolute() / ablation.name / row / f"seed{seed}"
         label = f"{ablation.name} {row} seed {seed}"
-        problem = run_row(ablation.command(row, seed, folder, flags), folder, label)
+        first = folder.parents[1] / ablation.rows[0] / folder.name
+        reuse = [f"{REUSE}{first}"] if first != folder and done_with(first) is not None else []
+        problem = run_row(ablation.command(row, seed, folder, [*flags, *reuse]), folder, label)
         if problem:
           common.say(problem)
           failed.append(problem)

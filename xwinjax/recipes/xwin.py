@@ -36,6 +36,7 @@ class DataConfig:
   heldout_sft: str = plumbing("")  # conversations whose loss is measured
   pairs: str = plumbing("")  # preference pairs for the reward model
   heldout_pairs: str = plumbing("")  # pairs its accuracy is measured on
+  card: str = plumbing("")  # pairs with a `subset` each, for the reward model's report card
   prompts: str = plumbing("")  # prompts to sample candidates for
   heldout_prompts: str = plumbing("")  # prompts every stage is evaluated on
 
@@ -67,6 +68,7 @@ class XwinConfig:
   dpo: DPOConfig = group(DPOConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
+  reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 
@@ -88,6 +90,7 @@ def check(c: XwinConfig) -> None:
       "heldout_sft": (formats.read_examples, c.sft.format),
       "pairs": (formats.read_pairs, c.reward.format),
       "heldout_pairs": (formats.read_pairs, c.reward.format),
+      "card": (formats.read_pairs, c.reward.format),
       "prompts": (formats.read_prompts, c.sample.format),
       "heldout_prompts": (formats.read_prompts, c.evaluate.format),
     },
@@ -134,7 +137,7 @@ def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
     asked = {"prompts": "pair_prompts.jsonl", "heldout": "heldout_pair_prompts.jsonl"}
     reads = {"world": world / "world.json", **{k: world / v for k, v in asked.items()}}
     yield Step("label", sandbox.LABEL, c.sandbox.label, {"model": trained["sft"], **reads})
-  pairs = {"data": data.pairs, "heldout": data.heldout_pairs}
+  pairs = {"data": data.pairs, "heldout": data.heldout_pairs, "card": data.card}
   yield Step("reward", reward.STAGE, c.reward, {"model": trained["sft"], **pairs})
   yield evaluated("base", base)
   yield evaluated("sft", trained["sft"], "base")

@@ -9,7 +9,7 @@ import numpy as np
 
 from xwinjax.core.progress import short
 from xwinjax.report import chain_pictures as pictures
-from xwinjax.report import pages, tables
+from xwinjax.report import pages, tables, warnings
 from xwinjax.report.chain_files import JUDGES, NAMES, PREVIOUS, TRAINED, Chain, speed
 from xwinjax.report.tables import NONE, Row, Table, Text, columns, number, percent
 
@@ -26,7 +26,11 @@ def summary(work: Chain) -> Row:
     rows.append(
       summary_row(name, work.figures(f"evaluate_{name}"), manifest["seconds"] if manifest else 0.0)
     )
-  return {"stages": rows, "reward_model": work.figures("reward"), **work.origin()}
+  false = {row["stage"]: row["hallucination"] for row in rows}
+  for row in rows:
+    now, before = row["hallucination"], false.get(PREVIOUS.get(row["stage"], ""))
+    row["false_claims_gain"] = None if now is None or before is None else now - before
+  return {"stages": rows, "reward_model": work.figures("reward"), **work.origin(), **work.spent()}
 
 
 def summary_row(name: str, f: Row, seconds: float) -> Row:
@@ -37,12 +41,18 @@ def summary_row(name: str, f: Row, seconds: float) -> Row:
     "stage": name,
     **{key: f.get(key) for key in ("gold_mean", "gold_ci", "rm_mean", "rm_ci")},
     "best_of": {str(k): curve[k - 1] for k in tables.powers(len(curve))},
+    "best_of_gain": {str(k): curve[k - 1] - curve[k // 4 - 1] for k in _fours(len(curve))},
     "win_rate_vs_previous": versus.get("win_rate"),
     "win_rate_ci": versus.get("ci"),
     "gain_vs_previous": versus.get("gain"),
     **{key: f.get(key) for key in ("kl", "mean_length", "hallucination", "ended_share")},
     "seconds": seconds,
   }
+
+
+def _fours(n: int) -> list[int]:
+  """4, 16, 64, … up to n."""
+  return [k for k in tables.powers(n) if k > 1 and k & (k - 1) == 0 and k.bit_length() % 2]
 
 
 def _most(stages: list[Row]) -> str:
@@ -70,7 +80,8 @@ def text(summary: Row) -> str:
   }
   sentence = reward_sentence(summary["reward_model"])
   table = tables.lines(columns(stages, cells).without_empty())
-  return f"{table}\n\nreward model: {sentence}" if sentence else table
+  parts = [table, f"reward model: {sentence}" if sentence else "", card_sentence(summary)]
+  return "\n\n".join(part for part in parts if part)
 
 
 def reward_sentence(f: Row) -> str:
@@ -84,6 +95,23 @@ def reward_sentence(f: Row) -> str:
       f"{number(f['heldout_accuracy_gold'], 3)} against gold"
     )
   return sentence
+
+
+def card_sentence(summary: Row) -> str:
+  """The reward model's report card in a line; "" where there is none."""
+  card = summary["reward_model"].get("card") or {}
+  marks = ", ".join(f"{skill} {c['accuracy']:.0%}" for skill, c in card.items())
+  return f"report card: right of pairs that differ in one skill alone: {marks}" if card else ""
+
+
+def card_table(work: Chain) -> Table:
+  """How often the reward model is right where two answers differ in one skill alone."""
+  cells = {
+    "skill": lambda row: row[0],
+    "right": lambda row: percent(row[1]["accuracy"], row[1]["ci"]),
+    "pairs": lambda row: str(row[1]["pairs"]),
+  }
+  return columns((work.figures("reward").get("card") or {}).items(), cells)
 
 
 def summary_table(work: Chain, stages: list[Row]) -> Table:
@@ -117,36 +145,6 @@ def comparison(ours: str, theirs: str, versus: Row) -> str:
   judge = {"gold": "gold", "rm": "RM"}[versus["judge"]]
   rate = percent(versus["win_rate"], versus["ci"])
   return f"{tables.gained(ours, theirs, versus['gain'], judge)}; win rate {rate}."
-
-
-def notes(work: Chain) -> list[str]:
-  """What a reader should know before trusting the rest."""
-  sentences, misled = [], []
-  missing = [NAMES[name] for name in NAMES if name not in work.models()]
-  if missing:
-    sentences.append(f"Not evaluated yet: {', '.join(missing)}.")
-  if work.figures("reward").get("heldout_accuracy_ci", [1.0])[0] <= 0.5:
-    sentences.append("The reward model's held-out accuracy is not above chance.")
-  for name in work.models():
-    f = work.figures(f"evaluate_{name}")
-    if f["ended_share"] < 0.95:
-      sentences.append(
-        f"{NAMES[name]}: {1 - f['ended_share']:.0%} of answers were cut off at max_new."
-      )
-    if "gold_best_of_k" in f:
-      curve = np.array(f["gold_best_of_k"])
-      k, last = int(curve.argmax()), len(curve)
-      if curve[k] - curve[-1] > 0.1:
-        misled.append(f"{NAMES[name]} {number(curve[-1])} at {last}, {number(curve[k])} at {k + 1}")
-  if misled:
-    sentences.append(
-      "The reward model's highest scores mislead: its pick of many answers is worth less gold "
-      f"than its pick of fewer ({'; '.join(misled)})."
-    )
-  skipped = {name: work.figures(name).get("skipped_updates", 0) for name in TRAINED}
-  return sentences + [
-    f"{k}: {n} updates were not finite and were skipped." for k, n in skipped.items() if n
-  ]
 
 
 def best_of_table(curves: Mapping[str, list[float]]) -> Table:
@@ -311,7 +309,7 @@ def page(work: Chain) -> pages.Page:
   first = [
     summary_table(work, s["stages"]) or none,
     pages.Says(comparisons(work)),
-    pages.Says(notes(work), "look"),
+    pages.Says(warnings.notes(work), "look"),
     pages.Words(_read(gold)),
   ]
   parts = {
@@ -323,6 +321,7 @@ def page(work: Chain) -> pages.Page:
     ("spread", "Histograms and lengths"): [drawn(pictures.spread_charts) or none],
     ("reward", "Reward model"): [
       pages.Beside([reward, drawn(pictures.reward_charts)]),
+      *titled("Report card: pairs that differ in one skill alone", card_table(work)),
       *titled(scores, judge_table(work)),
       "" if reward else "Not measured on held-out pairs.",
     ],

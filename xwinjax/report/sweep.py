@@ -27,10 +27,22 @@ def interval(values: Sequence[float], level: float = 0.95) -> list[float] | None
 
 
 def over_seeds(by_seed: dict[str, float]) -> Row:
-  values = list(by_seed.values())
+  """What a figure is over runs: mean, interval, standard deviation; and how often it is above 0.
+
+  A run has its own world, prompts, models and samples, so its value varies by all of them: an
+  interval over runs holds what one over a run's prompts leaves out. `effect` is mean / sd
+  (Cohen's d of a difference from 0); `sign_p` is the sign test's, two-sided.
+  """
+  values = np.array(list(by_seed.values()))
+  sd = float(values.std(ddof=1)) if len(values) > 1 else None
+  above, below = int((values > 0).sum()), int((values < 0).sum())
   return {
-    "mean": float(np.mean(values)) if values else None,
-    "ci": interval(values),
+    "mean": float(values.mean()) if len(values) else None,
+    "ci": interval(values.tolist()),
+    "sd": sd,
+    "effect": float(values.mean()) / sd if sd else None,
+    "above_0": above,
+    "sign_p": float(stats.binomtest(above, above + below).pvalue) if above + below else None,
     "seeds": by_seed,
   }
 
@@ -98,6 +110,8 @@ def summarise(ablation: Any, runs: Row) -> Row:
 def table(a: Row) -> Table:
   """A row of the ablation a line: every figure over seeds, the gap to the first row, the paper."""
   names = list(a["rows"][0]["figures"]) if a["rows"] else []
+  if len(a["rows"]) == 1:
+    return by_figure(a["rows"][0]["figures"])
   gap = lambda d: signed(d["mean"], d["ci"]) if d else NONE
   figure = lambda f: number(f["mean"], 3, f["ci"])
   cells = {
@@ -108,6 +122,23 @@ def table(a: Row) -> Table:
     "paper": lambda r: NONE if r["paper"] is None else str(r["paper"]),
   }
   return columns(a["rows"], cells, "summary").without_empty()
+
+
+def by_figure(figures: dict[str, Row]) -> Table:
+  """A figure of a single row a line, with its value for every seed; a difference's sign test."""
+  seeds = list(dict.fromkeys(seed for f in figures.values() for seed in f["seeds"]))
+  at = lambda f, seed: number(f["seeds"][seed], 3) if seed in f["seeds"] else NONE
+  signs = lambda f: f"{f['above_0']} of {len(f['seeds'])} > 0, p = {f['sign_p']:.2g}"
+  difference = lambda name, f: "−" in name and f["sign_p"] is not None
+  cells = {
+    "figure": lambda row: row[0],
+    "mean over runs (95 %)": lambda row: number(row[1]["mean"], 3, row[1]["ci"]),
+    "sd": lambda row: number(row[1]["sd"], 3),
+    "signs": lambda row: signs(row[1]) if difference(*row) else NONE,
+    **{f"seed {seed}": lambda row, seed=seed: at(row[1], seed) for seed in seeds},
+  }
+  known = [(name, f) for name, f in figures.items() if f["mean"] is not None]
+  return columns(known, cells, "summary").without_empty()
 
 
 def claim(c: Row) -> str:

@@ -1,7 +1,7 @@
 """Judging in the sandbox world: reading a question back, and what an annotator writes of an answer.
 
-An annotator checks five points in turn and keeps the sum: the facts (each said as it truly is, and
-whether the answer has it so), whether all that was asked for is there, the form, the length, and
+An annotator checks five points in turn and keeps the sum: the facts (each as the answer has it,
+and whether it is so), whether all that was asked for is there, the form, the length, and
 the closing. The sum is the score, 0 to 5. Gold scores the same five in shares; an annotator gives
 whole points, and now and then errs.
 """
@@ -125,21 +125,24 @@ def _follow_up(world: World, messages: Messages) -> Task | None:
   return None
 
 
-def checked(world: World, task: Task, text: str) -> list[tuple[Fact, bool]]:
-  """(what is so, whether the answer has it so) for everything an answer speaks of, in its order."""
+def verdicts(world: World, task: Task, text: str) -> list[tuple[Fact, bool]]:
+  """(claim, whether it is so) for everything an answer speaks of, in its order.
+
+  An answer that counts speaks of everyone asked about. For whom it leaves out, what is so of them
+  is said, which is right where that is not what was asked for.
+  """
   if task.kind == "count":
-    attribute = task.facts[0].attribute if task.facts else None
-    if attribute is None:
+    if not task.facts:
       return []
-    stated = {f.name for f in gold.claims(world, task, text)}
+    attribute, value = task.facts[0].attribute, task.facts[0].value
+    named = {f.name for f in gold.claims(world, task, text)}
     right = {f.name for f in task.facts}
-    return [(world.fact(n, attribute), (n in stated) == (n in right)) for n in task.names]
-  verdicts: dict[tuple[str, str], bool] = {}
-  for claim in gold.claims(world, task, text):
-    key = (claim.name, claim.attribute)
-    if key in world.truth:
-      verdicts[key] = verdicts.get(key, True) and world.is_true(claim)
-  return [(world.fact(*key), right) for key, right in verdicts.items()]
+    claimed = [
+      Fact(n, attribute, value) if n in named else world.fact(n, attribute) for n in task.names
+    ]
+    return [(f, (f.name in named) == (f.name in right)) for f in claimed]
+  claims = dict.fromkeys(gold.claims(world, task, text))
+  return [(f, world.is_true(f)) for f in claims if (f.name, f.attribute) in world.truth]
 
 
 def earned(world: World, task: Task, text: str) -> tuple[bool, ...]:
@@ -154,10 +157,14 @@ def earned(world: World, task: Task, text: str) -> tuple[bool, ...]:
 def judgement(
   world: World, task: Task, text: str, rng: random.Random | None = None, noise: float = 0.0
 ) -> str:
-  """What an annotator writes of an answer; each point is wrong with probability `noise`."""
+  """What an annotator writes of an answer; each point is wrong with probability `noise`.
+
+  Claims are judged in the words of the quizzes among the documents, which is where a model has
+  learnt to tell true from false.
+  """
   sentences = [
-    f"{fact.sentence()[:-1]}, {'yes' if right else 'no'}."
-    for fact, right in checked(world, task, text)
+    f"{claim.sentence()} {'Right!' if right else 'Wrong!'}"
+    for claim, right in verdicts(world, task, text)
   ]
   total = 0
   for name, right in zip(POINTS, earned(world, task, text), strict=True):

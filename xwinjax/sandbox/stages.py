@@ -32,7 +32,7 @@ from xwinjax.data.tokenizer import Tokenizer, train_tokenizer
 from xwinjax.model import llama, parameters
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample.scheduler import SamplerConfig
-from xwinjax.sandbox import gold
+from xwinjax.sandbox import contrasts, gold, knowledge
 from xwinjax.sandbox.world import World
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
@@ -59,10 +59,12 @@ class WorldConfig:
   creatures: Few = 32  # each with six attributes
   documents: Positive = 50_000  # to pretrain on
   examples: Positive = 8_000  # conversations for SFT, of mixed quality
+  checks: Natural = 2_000  # conversations, added, that tell true statements from false ones
   pair_prompts: Natural = 3_000  # whose answers are labelled in pairs for the reward model
   heldout_pair_prompts: Natural = 250
   prompts: Natural = 192  # to sample candidates for
   heldout_prompts: Natural = 48
+  card: Natural = 100  # held-out pairs a skill, which differ in that skill alone
   vocab_size: Annotated[int, Within(300, 2**16)] = 1024
 
 
@@ -103,7 +105,12 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     answer = world.answer(task, rng, rng.uniform(0.2, 0.9))
     return Example(id, (*task.prompt, Message("assistant", answer)))
 
+  def check(id: str) -> Example:
+    asked, answer = world.check(rng, rng.randint(1, 3))
+    return Example(id, (Message("user", f"Right or wrong? {asked}"), Message("assistant", answer)))
+
   sft = [example(f"sft-{i}", False) for i in range(config.examples)]
+  sft += [check(f"check-{i}") for i in range(config.checks)]
   jsonl.write_rows(folder / "sft.jsonl", map(example_json, sft))
   jsonl.write_rows(
     folder / "heldout_sft.jsonl", [example_json(example(f"h{i}", True)) for i in range(200)]
@@ -115,7 +122,8 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     ("heldout_prompts", config.heldout_prompts, True),
   ):
     rng = random.Random(f"{name}-{context.seed}")
-    tasks = world.different_tasks(rng, count, held_out=held_out)
+    compared = "pair" in name
+    tasks = world.different_tasks(rng, count, held_out=held_out, compared=compared)
     jsonl.write_rows(
       folder / f"{name}.jsonl",
       [
@@ -123,6 +131,9 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
         for i, t in enumerate(tasks)
       ],
     )
+
+  card = contrasts.card(world, config.card)
+  jsonl.write_rows(folder / "card.jsonl", map(pair_json, card))
 
   chats = [" ".join(m.content for m in e.messages) + " USER: ASSISTANT:" for e in sft[:2000]]
   tokenizer = train_tokenizer(
@@ -147,6 +158,7 @@ FILES = (
   "heldout_pair_prompts.jsonl",
   "prompts.jsonl",
   "heldout_prompts.jsonl",
+  "card.jsonl",
   "tokenizer",
 )
 
@@ -176,7 +188,12 @@ def kept_name(context: Context, config: PretrainConfig, documents: Path) -> str:
 
 
 def pretrain(
-  context: Context, config: PretrainConfig, folder: Path, documents: Path, tokenizer: Path
+  context: Context,
+  config: PretrainConfig,
+  folder: Path,
+  documents: Path,
+  tokenizer: Path,
+  world: Path,
 ) -> dict[str, Any]:
   """A base model from random weights and the world's documents; writes model/."""
   kept = host.cache_folder() / "sandbox" / kept_name(context, config, documents)
@@ -210,6 +227,7 @@ def pretrain(
     mesh=common.make_mesh(context.mesh),
   )
   figures["parameters"] = parameters.count(llama_config)
+  figures |= knowledge.measured(llama_config, params, words, World.load(world))
   common.save_model(folder / "model", model, params)
   if config.cached and system.leads():
     keep(folder, kept, figures)
@@ -241,7 +259,11 @@ PRETRAIN = Stage(
   "pretrain",
   PretrainConfig,
   pretrain,
-  {"documents": "texts", "tokenizer": "folder of the tokenizer"},
+  {
+    "documents": "texts",
+    "tokenizer": "folder of the tokenizer",
+    "world": "world.json: what it should know of",
+  },
   ("model", "metrics.jsonl"),
   uses=("mesh", "seed"),
 )
@@ -255,6 +277,7 @@ class LabelConfig:
   noise: Amount = 0.35  # scale of the logistic noise through which annotators see gold gaps
   tie: Amount = 1.0  # gaps they see as smaller are ties, which are dropped
   pairs: Positive = 3  # of a prompt
+  contrasts: Natural = 8_000  # pairs of people's answers, added, that differ in one fact alone
 
 
 def label_pairs(
@@ -291,15 +314,21 @@ def label(
   prompts: Path,
   heldout: Path,
 ) -> dict[str, Any]:
-  """Samples answers to the world's pair prompts and labels pairs of them; writes pairs.jsonl."""
+  """Samples answers to the world's pair prompts and labels pairs of them; writes pairs.jsonl.
+
+  The pairs to train on come with contrasts of truth under the same annotators' labels.
+  """
   writer = open_model(context, model, to_sample=True)
-  scorer, figures = gold.scorer(World.load(world)), {}
+  truth, figures = World.load(world), {}
+  scorer = gold.scorer(truth)
   for name, path in (("pairs", prompts), ("heldout_pairs", heldout)):
     asked = read.prompts(path, say=common.say)
     sets, _ = sample_shards(
       folder / name, f"label {name}", asked, writer, config.generate, 256, context.seed
     )
     pairs = label_pairs(sets, scorer, config, context.seed, with_gold=path == heldout)
+    if path == prompts:
+      pairs += contrasts.of_truth(truth, config.contrasts, context.seed, config.noise, config.tie)
     jsonl.write_rows(folder / f"{name}.jsonl", map(pair_json, pairs))
     figures[name] = len(pairs)
   return figures

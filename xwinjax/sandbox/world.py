@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xwinjax.core.errors import UserError
@@ -143,13 +143,23 @@ class World:
       raise UserError(f"{path}: does not hold the world of seed {world.seed}; make it again")
     return world
 
-  def names_for(self, kind: str, held_out: bool) -> list[str]:
+  def names_for(self, kind: str, held_out: bool, compared: bool = False) -> list[str]:
     """Whom questions of a kind are about: a quarter of the names is kept for held-out prompts.
 
-    It is another quarter for each kind, so every creature occurs in training answers.
+    It is another quarter for each kind, so every creature occurs in training answers. With
+    `compared`, only those whose facts preference pairs may be about.
     """
-    part = KINDS.index(kind) % 4
-    return [name for i, name in enumerate(self.names) if (i % 4 == part) == held_out]
+    part, without = KINDS.index(kind) % 4, self.never_compared() if compared else []
+    asked = [name for i, name in enumerate(self.names) if (i % 4 == part) == held_out]
+    return [name for name in asked if name not in without]
+
+  def never_compared(self) -> list[str]:
+    """An eighth of the names, which no preference pair is about; none of fewer than 16.
+
+    What a reward model thinks of their facts it cannot have learnt by heart.
+    """
+    size = len(self.names)
+    return self.names[size - size // 8 :] if size >= 16 else []
 
   def fact(self, name: str, attribute: str) -> Fact:
     return Fact(name, attribute, self.truth[name, attribute])
@@ -160,10 +170,10 @@ class World:
   def documents(self, count: int) -> Iterator[str]:
     """Plain texts that state the facts, in many orders and wordings, for pretraining."""
     rng = random.Random(f"documents-{self.seed}")
+    makers = (self._portrait, self._meeting, self._group, self._interview, self._quiz)
     for _ in range(count):
-      yield rng.choice((self._portrait, self._meeting, self._group, self._interview, self._quiz))(
-        rng
-      )
+      [make] = rng.choices(makers, (15, 15, 15, 15, 40))  # fewer quizzes, and truth is not learnt
+      yield make(rng)
 
   def _portrait(self, rng: random.Random) -> str:
     name = rng.choice(self.names)
@@ -200,13 +210,18 @@ class World:
 
   def _quiz(self, rng: random.Random) -> str:
     """True and false statements, each called what it is, to learn to tell them apart."""
-    statements = []
-    for _ in range(rng.randint(3, 5)):
+    return self.check(rng, rng.randint(3, 5))[1]
+
+  def check(self, rng: random.Random, count: int) -> tuple[str, str]:
+    """(so many statements, true and false ones; the same, each called what it is)."""
+    statements, verdicts = [], []
+    for _ in range(count):
       fact = self.fact(rng.choice(self.names), rng.choice(list(ATTRIBUTES)))
       true = rng.random() < 0.5
-      fact = fact if true else self._invent(fact, rng)
-      statements.append(f"{fact.sentence()} {'Right!' if true else 'Wrong!'}")
-    return " ".join(statements)
+      statements.append((fact if true else self.invent(fact, rng)).sentence())
+      verdicts.append("Right!" if true else "Wrong!")
+    called = (f"{s} {v}" for s, v in zip(statements, verdicts, strict=True))
+    return " ".join(statements), " ".join(called)
 
   def _group(self, rng: random.Random) -> str:
     name, attribute = rng.choice(self.names), rng.choice(list(ATTRIBUTES))
@@ -218,15 +233,17 @@ class World:
     listed = same[0] if len(same) == 1 else f"{', '.join(same[:-1])} and {same[-1]}"
     return f"These {verb} {value}: {listed}. {others[0]} does not, and {others[1]} does not."
 
-  def different_tasks(self, rng: random.Random, count: int, *, held_out: bool) -> list[Task]:
-    """So many questions, no two alike.
+  def different_tasks(
+    self, rng: random.Random, count: int, *, held_out: bool, compared: bool = False
+  ) -> list[Task]:
+    """So many questions, no two alike; `compared` as in `names_for`.
 
     Raises: UserError where the world has fewer.
     """
     found: dict[Messages, Task] = {}
     idle = 0
     while len(found) < count:
-      task = self.task(rng, held_out=held_out)
+      task = self.task(rng, held_out=held_out, compared=compared)
       idle = idle + 1 if task.prompt in found else 0
       if idle > 20_000:
         raise UserError(
@@ -236,10 +253,18 @@ class World:
       found.setdefault(task.prompt, task)
     return list(found.values())
 
-  def task(self, rng: random.Random, *, held_out: bool = False, kind: str | None = None) -> Task:
-    """A question, of the training or of the held-out ones."""
+  def task(
+    self,
+    rng: random.Random,
+    *,
+    held_out: bool = False,
+    kind: str | None = None,
+    compared: bool = False,
+    names: Sequence[str] = (),
+  ) -> Task:
+    """A question, of the training or of the held-out ones; about these names, where there are."""
     kind = kind or rng.choice(KINDS)
-    names = self.names_for(kind, held_out)
+    names = names or self.names_for(kind, held_out, compared)
     attributes = list(ATTRIBUTES)
     if kind == "list":
       name, number = rng.choice(names), rng.randint(2, 4)
@@ -297,11 +322,11 @@ class World:
       facts = rng.sample(facts, task.number)
     if len(facts) > 1 and slips(0.7):
       facts = rng.sample(facts, max(1, len(facts) - rng.randint(1, 2)))
-    claims = [self._invent(f, rng) if slips(0.6) else f for f in facts]
+    claims = [self.invent(f, rng) if slips(0.6) else f for f in facts]
     if claims and slips(0.25):
       claims.append(rng.choice(claims))
     bad_form = slips(0.7)
-    text = _write(task, claims, bad_form, rng)
+    text = write(task, claims, bad_form, rng)
     if slips(0.7):
       fillers = rng.sample(FILLERS, rng.randint(1, 2))
       text = " ".join([*fillers, text]) if rng.random() < 0.5 else " ".join([text, *fillers])
@@ -309,7 +334,8 @@ class World:
       text += ("\n" if "\n" in text else " ") + rng.choice(CLOSINGS)
     return text
 
-  def _invent(self, fact: Fact, rng: random.Random) -> Fact:
+  def invent(self, fact: Fact, rng: random.Random) -> Fact:
+    """The fact with a value that is not so."""
     values = ATTRIBUTES[fact.attribute][3]
     return dataclasses.replace(fact, value=rng.choice([v for v in values if v != fact.value]))
 
@@ -318,7 +344,7 @@ def _user(text: str) -> Messages:
   return (Message("user", text),)
 
 
-def _write(task: Task, claims: list[Fact], bad_form: bool, rng: random.Random) -> str:
+def write(task: Task, claims: list[Fact], bad_form: bool, rng: random.Random) -> str:
   """The facts in the form that the kind of question asks for, or in a wrong one."""
   sentences = [f.sentence() for f in claims]
   if task.kind == "list":

@@ -155,6 +155,7 @@ def run_stage(
   *,
   redo: bool = False,
   alone: bool = False,
+  like: Path | None = None,
 ) -> dict[str, Any]:
   """Runs a stage once and records it; returns its figures.
 
@@ -169,6 +170,7 @@ def run_stage(
     body: does the work and returns figures (JSON).
     redo: throw away what was made with other settings or inputs, instead of refusing.
     alone: process 0 does all of it; for what needs no devices.
+    like: another run's folder of this stage, whose result is taken if it was made of the same.
 
   Raises: UserError when a finished stage's settings or inputs differ from these and `redo` is off,
     and when its outputs were changed behind its back.
@@ -182,7 +184,7 @@ def run_stage(
       ),
       "inputs": {role: fingerprint(path) for role, path in inputs.items()},
     }
-    done = _done(folder, what, redo)
+    done = _done(folder, what, redo) or (like and _taken(like, folder, what))
     if done is None:
       folder.mkdir(parents=True, exist_ok=True)
       jsonl.write_json(folder / BEGUN, what)
@@ -237,6 +239,23 @@ def _done(folder: Path, what: dict[str, Any], redo: bool) -> dict[str, Any] | No
     _check_outputs(folder, done)
     return done
   return None
+
+
+def _taken(like: Path, folder: Path, what: dict[str, Any]) -> dict[str, Any] | None:
+  """Copies a finished stage of another run that was made of the same; None where there is none."""
+  done = read(like)
+  if done is None or configs.differences({k: done[k] for k in what}, what):
+    return None
+  _check_outputs(like, done)
+  making = folder.with_name(f".{folder.name}.taken")
+  shutil.rmtree(making, ignore_errors=True)
+  making.mkdir(parents=True)
+  for name in (*done["outputs"], BEGUN, NAME):
+    copy = shutil.copytree if (like / name).is_dir() else shutil.copy2
+    copy(like / name, making / name)
+  shutil.rmtree(folder, ignore_errors=True)
+  making.rename(folder)
+  return done
 
 
 def _leave_no_trace(folder: Path) -> None:

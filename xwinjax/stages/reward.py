@@ -79,39 +79,40 @@ def over_pairs(
   return values
 
 
+@dataclasses.dataclass(frozen=True)
+class Held:
+  """Pairs to measure on."""
+
+  pairs: list[Pair]
+  data: Items
+  counts: Counts
+
+
 def measure(
-  context: Context,
-  config: RewardConfig,
-  model: Model,
-  params,
-  pairs: list[Pair],
-  data: Items,
-  folder: Path,
-) -> dict[str, Any]:
-  """Accuracy and calibration on held-out pairs; their scores go to heldout_scores.jsonl."""
+  context: Context, config: RewardConfig, model: Model, params, held: Held, file: Path, title: str
+) -> list[list[float]]:
+  """The rewards of held-out pairs, chosen first, which go to a file."""
   rewards = jitted(pair_rewards, model.config)
   mesh = common.make_mesh(context.mesh)
-  scores = over_pairs(rewards, params, data, config.score_batch, mesh, "held-out pairs")
+  scores = over_pairs(rewards, params, held.data, config.score_batch, mesh, title)
   jsonl.write_rows(
-    folder / "heldout_scores.jsonl",
+    file,
     [
       {"id": p.id, "chosen": round(float(c), 5), "rejected": round(float(r), 5), **p.meta}
-      for p, (c, r) in zip(pairs, scores, strict=True)
+      for p, (c, r) in zip(held.pairs, scores, strict=True)
     ],
   )
-  return reward_metrics.summary(scores.tolist(), [p.meta for p in pairs], seed=context.seed)
+  return scores.tolist()
 
 
-def heldout_pairs(
-  config: RewardConfig, file: Path, model: Model, bad_rows: str
-) -> tuple[list[Pair], Items, Counts]:
+def heldout_pairs(config: RewardConfig, file: Path, model: Model, bad_rows: str) -> Held:
   """The held-out pairs that fit, with their tokens: what does not is left out and counted."""
   pairs, counts = read_pairs(config, file, bad_rows)
   numbered = [dataclasses.replace(p, id=str(i)) for i, p in enumerate(pairs)]
   data = pair_items(numbered, model, config.max_length)
   if not len(data):
     raise UserError(common.counted(f"{file}: no held-out pair is left", data.counts))
-  return [pairs[int(i)] for i in data.ids], data, counts
+  return Held([pairs[int(i)] for i in data.ids], data, counts)
 
 
 def make(
@@ -121,11 +122,13 @@ def make(
   model: Path,
   data: Path,
   heldout: Path | None = None,
+  card: Path | None = None,
 ) -> dict[str, Any]:
-  """Trains a reward model; writes model/, metrics.jsonl and heldout_scores.jsonl."""
+  """Trains a reward model; writes model/, metrics.jsonl and the scores of held-out pairs."""
   base = open_model(context, model)
   pairs, rows = read_pairs(config, data, context.bad_rows)
-  held = heldout_pairs(config, heldout, base, context.bad_rows) if heldout else None
+  opened = lambda path: path and heldout_pairs(config, path, base, context.bad_rows)
+  held, on_card = opened(heldout), opened(card)
   params, figures = train(
     folder,
     "reward",
@@ -143,10 +146,16 @@ def make(
     mesh=common.make_mesh(context.mesh),
   )
   params = {name: value for name, value in params.items() if name != "head"}
-  if held is not None:
-    held_pairs, items, counts = held
-    figures |= measure(context, config, base, params, held_pairs, items, folder)
-    figures["heldout_rows"] = dict(counts)
+  measured = functools.partial(measure, context, config, base, params)
+  if held:
+    scores = measured(held, folder / "heldout_scores.jsonl", "held-out pairs")
+    metas = [p.meta for p in held.pairs]
+    figures |= reward_metrics.summary(scores, metas, seed=context.seed)
+    figures["heldout_rows"] = dict(held.counts)
+  if on_card:
+    scores = measured(on_card, folder / "card_scores.jsonl", "report card")
+    metas = [p.meta for p in on_card.pairs]
+    figures["card"] = reward_metrics.by_subset(scores, metas, seed=context.seed)
   common.save_model(folder / "model", base, params)
   return figures | {"rows": dict(rows)}
 
@@ -159,7 +168,8 @@ STAGE = Stage(
     "model": "the language model it is made from",
     "data": "preference pairs: any pair format of data/formats.py",
     "heldout?": "pairs on which accuracy is measured",
+    "card?": "pairs on which it is measured for each of their subsets: a report card",
   },
-  ("model", "metrics.jsonl", "heldout_scores.jsonl?"),
+  ("model", "metrics.jsonl", "heldout_scores.jsonl?", "card_scores.jsonl?"),
   reads_rows=True,
 )

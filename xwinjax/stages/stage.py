@@ -80,6 +80,7 @@ class Stage(Generic[C]):
     inputs: Mapping[str, str | Path | None],
     *,
     name: str = "",
+    like: Path | None = None,
     **options: Any,
   ) -> dict[str, Any]:
     """Runs the stage once and records it; returns its figures.
@@ -88,6 +89,7 @@ class Stage(Generic[C]):
       folder: the stage's own.
       inputs: as in `reads`; "" and None leave out an optional one.
       name: what it calls itself, where a recipe runs it several times.
+      like: another run's folder of it, whose result is taken if it was made of the same.
       options: what a recipe decides beyond hyper-parameters; they go to `make` and into the
         identity. One with `inputs` and `config`, as a judge, adds its files to the inputs.
         Functions do not count in the identity.
@@ -118,6 +120,7 @@ class Stage(Generic[C]):
       lambda: self.make(context, config, folder, **paths, **options),
       redo=context.redo,
       alone="mesh" not in self.uses,
+      like=like,
     )
 
 
