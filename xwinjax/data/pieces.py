@@ -61,6 +61,7 @@ class SentencePieces:
     self.blank = self.doubles = True
     control = filter(self._sp.is_control, range(self._size))
     self._special = {self._sp.id_to_piece(i): i for i in control}
+    self._control = frozenset(self._special.values())
 
   def size(self) -> int:
     return self._size
@@ -84,7 +85,7 @@ class SentencePieces:
     return [ids[before:] for ids in self._sp.encode([other + text for text in texts])]
 
   def decode(self, ids: Sequence[int], opens: bool) -> str:
-    kept = [i for i in ids if 0 <= i < self._size and not self._sp.is_control(i)]
+    kept = [i for i in ids if 0 <= i < self._size and i not in self._control]
     text = self._sp.decode(kept)
     led = not opens and kept and self._sp.id_to_piece(kept[0]).startswith("▁")
     return " " + text if led else text

@@ -17,7 +17,7 @@ from xwinjax.stages import common, memory
 from xwinjax.stages.common import MeshConfig, ModelConfig
 
 ROWS = 20_000  # that are read of data which its stage reads after the look
-SAMPLE = 500_000  # characters of which tokens are made
+SAMPLE = 200_000  # characters of which tokens are made
 
 
 @dataclasses.dataclass(frozen=True)
