@@ -42,22 +42,29 @@ def talks(chat):
   ]
 
 
-def kinds(tmp_path, llama2_tokenizer):
-  token_export.save(llama2_tokenizer, tmp_path / "llama2")
-  folders = [make(tmp_path / make.__name__) for make in (made.llama3, made.qwen2, made.blanks)]
-  return [Tokenizer.load(f) for f in (tmp_path / "llama2", *folders)]
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory, llama2_tokenizer):
+  """A tokenizer of each kind that models are published with."""
+  folder = tmp_path_factory.mktemp("kinds")
+  token_export.save(llama2_tokenizer, folder / "llama2")
+  folders = [make(folder / make.__name__) for make in (made.llama3, made.qwen2, made.blanks)]
+  return [Tokenizer.load(f) for f in (folder / "llama2", *folders)]
 
 
-def ids_of_jinja(source, tokenizer, folder, talk, open_answer):
-  """What a program that knows only the exported folder gives for a conversation."""
+def exported(folder):
+  """What a program that knows only the exported folder cuts text with."""
+  return JsonPieces(folder / "tokenizer.json", (folder / "tokenizer.json").read_bytes(), {}, ())
+
+
+def ids_of_jinja(source, tokenizer, pieces, talk, open_answer):
+  """What that program gives for a conversation."""
   text = chat_template.render(source, talk, tokenizer, open_answer=open_answer)
-  blob = (folder / "tokenizer.json").read_bytes()
-  return JsonPieces(folder / "tokenizer.json", blob, {}, ()).with_special(text)
+  return pieces.with_special(text)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_the_exported_jinja_gives_our_tokens(name, talks, tmp_path, llama2_tokenizer):
-  for i, plain in enumerate(kinds(tmp_path, llama2_tokenizer)):
+def test_the_exported_jinja_gives_our_tokens(name, talks, tmp_path, kinds):
+  for i, plain in enumerate(kinds):
     tokenizer = plain.with_special(TEMPLATES[name].specials())
     renderer = Renderer(get_template(name), tokenizer, "You help. 🙂" if i % 2 else "")
     source = chat_template.jinja_of(renderer.template, tokenizer, renderer.system)
@@ -65,21 +72,23 @@ def test_the_exported_jinja_gives_our_tokens(name, talks, tmp_path, llama2_token
     assert token_export.save(tokenizer, out, chat_template=source) == []
     fields = json.loads((out / "tokenizer_config.json").read_text())
     assert fields["chat_template"] == (out / "chat_template.jinja").read_text() == source
+    pieces = exported(out)
     for talk in talks:
-      assert ids_of_jinja(source, tokenizer, out, talk, False) == renderer.encode(talk).ids
+      assert ids_of_jinja(source, tokenizer, pieces, talk, False) == renderer.encode(talk).ids
       prompt = talk[:-1]
-      theirs = ids_of_jinja(source, tokenizer, out, prompt, True)
+      theirs = ids_of_jinja(source, tokenizer, pieces, prompt, True)
       assert theirs == renderer.encode_prompt(prompt)
       assert theirs + renderer.encode_answer(talk[-1].content) == renderer.encode(talk).ids
 
 
 def test_twin_another_template_gives_others(talks, tmp_path, llama2_tokenizer):
   token_export.save(llama2_tokenizer, tmp_path)
+  pieces = exported(tmp_path)
   renderer = Renderer(get_template("vicuna"), llama2_tokenizer)
   right = chat_template.jinja_of(renderer.template, llama2_tokenizer)
   for wrong in (right.replace("(' ' if content else '') ~ ", ""), right.replace("bos_token", "''")):
     assert wrong != right
-    ids = ids_of_jinja(wrong, llama2_tokenizer, tmp_path, talks[0], False)
+    ids = ids_of_jinja(wrong, llama2_tokenizer, pieces, talks[0], False)
     assert ids != renderer.encode(talks[0]).ids
 
 
@@ -90,6 +99,7 @@ def test_with_their_own_tokenizers_templates_equal_their_originals(
   make, name, system, talks, tmp_path
 ):
   tokenizer = Tokenizer.load(make(tmp_path))
+  pieces = exported(tmp_path)
   source = tokenizer.declared.chat_template
   found = recognise(source, tokenizer)
   assert found is not None
@@ -98,9 +108,9 @@ def test_with_their_own_tokenizers_templates_equal_their_originals(
   own = Renderer(own_template(source, tokenizer), tokenizer)
   for talk in talks:
     prompt = talk[:-1]
-    theirs = ids_of_jinja(source, tokenizer, tmp_path, prompt, True)
+    theirs = ids_of_jinja(source, tokenizer, pieces, prompt, True)
     assert theirs == ours.encode_prompt(prompt) == own.encode_prompt(prompt)
-    whole = ids_of_jinja(source, tokenizer, tmp_path, talk, False)
+    whole = ids_of_jinja(source, tokenizer, pieces, talk, False)
     n = len(ours.encode(talk).ids)  # its own goes on, with what our `after` puts before a turn
     assert own.encode(talk).ids == whole
     assert (whole[:n], own.encode(talk).mask[:n]) == (ours.encode(talk).ids, ours.encode(talk).mask)

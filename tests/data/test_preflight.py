@@ -70,7 +70,6 @@ def test_duplicates_and_overlap_are_counted(bad_lines, write, vicuna):
   look = lambda name, rows: Look(write(name, rows), Settings("example"), vicuna)
   trained = look("train.jsonl", GOOD)
   found = preflight.overlap(
-    trained,
     look(
       "dev.jsonl",
       [
@@ -84,6 +83,7 @@ def test_duplicates_and_overlap_are_counted(bad_lines, write, vicuna):
         },
       ],
     ),
+    [trained],
   )
   assert found.bad
   assert found.text == "1 of 2 held-out prompts are among those trained on"

@@ -1,14 +1,15 @@
 """What becomes of data on its way into a stage: several files, bad rows, counts in the manifest."""
 
+import dataclasses
 import json
 
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, jsonl
+from xwinjax.data import jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.recipes import given
-from xwinjax.recipes.lima_config import DataConfig
+from xwinjax.recipes.lima_config import DataConfig, LimaConfig
 from xwinjax.stages import common, manifest, reward, sft
 from xwinjax.stages.reward import RewardConfig
 from xwinjax.stages.sft import SFTConfig
@@ -74,10 +75,11 @@ def test_what_bad_rows_may_be():
 
 def test_a_recipes_files_are_checked_with_its_bad_rows(tmp_path):
   data = DataConfig(train=str(jsonl.write_rows(tmp_path / "a.jsonl", [GOOD, BAD])))
-  readers = {"train": (formats.read_examples, "auto")}
-  given.check_files(data, readers, ("train",), "skip")
+  config = LimaConfig(data=data, bad_rows="skip", preflight=False)
+  uses = {"train": given.Use(sft.STAGE, config.sft, "data")}
+  given.check_files(config, uses, ("train",))
   with pytest.raises(UserError, match=r"a\.jsonl:2: field 'instruction'"):
-    given.check_files(data, readers, ("train",), "stop")
+    given.check_files(dataclasses.replace(config, bad_rows="stop"), uses, ("train",))
 
 
 def test_the_identity_of_several_files_is_that_of_their_content(tmp_path):

@@ -54,6 +54,18 @@ def multiplies_bfloat16() -> bool:
   return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def memory_bytes() -> float | None:
+  """Main memory that this process may use: the machine's, or its control group's."""
+  try:
+    there = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+  except (OSError, ValueError):
+    return None
+  try:
+    return min(there, float(Path("/sys/fs/cgroup/memory.max").read_text()))
+  except (OSError, ValueError):  # no such group, or "max"
+    return there
+
+
 def cache_folder() -> Path:
   """Where things worth keeping between runs lie: $XWINJAX_CACHE, or ~/.cache/xwinjax."""
   return Path(os.environ.get("XWINJAX_CACHE") or Path.home() / ".cache" / "xwinjax")

@@ -59,13 +59,15 @@ class SentencePieces:
     if self.bos < 0 or self.eos < 0:
       raise UserError(f"{path}: has no BOS or no EOS token; both are needed")
     self.blank = self.doubles = True
+    control = filter(self._sp.is_control, range(self._size))
+    self._special = {self._sp.id_to_piece(i): i for i in control}
+    self._control = frozenset(self._special.values())
 
   def size(self) -> int:
     return self._size
 
   def special(self) -> dict[str, int]:
-    control = filter(self._sp.is_control, range(self._size))
-    return {self._sp.id_to_piece(i): i for i in control}
+    return self._special
 
   def id_of(self, piece: str) -> int | None:
     i = self._sp.piece_to_id(piece)
@@ -83,7 +85,7 @@ class SentencePieces:
     return [ids[before:] for ids in self._sp.encode([other + text for text in texts])]
 
   def decode(self, ids: Sequence[int], opens: bool) -> str:
-    kept = [i for i in ids if 0 <= i < self._size and not self._sp.is_control(i)]
+    kept = [i for i in ids if 0 <= i < self._size and i not in self._control]
     text = self._sp.decode(kept)
     led = not opens and kept and self._sp.id_to_piece(kept[0]).startswith("▁")
     return " " + text if led else text
@@ -195,6 +197,7 @@ class JsonPieces:
     self._special = {t["content"]: t["id"] for t in fields["added_tokens"] if t["special"]}
     ids = self._plain.get_vocab(with_added_tokens=True).values()
     self._size = max(ids, default=-1) + 1
+    self._whole: tokenizers.Tokenizer | None = None  # made by `with_special`
 
   def dump(self, stretches: bool) -> str:
     """The file, with all its tokens; without `stretches` blanks are put where it said at first."""
@@ -237,9 +240,10 @@ class JsonPieces:
 
   def with_special(self, text: str) -> list[int]:
     """Ids of a text in which special tokens are written out, as the file alone gives them."""
-    tokenizer = _tokenizer(json.loads(self.dump(False)))
-    tokenizer.encode_special_tokens = False
-    return tokenizer.encode(text, add_special_tokens=False).ids
+    if self._whole is None:
+      self._whole = _tokenizer(json.loads(self.dump(False)))
+      self._whole.encode_special_tokens = False
+    return self._whole.encode(text, add_special_tokens=False).ids
 
   def opens_with(self, i: int) -> bool:
     """Whether the file's own post-processor puts the token before a text."""

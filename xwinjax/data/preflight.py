@@ -6,9 +6,11 @@ function and its place in that list.
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import hashlib
 import heapq
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from xwinjax.data.items import Items
 from xwinjax.data.records import UNUSED, Counts, Example, Messages, Pair
 from xwinjax.data.templates import BOS, Renderer
 
-LONGEST = 3  # rows that are named
+NAMED = 3  # rows that are told by their ids
 READERS = {
   "example": formats.read_examples,
   "pair": formats.read_pairs,
@@ -40,7 +42,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How the data is read and cut: as the stage that will train on it does."""
+  """How the data is read and cut: as the stage that will use it does."""
 
   kind: str  # example, pair or prompt
   format: str = "auto"
@@ -48,41 +50,84 @@ class Settings:
   max_length: int = 2048
   too_long: str = "turns"
   loss_on: str = "all"
+  limit: int = 0  # rows the stage will read; 0: all
+  leaves: int = 0  # tokens that are kept free for an answer
+  heldout: bool = False  # not to be trained on
+
+  def within(self, length: int) -> Settings:
+    """The same for a model of so many tokens."""
+    room = min(self.max_length, length) - min(self.leaves, length // 2)
+    return dataclasses.replace(self, max_length=room, leaves=0)
+
+
+class Found:
+  """Records that something was found of: how many, and the first by their ids."""
+
+  def __init__(self) -> None:
+    self.count, self.first = 0, []
+
+  def add(self, id: str) -> None:
+    self.count += 1
+    if self.count <= NAMED:
+      self.first.append(id)
+
+  def __str__(self) -> str:
+    return ", ".join(self.first) + (", …" if self.count > NAMED else "")
 
 
 class Look:
-  """A data set read once, record by record; in memory is a digest of each prompt and answer."""
+  """A data set read once, record by record; of each, numbers are kept and no text.
 
-  def __init__(self, path: str | Path, settings: Settings, renderer: Renderer):
+  Args:
+    renderer: makes tokens of the records; None looks at rows alone.
+    rows: stop behind so many records; 0 reads all.
+    sample: make tokens of records of so many characters together; 0 of all.
+  """
+
+  def __init__(
+    self,
+    path: str | Path,
+    settings: Settings,
+    renderer: Renderer | None,
+    *,
+    rows: int = 0,
+    sample: int = 0,
+  ):
     if settings.kind not in READERS:
       raise UserError(f"--as={settings.kind}: expected one of {', '.join(READERS)}")
-    self.settings, self.renderer = settings, renderer
+    self.path, self.settings, self.renderer = path, settings, renderer
     self.rows, self.tokens = Counts(), Counts()  # what became of rows, and of tokens
-    self.lengths: list[int] = []
+    self.lengths = array.array("l")  # of the items, in tokens
     self.longest: list[tuple[int, str]] = []
+    self.taken = 0  # records of which tokens were made
     self.supervised = self.answers = 0
-    self.lossy: list[str] = []  # ids of answers that do not come back from their tokens
-    self.endless: list[str] = []  # ids whose last answer carries no end token
+    self.lossy = Found()  # answers that do not come back from their tokens
+    self.endless = Found()  # whose last answer carries no end token
     self.starts = Counts()  # BOS tokens in an item
-    self.unopened: list[str] = []  # ids that do not begin with BOS
-    self.prompts = Counts()
-    self.wholes = Counts()
-    reader = READERS[settings.kind]
-    for record in reader(path, settings.format, self.rows, settings.bad_rows):
-      self._record(record)
-      self._tokens(record)
+    self.unopened = Found()  # that do not begin with BOS
+    self.prompts, self.wholes = array.array("Q"), array.array("Q")  # digests
+    reader = READERS[settings.kind](path, settings.format, self.rows, settings.bad_rows)
+    most = min(filter(None, (rows, settings.limit)), default=None)
+    self.whole = most is None  # whether all rows were read
+    characters = 0
+    for record in itertools.islice(reader, most):
+      prompt, answers = _split(record, settings.kind)
+      self.prompts.append(_digest(prompt))
+      self.wholes.append(_digest(prompt, answers))
+      if renderer is not None and (not sample or characters < sample):
+        self._tokens(record, answers, renderer)
+        characters += sum(len(m.content) for m in prompt) + sum(map(len, answers))
+        self.taken += 1
+    self.whole = self.whole or len(self.prompts) < (most or 0)
 
-  def _record(self, record: Example | Pair) -> None:
-    prompt, answers = _split(record, self.settings.kind)
-    self.prompts[_digest(prompt)] += 1
-    self.wholes[_digest(prompt, answers)] += 1
-    self.answers += len(answers)
-    self.lossy += [record.id for text in answers if not self.renderer.round_trips(text)]
-
-  def _tokens(self, record: Example | Pair) -> None:
-    made = self._items(record)
+  def _tokens(self, record: Example | Pair, answers: list[str], renderer: Renderer) -> None:
+    for text in answers:
+      self.answers += 1
+      if not renderer.round_trips(text):
+        self.lossy.add(record.id)
+    made = self._items(record, renderer)
     self.tokens.update(
-      {name: n for name, n in made.counts.items() if name not in ("kept", "turns")}
+      {k: n for k, n in made.counts.items() if k not in ("kept", "turns") and items.LOST not in k}
     )
     if not len(made):
       return
@@ -90,17 +135,17 @@ class Look:
     self.lengths.append(n)
     self.supervised += int(made.mask.sum())
     heapq.heappush(self.longest, (n, record.id))
-    if len(self.longest) > LONGEST:
+    if len(self.longest) > NAMED:
       heapq.heappop(self.longest)
-    if self.settings.kind != "prompt" and not _ends(made, self.renderer.stop_ids()):
-      self.endless.append(record.id)
-    bos = self.renderer.tokenizer.bos_id
+    if self.settings.kind != "prompt" and not _ends(made, renderer.stop_ids()):
+      self.endless.add(record.id)
+    bos = renderer.tokenizer.bos_id
     self.starts[str(int((ids == bos).sum()))] += 1
-    if ids[0] != bos:
-      self.unopened.append(record.id)
+    if renderer.tokenizer.adds_bos and ids[0] != bos:
+      self.unopened.add(record.id)
 
-  def _items(self, record: Example | Pair) -> Items:
-    s, renderer = self.settings, self.renderer
+  def _items(self, record: Example | Pair, renderer: Renderer) -> Items:
+    s = self.settings
     if isinstance(record, Pair):
       return items.tokenize_pairs([record], renderer, s.max_length)
     if s.kind == "example":
@@ -108,6 +153,11 @@ class Look:
         [record], renderer, s.max_length, too_long=s.too_long, loss_on=s.loss_on
       )
     return prompt_items(record, renderer, s.max_length)
+
+  def repeats(self) -> dict[str, int]:
+    """How many rows, and how many prompts, repeat an earlier one."""
+    seen = {"rows": self.wholes, "prompts": self.prompts}
+    return {name: len(digests) - len(set(digests)) for name, digests in seen.items()}
 
 
 def prompt_items(prompt: Example, renderer: Renderer, max_length: int) -> Items:
@@ -129,9 +179,10 @@ def _split(record: Example | Pair, kind: str) -> tuple[Messages, list[str]]:
   return record.messages[:-1], [m.content for m in record.messages if m.role == "assistant"]
 
 
-def _digest(prompt: Messages, answers: Iterable[str] = ()) -> str:
+def _digest(prompt: Messages, answers: Iterable[str] = ()) -> int:
   parts = [part for m in prompt for part in (m.role, m.content.strip())]
-  return hashlib.sha256("\0".join([*parts, "", *answers]).encode()).hexdigest()[:24]
+  text = "\0".join([*parts, "", *answers])
+  return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def _ends(made: Items, stop_ids: tuple[int, ...]) -> bool:
@@ -143,12 +194,10 @@ def _ends(made: Items, stop_ids: tuple[int, ...]) -> bool:
   return True
 
 
-def _named(ids: list[str]) -> str:
-  return ", ".join(ids[:LONGEST]) + (", …" if len(ids) > LONGEST else "")
-
-
 def rows_read(look: Look) -> Iterator[Line]:
-  yield Line("rows", f"{look.rows['read']} read, {look.rows['kept']} kept", not look.rows["kept"])
+  part = "" if look.whole else ", the first ones"
+  text = f"{look.rows['read']} read{part}, {look.rows['kept']} kept"
+  yield Line("rows", text, not look.rows["kept"])
   for name, n in sorted(look.rows.items()):
     if name not in ("read", "kept") and not name.startswith(UNUSED):
       told = name.startswith(("as ", "changed"))  # a choice; the rest is a loss, or looks wrong
@@ -161,6 +210,8 @@ def rows_read(look: Look) -> Iterator[Line]:
 def tokens_made(look: Look) -> Iterator[Line]:
   for name, n in sorted(look.tokens.items()):
     yield Line("tokens", f"{name}: {n}", True)
+  if look.renderer is None:
+    return
   if not look.lengths:
     yield Line("tokens", "nothing is left to train on", True)
     return
@@ -176,31 +227,28 @@ def tokens_made(look: Look) -> Iterator[Line]:
 
 def answers_come_back(look: Look) -> Iterator[Line]:
   if look.answers:
-    text = f"{len(look.lossy)} of {look.answers} are not what their tokens decode to"
-    yield Line(
-      "answers", text + (f": {_named(look.lossy)}" if look.lossy else ""), bool(look.lossy)
-    )
+    text = f"{look.lossy.count} of {look.answers} are not what their tokens decode to"
+    named = f": {look.lossy}" if look.lossy.count else ""
+    yield Line("answers", text + named, bool(look.lossy.count))
 
 
 def ends_and_starts(look: Look) -> Iterator[Line]:
-  if look.lengths and look.settings.kind != "prompt":
-    text = (
-      f"supervised at the end of {len(look.lengths) - len(look.endless)} of {len(look.lengths)}"
-    )
-    bad = f"; not of {_named(look.endless)}" if look.endless else ""
-    yield Line("end token", text + bad, bool(look.endless))
-  if look.lengths:
+  n = len(look.lengths)
+  if n and look.settings.kind != "prompt":
+    text = f"supervised at the end of {n - look.endless.count} of {n}"
+    bad = f"; not of {look.endless}" if look.endless.count else ""
+    yield Line("end token", text + bad, bool(look.endless.count))
+  if look.renderer is not None and n:
     most = max(map(int, look.starts))
     once_a_turn = BOS in look.renderer.template.turn_start
-    bad = bool(look.unopened) or (most > 1 and not once_a_turn)
+    bad = bool(look.unopened.count) or (most > 1 and not once_a_turn)
     found = ", ".join(f"{n} in {look.starts[n]}" for n in sorted(look.starts, key=int))
     yield Line("BOS", f"{found} items" + (", one a turn by the template" * once_a_turn), bad)
 
 
 def duplicates(look: Look) -> Iterator[Line]:
-  for name, seen in (("rows", look.wholes), ("prompts", look.prompts)):
-    again = sum(n - 1 for n in seen.values())
-    yield Line("duplicates", f"{again} of {seen.total()} {name} repeat another", again > 0)
+  for name, again in look.repeats().items():
+    yield Line("duplicates", f"{again} of {len(look.prompts)} {name} repeat another", again > 0)
 
 
 CHECKS: tuple[Callable[[Look], Iterator[Line]], ...] = (
@@ -212,11 +260,31 @@ CHECKS: tuple[Callable[[Look], Iterator[Line]], ...] = (
 )
 
 
-def overlap(look: Look, heldout: Look) -> Line:
+def common_prompts(heldout: Look, trained: Iterable[Look]) -> int:
   """How many held-out prompts are trained on."""
-  both = sum(n for prompt, n in heldout.prompts.items() if prompt in look.prompts)
-  text = f"{both} of {heldout.prompts.total()} held-out prompts are among those trained on"
+  seen = set[int]().union(*(look.prompts for look in trained))
+  return sum(digest in seen for digest in heldout.prompts)
+
+
+def overlap(heldout: Look, trained: Iterable[Look]) -> Line:
+  """What `common_prompts` finds, as a line."""
+  both = common_prompts(heldout, trained)
+  text = f"{both} of {len(heldout.prompts)} held-out prompts are among those trained on"
   return Line("overlap", text, both > 0)
+
+
+def short(look: Look) -> list[str]:
+  """The gist of a look in one line, and one more for each thing that someone should look at."""
+  kept, n = look.rows["kept"], len(look.lengths)
+  parts = [f"{kept} of {look.rows['read']} rows kept" + ("" if look.whole else " (the first ones)")]
+  if n:
+    sizes = np.asarray(look.lengths)
+    of = "" if look.taken == kept else f" of the first {look.taken}"
+    parts.append(f"tokens{of}: median {np.median(sizes):.0f}, longest {sizes.max()}")
+    if look.settings.kind != "prompt":
+      parts.append(f"{look.supervised / sizes.sum():.0%} supervised")
+  bad = [line for line in lines(look) if line.bad]
+  return [f"{look.path}: {', '.join(parts)}", *(f"  ! {line.name}: {line.text}" for line in bad)]
 
 
 def lines(look: Look) -> list[Line]:
@@ -226,16 +294,13 @@ def lines(look: Look) -> list[Line]:
 
 def figures(look: Look) -> dict[str, Any]:
   """The numbers behind the lines, as JSON can hold them."""
-  sizes = np.asarray(look.lengths or [0])
+  sizes = np.asarray(look.lengths if len(look.lengths) else [0])
   return {
     "rows": dict(look.rows),
     "tokens": {"total": int(sizes.sum()), "supervised": look.supervised, **look.tokens},
     "length": {"median": float(np.median(sizes)), "longest": int(sizes.max())},
-    "answers": {"all": look.answers, "not_decoded": len(look.lossy)},
-    "without_end_token": len(look.endless),
+    "answers": {"all": look.answers, "not_decoded": look.lossy.count},
+    "without_end_token": look.endless.count,
     "bos": dict(look.starts),
-    "duplicates": {
-      "rows": sum(n - 1 for n in look.wholes.values()),
-      "prompts": sum(n - 1 for n in look.prompts.values()),
-    },
+    "duplicates": look.repeats(),
   }

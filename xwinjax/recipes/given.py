@@ -8,13 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
-from xwinjax.data.records import Counts
+from xwinjax.data.batching import BatchConfig
+from xwinjax.data.preflight import Look, Settings
 from xwinjax.recipes.recipe import Step
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import common
+from xwinjax.stages import common, look
 from xwinjax.stages.stage import Stage
 
-Reader = Callable[..., Iterable[Any]]  # (path, format, counts, bad_rows) -> rows
+Reader = Callable[[Path], Iterable[Any]]  # of a file in a format of ours
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+  """A stage of the recipe that reads a data set, and as which of its inputs."""
+
+  stage: Stage
+  config: Any
+  role: str
+
+  def settings(self) -> Settings:
+    assert self.stage.rows is not None
+    return self.stage.rows(self.config)[self.role]
+
+  def batch(self) -> BatchConfig | None:
+    """How it is put into rows that are trained on."""
+    train = getattr(self.config, "train", None)
+    return train.batch if train is not None and self.role == "data" else None
 
 
 def check_no_data(data: Any) -> None:
@@ -26,23 +45,40 @@ def check_no_data(data: Any) -> None:
 
 
 def check_files(
-  data: Any, readers: Mapping[str, tuple[Reader, str]], needed: Collection[str], bad_rows: str
+  config: Any, uses: Mapping[str, Use | Reader], needed: Collection[str], *, adds: str = ""
 ) -> None:
   """Reads every file once, so that a bad row of the last is found before the first is used.
 
+  Says what it finds in them, unless the config's `preflight` is off.
+
   Args:
-    data: a group of paths.
-    readers: field -> (reader, format).
+    config: the recipe's.
+    uses: field of config.data -> who reads it.
     needed: the fields that must not be empty.
-    bad_rows: stop, or skip.
+    adds: a template whose tokens the run adds to the model.
   """
-  for name, (reader, format) in readers.items():
-    value = getattr(data, name)
+  model = Path(config.model.path)
+  eye = look.open_eye(model, config.model, adds=adds) if config.preflight else None
+  looks: dict[str, Look] = {}
+  batches: dict[str, BatchConfig] = {}
+  for name, use in uses.items():
+    value = getattr(config.data, name)
     if not value and name not in needed:
       continue
     file = common.input_file(value, f"data.{name}")
-    if not sum(1 for _ in reader(file, format, Counts(), bad_rows)):
+    if isinstance(use, Use):
+      settings = dataclasses.replace(use.settings(), bad_rows=config.bad_rows)
+      looks[name] = eye.look(file, settings, rows=0) if eye else Look(file, settings, None)
+      kept = looks[name].rows["kept"]
+      if (batch := use.batch()) is not None:
+        batches[name] = batch
+    else:
+      kept = sum(1 for _ in use(file))
+    if not kept:
       raise UserError(f"config.data.{name}={value}: no row of it is of use")
+  if eye is not None:
+    for line in look.report(looks, eye, batches, config.mesh):
+      common.say(line)
 
 
 def sandbox_steps(world: Stage, config: Any, model: str, folder: Path) -> Iterator[Step]:

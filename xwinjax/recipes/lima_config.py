@@ -6,11 +6,11 @@ import dataclasses
 
 from xwinjax.core.bounds import Positive, Seed
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats
 from xwinjax.recipes import given, judges
+from xwinjax.recipes.given import Use
 from xwinjax.sandbox import community
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import common, dialogues, sft
+from xwinjax.stages import add_tokens, common, dialogues, evaluate, sft
 from xwinjax.stages.add_tokens import AddTokensConfig
 from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
@@ -58,6 +58,7 @@ class LimaConfig:
   dialogues: DialoguesConfig = group(DialoguesConfig)
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
+  preflight: bool = plumbing(True)  # say first what is found in the data
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 
@@ -78,17 +79,17 @@ def check(config: LimaConfig) -> None:
 
 
 def check_data(config: LimaConfig) -> None:
-  c, format = config.data, config.sft.format
+  c = config.data
   given.check_files(
-    c,
+    config,
     {
-      "train": (formats.read_examples, format),
-      "dialogues": (formats.read_examples, format),
-      "dev": (formats.read_examples, format),
-      "test_prompts": (formats.read_prompts, format),
+      "train": Use(sft.STAGE, config.sft, "data"),
+      "dialogues": Use(sft.STAGE, config.sft, "data"),
+      "dev": Use(sft.STAGE, config.sft, "heldout"),
+      "test_prompts": Use(evaluate.STAGE, config.evaluate, "prompts"),
     },
     ("train", "dev", "test_prompts"),
-    config.bad_rows,
+    adds=config.model.template or add_tokens.TEMPLATE,
   )
   if c.test_dialogues:
     dialogues.read_turns(common.input_file(c.test_dialogues, "data.test_dialogues"))

@@ -6,11 +6,12 @@ import dataclasses
 
 from xwinjax.core.bounds import Few, Seed
 from xwinjax.core.errors import UserError
-from xwinjax.data import candidates, formats
+from xwinjax.data import candidates
 from xwinjax.recipes import given, judges
+from xwinjax.recipes.given import Use
 from xwinjax.sandbox import judging_world
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import common, dpo, select
+from xwinjax.stages import common, dpo, evaluate, instruct, reward, select, sft
 from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
@@ -77,6 +78,7 @@ class SelfRewardingConfig:
   judging: JudgingConfig = group(JudgingConfig)
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
+  preflight: bool = plumbing(True)  # say first what is found in the data
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 
@@ -113,21 +115,20 @@ def check(config: SelfRewardingConfig) -> None:
 def check_data(config: SelfRewardingConfig) -> None:
   """Refuses files with a bad row, or with none."""
   c = config
-  sets = lambda path, _, counts, bad_rows: candidates.read(path, counts)
+  either = lambda stage_config: dataclasses.replace(stage_config, format="auto")
   given.check_files(
-    c.data,
+    c,
     {
-      "ift": (formats.read_examples, c.sft.format),
-      "eft": (formats.read_examples, "auto"),
-      "heldout_ift": (formats.read_examples, c.sft.format),
-      "rankings": (sets, ""),
-      "pairs": (formats.read_pairs, c.reward.format),
-      "heldout_pairs": (formats.read_pairs, c.reward.format),
-      "seeds": (formats.read_prompts, c.instruct.format),
-      "heldout_prompts": (formats.read_prompts, c.evaluate.format),
-      "validation_prompts": (formats.read_prompts, "auto"),
-      "heldout_judged": (sets, ""),
+      "ift": Use(sft.STAGE, c.sft, "data"),
+      "eft": Use(sft.STAGE, either(c.sft), "data"),
+      "heldout_ift": Use(sft.STAGE, c.sft, "heldout"),
+      "rankings": candidates.read,
+      "pairs": Use(reward.STAGE, c.reward, "data"),
+      "heldout_pairs": Use(reward.STAGE, c.reward, "heldout"),
+      "seeds": Use(instruct.STAGE, c.instruct, "seeds"),
+      "heldout_prompts": Use(evaluate.STAGE, c.evaluate, "prompts"),
+      "validation_prompts": Use(evaluate.STAGE, either(c.evaluate), "prompts"),
+      "heldout_judged": candidates.read,
     },
     (),
-    c.bad_rows,
   )

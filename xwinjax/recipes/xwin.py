@@ -11,8 +11,8 @@ from pathlib import Path
 
 from xwinjax.core.bounds import Seed
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats
 from xwinjax.recipes import given, judges
+from xwinjax.recipes.given import Use
 from xwinjax.recipes.recipe import Recipe, Step
 from xwinjax.sandbox import judge as sandbox_judge
 from xwinjax.sandbox import stages as sandbox
@@ -69,6 +69,7 @@ class XwinConfig:
   evaluate: EvaluateConfig = group(EvaluateConfig)
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
+  preflight: bool = plumbing(True)  # say first what is found in the data
   mesh: MeshConfig = plumbing(MeshConfig)
   seed: Seed = 0
 
@@ -84,18 +85,17 @@ def check(c: XwinConfig) -> None:
     return
   common.input_file(c.model.path, "model.path")
   given.check_files(
-    c.data,
+    c,
     {
-      "sft": (formats.read_examples, c.sft.format),
-      "heldout_sft": (formats.read_examples, c.sft.format),
-      "pairs": (formats.read_pairs, c.reward.format),
-      "heldout_pairs": (formats.read_pairs, c.reward.format),
-      "card": (formats.read_pairs, c.reward.format),
-      "prompts": (formats.read_prompts, c.sample.format),
-      "heldout_prompts": (formats.read_prompts, c.evaluate.format),
+      "sft": Use(sft.STAGE, c.sft, "data"),
+      "heldout_sft": Use(sft.STAGE, c.sft, "heldout"),
+      "pairs": Use(reward.STAGE, c.reward, "data"),
+      "heldout_pairs": Use(reward.STAGE, c.reward, "heldout"),
+      "card": Use(reward.STAGE, c.reward, "card"),
+      "prompts": Use(sample.STAGE, c.sample, "prompts"),
+      "heldout_prompts": Use(evaluate.STAGE, c.evaluate, "prompts"),
     },
     ("sft", "pairs", "prompts", "heldout_prompts"),
-    c.bad_rows,
   )
 
 

@@ -58,8 +58,9 @@ class Alone:
       add("mesh", MeshConfig, MeshConfig, "")
     if "seed" in self.stage.uses:
       add("seed", Seed, 0, "", plumbing=False)
-    if self.stage.reads_rows:
+    if self.stage.rows is not None:
       add("bad_rows", str, "stop", "what malformed rows do: stop the run, or skip them")
+      add("preflight", bool, True, "say first what is found in the data")
     name = f"{self.stage.name}_command"
     about = {"__module__": hyper.__module__, "__doc__": hyper.__doc__}
     return dataclasses.make_dataclass(name, fields, namespace=about, frozen=True)
@@ -78,7 +79,8 @@ class Alone:
     model = getattr(config, "model", ModelConfig())
     mesh, seed = getattr(config, "mesh", MeshConfig()), getattr(config, "seed", 0)
     bad_rows = getattr(config, "bad_rows", "stop")
-    context = Context(dataclasses.replace(model, path=""), mesh, seed, redo, bad_rows)
+    look = getattr(config, "preflight", False)
+    context = Context(dataclasses.replace(model, path=""), mesh, seed, redo, bad_rows, look)
     kind = self.hyper or self.stage.config
     hyper = kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
     options = self.options(config, hyper) if self.options is not None else {}

@@ -108,7 +108,9 @@ def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
   return config.template or notes.get("template", ""), config.system or notes.get("system", "")
 
 
-def make_renderer(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> Renderer:
+def make_renderer(
+  folder: Path, config: ModelConfig, tokenizer: Tokenizer, say: Callable[[str], None] = say
+) -> Renderer:
   """The config's template, else the model's, else Vicuna's.
 
   A chat_template that the model came with is used where it is one of ours; otherwise a line says

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import math
 import re
@@ -174,11 +175,15 @@ def comment(kind: type, f: dataclasses.Field) -> str:
   if "help" in f.metadata:
     return f.metadata["help"]
   for base in kind.__mro__[:-1]:
-    source = inspect.getsource(base)
-    match = re.search(rf"^ +{f.name}:[^\n]*?  #\s*([^\n]+)$", source, re.MULTILINE)
+    match = re.search(rf"^ +{f.name}:[^\n]*?  #\s*([^\n]+)$", _source(base), re.MULTILINE)
     if match:
       return match.group(1)
   return ""
+
+
+@functools.cache
+def _source(kind: type) -> str:
+  return inspect.getsource(kind)  # which reads and parses the whole file
 
 
 def describe(config: Any, prefix: str = "") -> str:

@@ -18,7 +18,7 @@ from xwinjax.stages import common
 from xwinjax.stages import reference as stored
 from xwinjax.stages.config import group
 from xwinjax.stages.manifest import fingerprint
-from xwinjax.stages.reward import pair_items, read_pairs
+from xwinjax.stages.reward import pair_items, read_pairs, rows_read
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
@@ -143,5 +143,5 @@ STAGE = Stage(
   },
   ("model", "metrics.jsonl"),
   check=check,
-  reads_rows=True,
+  rows=rows_read,
 )

@@ -22,7 +22,7 @@ from xwinjax.sample.scheduler import SamplerConfig
 from xwinjax.stages import common
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.model_judges import scorer_of
-from xwinjax.stages.sample import GenerateConfig, sample_shards
+from xwinjax.stages.sample import GenerateConfig, asked_rows, sample_shards
 from xwinjax.stages.stage import Context, Stage, open_model
 
 Sets = list[CandidateSet]
@@ -191,5 +191,5 @@ STAGE = Stage(
   },
   ("candidates.jsonl",),
   check=check,
-  reads_rows=True,
+  rows=lambda config: {"prompts": dataclasses.replace(asked_rows(config), heldout=True)},
 )

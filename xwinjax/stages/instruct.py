@@ -17,6 +17,7 @@ from xwinjax.core.bounds import Few, Many, Natural, Positive, Share
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl, read, rouge
+from xwinjax.data.preflight import Settings
 from xwinjax.data.records import Counts, Message
 from xwinjax.eval import diversity
 from xwinjax.sample.logits import SamplingParams
@@ -316,5 +317,5 @@ STAGE = Stage(
     "world?": "world.json of a sandbox: tells which prompts are the world's",
   },
   ("prompts.jsonl",),
-  reads_rows=True,
+  rows=lambda config: {"seeds": Settings("prompt", config.format)},
 )

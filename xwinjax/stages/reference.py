@@ -28,7 +28,7 @@ from xwinjax.stages import common
 from xwinjax.stages.common import Model
 from xwinjax.stages.config import plumbing
 from xwinjax.stages.manifest import fingerprint
-from xwinjax.stages.reward import over_pairs, pair_items, read_pairs
+from xwinjax.stages.reward import over_pairs, pair_items, read_pairs, rows_read
 from xwinjax.stages.stage import Context, Stage, open_model
 
 
@@ -125,5 +125,5 @@ STAGE = Stage(
   {"model": "the reference: what DPO starts from", "data": "pairs"},
   ("logps.jsonl",),
   uses=("model", "mesh"),
-  reads_rows=True,
+  rows=rows_read,
 )

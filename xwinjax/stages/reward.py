@@ -18,6 +18,7 @@ from xwinjax.core.types import Params
 from xwinjax.data import items, jsonl, parallel, read
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.data.preflight import Settings
 from xwinjax.data.records import Counts, Pair
 from xwinjax.eval import reward_metrics
 from xwinjax.forward.over_items import jitted, over_items
@@ -160,6 +161,12 @@ def make(
   return figures | {"rows": dict(rows)}
 
 
+def rows_read(config: Any) -> dict[str, Settings]:
+  """How a stage reads its pairs."""
+  as_data = Settings("pair", config.format, max_length=config.max_length, limit=config.limit)
+  return {"data": as_data}
+
+
 STAGE = Stage(
   "reward",
   RewardConfig,
@@ -171,5 +178,9 @@ STAGE = Stage(
     "card?": "pairs on which it is measured for each of their subsets: a report card",
   },
   ("model", "metrics.jsonl", "heldout_scores.jsonl?", "card_scores.jsonl?"),
-  reads_rows=True,
+  rows=lambda config: {
+    **(own := rows_read(config)),
+    "heldout": dataclasses.replace(own["data"], heldout=True),
+    "card": dataclasses.replace(own["data"], heldout=True),
+  },
 )

@@ -15,6 +15,7 @@ from xwinjax.core.bounds import Filled, Many, Natural, Positive, Tokens
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import candidates, items, read, seal
+from xwinjax.data.preflight import Settings
 from xwinjax.data.records import Candidate, CandidateSet, Counts, Example
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Completion, Request, Sampler, SamplerConfig
@@ -171,11 +172,17 @@ def make(
   return figures | {"rows": dict(rows)}
 
 
+def asked_rows(config: Any) -> Settings:
+  """How a stage reads the prompts that it samples answers for."""
+  leaves = config.generate.max_new
+  return Settings("prompt", config.format, max_length=2**20, limit=config.limit, leaves=leaves)
+
+
 STAGE = Stage(
   "sample",
   SampleConfig,
   make,
   {"model": "a language model", "prompts": "prompts of any format; answers in it are left out"},
   ("candidates.jsonl",),
-  reads_rows=True,
+  rows=lambda config: {"prompts": asked_rows(config)},
 )

@@ -20,6 +20,7 @@ from xwinjax.core.types import Batch, Mean, Params
 from xwinjax.data import formats, items, jsonl, parallel, rows, token_cache
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.data.preflight import Settings
 from xwinjax.data.records import Counts
 from xwinjax.data.templates import template_json
 from xwinjax.forward.over_items import jitted, over_items
@@ -196,6 +197,19 @@ def make(
   return {k: round(v, 6) if isinstance(v, (float, np.floating)) else v for k, v in figures.items()}
 
 
+def rows_read(config: SFTConfig) -> dict[str, Settings]:
+  """How the stage reads its data."""
+  as_data = Settings(
+    "example",
+    config.format,
+    max_length=config.max_length,
+    too_long=config.too_long,
+    loss_on=config.loss_on,
+    limit=config.limit,
+  )
+  return {"data": as_data, "heldout": dataclasses.replace(as_data, heldout=True)}
+
+
 STAGE = Stage(
   "sft",
   SFTConfig,
@@ -206,5 +220,5 @@ STAGE = Stage(
     "heldout?": "conversations whose loss is measured before and after",
   },
   ("model", "metrics.jsonl"),
-  reads_rows=True,
+  rows=rows_read,
 )

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from xwinjax.core import processes
 from xwinjax.core.bounds import Seed
 from xwinjax.core.errors import UserError
+from xwinjax.data.preflight import Settings
 from xwinjax.data.rows import BAD_ROWS
 from xwinjax.sharding.mesh import own_part
-from xwinjax.stages import common
+from xwinjax.stages import common, look
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import check_bounds, identity
 from xwinjax.stages.manifest import run_stage
@@ -32,6 +34,7 @@ class Context:
   seed: Seed = 0
   redo: bool = False  # do again what was made with other settings or inputs
   bad_rows: str = "stop"  # what malformed rows of data do: stop the run, or be skipped
+  preflight: bool = False  # whether a stage says first what it finds in its data
 
   def __post_init__(self) -> None:
     if self.bad_rows not in BAD_ROWS:
@@ -57,7 +60,8 @@ class Stage(Generic[C]):
   reads: Mapping[str, str]  # input -> what it is; a name that ends in "?" may be left out
   writes: tuple[str, ...]  # relative to the folder; a name that ends in "?" need not be there
   uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context; without mesh: one process
-  reads_rows: bool = False  # of data in any format, so that its command takes bad_rows
+  # Of data in any format: config -> how each input is read, so that its command takes bad_rows.
+  rows: Callable[[C], Mapping[str, Settings]] | None = None
   check: Callable[..., None] | None = None  # check(config, **inputs), before anything is written
 
   def inputs(self, given: Mapping[str, str | Path | None]) -> dict[str, Path | None]:
@@ -111,17 +115,39 @@ class Stage(Generic[C]):
       what[option] = identity(value.config) if hasattr(value, "config") else value
       for role, path in getattr(value, "inputs", {}).items():
         files[f"{option}_{role}"] = path
+
+    def body() -> dict[str, Any]:
+      if context.preflight:
+        processes.on_lead(lambda: self.look(context, config, paths))
+      return self.make(context, config, folder, **paths, **options)
+
     return run_stage(
       folder,
       name or self.name,
       what,
       files,
       self.writes,
-      lambda: self.make(context, config, folder, **paths, **options),
+      body,
       redo=context.redo,
       alone="mesh" not in self.uses,
       like=like,
     )
+
+  def look(self, context: Context, config: C, paths: Mapping[str, Path | None]) -> None:
+    """Says what is found in the data that the stage will read."""
+    model, rows = paths.get("model"), self.rows(config) if self.rows is not None else {}
+    if model is None or not rows:
+      return
+    eye = look.open_eye(model, context.model)
+    looks = {
+      role: eye.look(path, dataclasses.replace(settings, bad_rows=context.bad_rows))
+      for role, settings in rows.items()
+      if (path := paths[role]) is not None
+    }
+    train: Any = getattr(config, "train", None)
+    batches = {"data": train.batch} if train is not None else {}
+    for line in look.report(looks, eye, batches, context.mesh):
+      common.say(line)
 
 
 def open_model(
