@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import importlib
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +201,78 @@ def without_time(value: Any) -> Any:
 
 def _digest(value: Any) -> str:
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def inside(recipe: str, workdir: Path, *more: str, until: str = "") -> Ended:
+  """Runs a small run's command in this process, up to and with one stage if one is named.
+
+  What it compiled stays, so that many runs after the first are quick.
+  """
+  from xwinjax.recipes import cli
+
+  spec, _ = RECIPES[recipe]
+  made = dataclasses.replace(_recipe(recipe), steps=_until(_recipe(recipe).steps, until))
+  return called(cli.recipe("", spec, made), command(recipe, workdir, *more)[3:])
+
+
+def called(main: Callable[[list[str]], int], words: list[str]) -> Ended:
+  """Calls a command in this process."""
+  out, err, status = io.StringIO(), io.StringIO(), 1
+  with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    try:
+      status = main(words)
+    except Exception:  # what a command's user would see
+      traceback.print_exc()
+  return Ended(status, out.getvalue(), err.getvalue())
+
+
+def _recipe(name: str) -> Any:
+  return importlib.import_module(f"xwinjax.recipes.{name}").RECIPE
+
+
+def _until(steps: Any, place: str) -> Any:
+  def first(config: Any, context: Any, folder: Path):
+    for step in steps(config, context, folder):
+      yield step
+      if step.place == place:
+        return
+
+  return first
+
+
+def forked(body: Callable[[], Ended], told: Path) -> int:
+  """Starts `body` in a fork, which has all imports done; its pid. How it ended goes to `told`.
+
+  The caller must not have computed anything with jax: its threads do not survive a fork.
+  """
+  pid = os.fork()
+  if pid:
+    return pid
+  try:
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    ended = body()
+    told.write_text(json.dumps(dataclasses.asdict(ended)), encoding="utf-8")
+    os._exit(ended.status)
+  except SystemExit as e:
+    os._exit(e.code if isinstance(e.code, int) else 1)
+  finally:
+    os._exit(1)
+
+
+def wait(pid: int, told: Path, timeout: float = 600) -> Ended:
+  """How a fork ended; status as a shell says it (128 + signal); one that hangs is killed: -9."""
+  limit = time.monotonic() + timeout
+  while True:
+    done, status = os.waitpid(pid, os.WNOHANG)
+    if done:
+      break
+    if time.monotonic() > limit:
+      os.kill(pid, signal.SIGKILL)
+      os.waitpid(pid, 0)
+      return Ended(-9, "", f"no end within {timeout:g} s")
+    time.sleep(0.01)
+  code = os.waitstatus_to_exitcode(status)
+  said = Ended(**json.loads(told.read_text(encoding="utf-8"))) if told.exists() else None
+  told.unlink(missing_ok=True)
+  return said or Ended(128 - code if code < 0 else code, "", "")

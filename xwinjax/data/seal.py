@@ -19,6 +19,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 
 FORMAT = 1
+RECIPE = "recipe.json"  # the record that every run of a recipe begins with
 # What manifests held before they were sealed; one without a seal holds nothing else.
 BEFORE = {
   *("stage", "config", "inputs", "outputs", "figures", "input_paths"),

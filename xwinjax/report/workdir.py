@@ -9,9 +9,8 @@ from pathlib import Path
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, seal
+from xwinjax.data.seal import RECIPE as RECIPE
 from xwinjax.report.tables import Row
-
-RECIPE = "recipe.json"
 
 
 def recipe(folder: str | Path) -> str:

@@ -28,7 +28,7 @@ import jax
 from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, rows, seal
-from xwinjax.data.seal import sha256_file
+from xwinjax.data.seal import RECIPE, sha256_file
 from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
@@ -162,19 +162,28 @@ def _check_input(path: Path) -> None:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-  """Keeps a second run out of the folder while this one works in it; its process 0 holds it."""
+  """Keeps a second run out of the folder while this one works in it; its process 0 holds it.
+
+  In a stage's folder inside a recipe's run it keeps the recipe out, too, and is kept out by it.
+  """
+
+  def enter() -> None:
+    for parent in folder.absolute().parents[:2]:
+      if (parent / RECIPE).exists():
+        held.enter_context(_held(parent, fcntl.LOCK_SH))
+    held.enter_context(_locked(folder))
+
   with contextlib.ExitStack() as held:
-    processes.on_lead(lambda: held.enter_context(_locked(folder)))
+    processes.on_lead(enter)
     yield
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-  folder.mkdir(parents=True, exist_ok=True)
+def _held(folder: Path, kind: int) -> Iterator[Path]:
   path = folder / ".lock"
   with path.open("a+") as f:
     try:
-      fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(f, kind | fcntl.LOCK_NB)
     except OSError:
       f.seek(0)
       raise UserError(
@@ -184,6 +193,13 @@ def _locked(folder: Path) -> Iterator[None]:
     f.truncate()
     f.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
     f.flush()
+    yield path
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+  folder.mkdir(parents=True, exist_ok=True)
+  with _held(folder, fcntl.LOCK_EX) as path:
     try:
       yield
     finally:
@@ -248,7 +264,7 @@ def run_stage(
       "files": in_folders(folder, names),
       "figures": figures,
       "input_paths": {role: str(path) for role, path in inputs.items()},
-      "seconds": round(time.time() - started, 2),
+      "seconds": round(time.perf_counter() - started, 2),
       "versions": versions(),
       "device": device(),
       "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -257,7 +273,7 @@ def run_stage(
     return figures
 
   begun = processes.on_lead(begin)
-  what, started = begun["what"], time.time()
+  what, started = begun["what"], time.perf_counter()
   if begun["figures"] is not None:
     return begun["figures"]
   try:
