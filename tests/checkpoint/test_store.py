@@ -10,9 +10,9 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from xwinjax.checkpoint import store as stores
 from xwinjax.checkpoint.store import Store
 from xwinjax.core.errors import UserError
+from xwinjax.data import seal
 from xwinjax.train.optim import OptimConfig, make_optimizer
 from xwinjax.train.step import init_state
 
@@ -176,10 +176,10 @@ def test_twin_without_hashes_a_flipped_bit_would_not_be_noticed(folder, state, m
   largest = max(
     (p for p in (folder / "00000008").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
   )
-  stated = stores.sha256_file(largest)
+  stated = seal.sha256_file(largest)
   flip_a_bit(largest)
-  real = stores.sha256_file
-  monkeypatch.setattr(stores, "sha256_file", lambda p: stated if p == largest else real(p))
+  real = seal.sha256_file
+  monkeypatch.setattr(seal, "sha256_file", lambda p: stated if p == largest else real(p))
   Store(folder, IDENTITY)._check_files(8, Store(folder, IDENTITY)._read_manifest(8)["files"], [])
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 from xwinjax.data.records import messages_json
 from xwinjax.recipes import judges
 from xwinjax.sandbox.world import World
@@ -29,7 +29,9 @@ def stage(tmp_path, monkeypatch):
   def run(scores, folder=None, **changes):
     jsonl.write_json(trained / "manifest.json", {"figures": scores})
     for step, score in scores.items():
-      jsonl.write_json(trained / "steps" / f"{step:07d}" / "made_up.json", {"score": score})
+      model = trained / "steps" / f"{step:07d}"
+      jsonl.write_json(model / "made_up.json", {"score": score})
+      seal.seal_part(model)
     judge = judges.make(JudgeConfig(by="gold"), gold=tmp_path / "world.json")
     if folder is None:
       return judge, prompts

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 from xwinjax.data.batching import BatchConfig
 from xwinjax.stages import common, sft
 from xwinjax.stages.common import ModelConfig
@@ -53,7 +53,7 @@ def test_epochs_are_measured_and_some_are_kept(config, reads, tmp_path):
   assert epochs[0]["heldout_nll"] > epochs[-1]["heldout_nll"]
   assert epochs[-1]["heldout_nll"] == pytest.approx(figures["heldout_nll"], abs=1e-5)
   steps = sorted(p.name for p in (tmp_path / "sft" / "steps").iterdir())
-  assert steps == ["0000004", "0000006"]
+  assert steps == ["0000004", "0000004.sha256", "0000006", "0000006.sha256"]
   model = common.open_model(ModelConfig(str(tmp_path / "sft" / "steps" / "0000006")), None)
   data = sft.read_items(config, reads["data"], model)
   nll = sft.measure_nll(model, data, config.train.batch, None)(model.params)
@@ -93,7 +93,15 @@ def test_packed_epochs_are_not_kept(config):
 
 def test_what_is_written_survives_a_kill(tmp_path):
   for n in (1, 2):
-    jsonl.write_json(tmp_path / "epochs" / f"{n:03d}.json", {"epoch": n})
+    seal.seal_part(jsonl.write_json(tmp_path / "epochs" / f"{n:03d}.json", {"epoch": n}))
   (tmp_path / "epochs" / ".003.json.1.tmp").write_text("{")
   assert sft.read_epochs(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
   assert json.loads((tmp_path / "epochs" / "001.json").read_text()) == {"epoch": 1}
+
+
+def test_a_changed_epoch_is_refused(tmp_path):
+  file = jsonl.write_json(tmp_path / "epochs" / "001.json", {"epoch": 1, "heldout_nll": 2.5})
+  seal.seal_part(file)
+  file.write_text(file.read_text().replace("2.5", "0.5"))
+  with pytest.raises(UserError, match=r"001.json: changed since the epoch ended; delete"):
+    sft.read_epochs(tmp_path)

@@ -133,7 +133,9 @@ def test_changed_output_is_refused(change, stage):
   else:
     (stage.output.parent / "more.txt").write_text("")
   line = refusal(stage)
-  assert line.startswith(f"{stage.folder / 'out'}: changed since the stage wrote it; restore it")
+  file = "more.txt" if change == "add" else "copy.txt"
+  said = f"{stage.folder / 'out' / file}: changed since the stage wrote it; restore it"
+  assert line.startswith(said)
   (stage.folder / "manifest.json").unlink()  # as the line advises
   assert stage()["run"] == 2
 

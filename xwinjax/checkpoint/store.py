@@ -7,9 +7,9 @@ identity); a damaged file, another run's checkpoint or a changed dtype is refuse
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,59 @@ import orbax.checkpoint as ocp
 from xwinjax.core import processes
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 
-
-def sha256_file(path: Path) -> str:
-  with path.open("rb") as f:
-    return hashlib.file_digest(f, "sha256").hexdigest()
+_BEFORE = {"step", "identity", "leaves", "files"}  # what manifests without a seal hold
+# TensorStore says of a full disk that a value is wrong.
+_CANNOT_WRITE = (OSError, ValueError)
 
 
 def _leaves(state: Any) -> dict[str, list]:
   flat, _ = jax.tree_util.tree_flatten_with_path(state)
   return {jax.tree_util.keystr(path): [list(x.shape), str(x.dtype)] for path, x in flat}
+
+
+def _damaged(root: Path, files: dict[str, dict]) -> Iterator[tuple[Path, str]]:
+  """Files of a step that are not as its manifest states, and what is wrong with each."""
+  for name, stated in files.items():
+    path = root / name
+    if not path.exists():
+      yield path, "is missing"
+    elif path.stat().st_size != stated["bytes"]:
+      yield path, f"has {path.stat().st_size} bytes, not {stated['bytes']}"
+    elif seal.sha256_file(path) != stated["sha256"]:
+      yield path, "is damaged (its sha256 is not the one written)"
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+  """The manifest of a step. Raises UserError for one that is not as it was written."""
+  try:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    whole = all(isinstance(manifest[k], dict) for k in ("identity", "leaves", "files"))
+    if whole and not seal.broken(manifest, _BEFORE):
+      seal.check_format(manifest, path)
+      return manifest
+  except (ValueError, KeyError, TypeError):
+    pass
+  raise UserError(f"{path}: damaged; delete it to continue from the step before")
+
+
+def problems(folder: Path) -> Iterator[tuple[Path, str]]:
+  """Every file of a run's checkpoints that is not as it was written; nothing is restored."""
+  for path in sorted(folder.glob("*.json")):
+    try:
+      files = read_manifest(path)["files"]
+    except UserError as e:
+      yield path, str(e).removeprefix(f"{path}: ")
+      continue
+    root = path.with_suffix("")
+    yield from _damaged(root, files)
+    for name in seal.contents(root):
+      if name not in files:
+        yield root / name, f"is none of the files that {path.name} names"
+  for path in sorted(p for p in folder.iterdir() if p.is_dir()):
+    if not folder.joinpath(f"{path.name}.json").exists():
+      yield path, "has no manifest; the next start removes it"
 
 
 class Store:
@@ -44,7 +86,7 @@ class Store:
     self.folder, self.keep = Path(folder).absolute(), keep
     self.identity = json.loads(json.dumps(identity))  # as the manifest will hold it
     self._checkpointer = ocp.StandardCheckpointer()
-    self._pending: tuple[int, dict] | None = None
+    self._pending: tuple[int, dict, dict] | None = None
     self.folder.mkdir(parents=True, exist_ok=True)
 
   def steps(self) -> list[int]:
@@ -57,16 +99,27 @@ class Store:
   def _step_path(self, step: int) -> Path:
     return self.folder / f"{step:08d}"
 
-  def save(self, step: int, state: Any) -> None:
-    """Starts writing; the step exists once `finish` (or the next `save`) has returned."""
+  def save(self, step: int, state: Any, notes: dict[str, Any] | None = None) -> None:
+    """Starts writing; the step exists once `finish` (or the next `save`) has returned.
+
+    Args:
+      notes: JSON that `notes` gives back; of several processes the first one's is kept.
+    """
     self.finish()
     if processes.on_lead(lambda: self._is_there(step)):
       return
     try:
       self._checkpointer.save(self._step_path(step), state)
-    except OSError as e:
-      raise UserError(f"{self._step_path(step)}: cannot be written ({e})") from None
-    self._pending = (step, _leaves(state))
+    except _CANNOT_WRITE as e:
+      raise self._unwritten(step, e) from None
+    self._pending = (step, _leaves(state), notes or {})
+
+  def _unwritten(self, step: int, error: Exception) -> UserError:
+    why = " ".join(str(error).split())
+    return UserError(
+      f"{self._step_path(step)}: cannot be written ({why[:200]}{'…' * (len(why) > 200)}); "
+      "make room, then the same command continues from the last good checkpoint"
+    )
 
   def _is_there(self, step: int) -> bool:
     """Whether the step exists; if not, there is room for it."""
@@ -80,26 +133,35 @@ class Store:
     """Waits for the write under way and makes its step exist."""
     if self._pending is None:
       return
-    step, leaves = self._pending
+    step, leaves, notes = self._pending
     self._pending = None
     try:
       self._checkpointer.wait_until_finished()
-    except OSError as e:
-      raise UserError(f"{self._step_path(step)}: cannot be written ({e})") from None
-    processes.on_lead(lambda: self._make_exist(step, leaves))
+    except _CANNOT_WRITE as e:
+      raise self._unwritten(step, e) from None
+    processes.on_lead(lambda: self._make_exist(step, leaves, notes))
 
-  def _make_exist(self, step: int, leaves: dict[str, list]) -> None:
+  def _make_exist(self, step: int, leaves: dict[str, list], notes: dict[str, Any]) -> None:
     root = self._step_path(step)
     files = {
-      str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": sha256_file(p)}
-      for p in sorted(root.rglob("*"))
-      if p.is_file()
+      name: {"bytes": (root / name).stat().st_size, "sha256": seal.sha256_file(root / name)}
+      for name in seal.contents(root)
     }
     manifest = {"step": step, "identity": self.identity, "leaves": leaves, "files": files}
-    jsonl.write_json(self._manifest_path(step), manifest)
+    jsonl.write_json(self._manifest_path(step), seal.sealed({**manifest, "notes": notes}))
     for old in self.steps()[: -self.keep]:
       self._manifest_path(old).unlink()
       shutil.rmtree(self._step_path(old), ignore_errors=True)
+
+  def sweep(self) -> None:
+    """Removes what a kill left behind: folders of steps that do not exist, unfinished writes."""
+    for path in self.folder.iterdir():
+      if path.is_dir() and not self.folder.joinpath(f"{path.name}.json").exists():
+        shutil.rmtree(path, ignore_errors=True)
+
+  def notes(self, step: int) -> dict[str, Any]:
+    """What `save` was given with a step that exists."""
+    return self._read_manifest(step).get("notes", {})
 
   def close(self) -> None:
     self.finish()
@@ -165,15 +227,9 @@ class Store:
 
   def _read_manifest(self, step: int) -> dict[str, dict]:
     path = self._manifest_path(step)
-    try:
-      manifest = json.loads(path.read_text(encoding="utf-8"))
-      if all(isinstance(manifest[k], dict) for k in ("identity", "leaves", "files")):
-        return manifest
-    except FileNotFoundError:
-      raise UserError(f"{path}: no such checkpoint; there are {self.steps()}") from None
-    except (ValueError, KeyError, TypeError):
-      pass
-    raise UserError(f"{path}: damaged; delete it to continue from the step before")
+    if not path.exists():
+      raise UserError(f"{path}: no such checkpoint; there are {self.steps()}")
+    return read_manifest(path)
 
   def _check_identity(self, identity: dict[str, Any]) -> None:
     if identity == self.identity:
@@ -189,16 +245,7 @@ class Store:
     )
 
   def _check_files(self, step: int, files: dict[str, dict], older: list[int]) -> None:
-    for name, stated in files.items():
-      path = self._step_path(step) / name
-      if not path.exists():
-        problem = "is missing"
-      elif path.stat().st_size != stated["bytes"]:
-        problem = f"has {path.stat().st_size} bytes, not {stated['bytes']}"
-      elif sha256_file(path) != stated["sha256"]:
-        problem = "is damaged (its sha256 is not the one written)"
-      else:
-        continue
+    for path, problem in _damaged(self._step_path(step), files):
       advice = (
         f"delete {self._manifest_path(step).name} to continue from step {older[-1]}"
         if older

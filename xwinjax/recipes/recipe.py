@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from xwinjax import report
 from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl
+from xwinjax.data import jsonl, seal
 from xwinjax.report import workdir
 from xwinjax.stages import common, manifest
 from xwinjax.stages.config import check_bounds, identity
@@ -86,7 +87,7 @@ def begin(recipe: Recipe[C], config: Any, folder: Path) -> None:
   if other != recipe.name:
     raise UserError(f"{folder}: holds a run of experiments.{other}; use another workdir")
   record = {"recipe": recipe.name, "config": identity(config)}
-  jsonl.write_json(folder / workdir.RECIPE, record)
+  jsonl.write_json(folder / workdir.RECIPE, seal.sealed(json.loads(jsonl.dumps(record))))
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, seal
+from xwinjax.data.seal import RECIPE as RECIPE
 from xwinjax.report.tables import Row
-
-RECIPE = "recipe.json"
 
 
 def recipe(folder: str | Path) -> str:
@@ -21,9 +20,13 @@ def recipe(folder: str | Path) -> str:
     raise UserError(f"{folder}: no such folder")
   if not path.exists():
     raise UserError(f"{path}: missing; run the recipe's command again, which writes it")
-  record = read_json(path, "run the recipe's command again")
+  remedy = "delete it and run the recipe's command again, which writes it"
+  record = read_json(path, remedy)
   if not isinstance(record, dict) or not isinstance(record.get("recipe"), str):
-    raise UserError(f"{path}: names no recipe; run the recipe's command again")
+    raise UserError(f"{path}: names no recipe; {remedy}")
+  if seal.broken(record, {"recipe", "config"}):
+    raise UserError(f"{path}: damaged; {remedy}")
+  seal.check_format(record, path)
   return record["recipe"]
 
 

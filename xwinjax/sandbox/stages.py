@@ -16,7 +16,7 @@ import jax
 
 from xwinjax.core import host, processes, system
 from xwinjax.core.bounds import Amount, Few, Many, Natural, Positive, Tokens, Within
-from xwinjax.data import items, jsonl, read, token_export
+from xwinjax.data import items, jsonl, read, seal, token_export
 from xwinjax.data.records import (
   CandidateSet,
   Counts,
@@ -235,8 +235,8 @@ def pretrain(
 
 
 def take(kept: Path, folder: Path) -> dict[str, Any] | None:
-  """Copies a kept base model into the stage's folder; its figures, or None where there is none."""
-  if not (kept / "figures.json").exists():
+  """Copies a kept base model into the stage's folder; its figures, or None where none is whole."""
+  if not seal.whole_part(kept):
     return None
   shutil.copytree(kept / "model", folder / "model", dirs_exist_ok=True)
   shutil.copyfile(kept / "metrics.jsonl", folder / "metrics.jsonl")
@@ -253,6 +253,7 @@ def keep(folder: Path, kept: Path, figures: dict[str, Any]) -> None:
   jsonl.write_json(making / "figures.json", figures)
   shutil.rmtree(kept, ignore_errors=True)
   making.rename(kept)
+  seal.seal_part(kept)
 
 
 PRETRAIN = Stage(

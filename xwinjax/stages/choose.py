@@ -15,7 +15,7 @@ import numpy as np
 from xwinjax.core import processes, system
 from xwinjax.core.bounds import Natural, Positive
 from xwinjax.core.errors import UserError
-from xwinjax.data import jsonl, read
+from xwinjax.data import jsonl, read, seal
 from xwinjax.stages import common
 from xwinjax.stages.config import group
 from xwinjax.stages.sample import GenerateConfig, sample_shards
@@ -37,7 +37,7 @@ def mean_score(
 ) -> dict[str, Any]:
   """One checkpoint's mean score on the validation prompts; kept in a file of its own."""
   kept = folder / "scores.json"
-  if processes.on_lead(kept.exists):
+  if processes.on_lead(lambda: seal.whole_part(kept)):
     return jsonl.decode(kept.read_text(encoding="utf-8"), str(kept))
   opened = open_model(context, model, to_sample=True, dropout=(0.0, 0.0))
   asked = read.prompts(prompts, bad_rows=context.bad_rows, say=common.say)
@@ -54,6 +54,7 @@ def mean_score(
     "mean_length": sampling["mean_length"],
   }
   jsonl.write_json(kept, figures)
+  processes.on_lead(lambda: seal.seal_part(kept))
   return figures
 
 
@@ -68,15 +69,15 @@ def make(
 ) -> dict[str, Any]:
   """Writes model/: the best of the training's steps/, the earliest of equals."""
   training = trained.parent
-  steps = sorted((training / "steps").glob("[0-9]*"))
+  steps = processes.on_lead(lambda: [str(p) for p in common.kept_steps(training)])
   if not steps:
     raise UserError(
-      f"{training / 'steps'}: holds no models; delete {training} to train again and keep them"
+      f"{training / common.STEPS}: holds no models; delete {training} to train again and keep them"
     )
   figures: dict[str, dict[str, Any]] = {}
-  best, score = steps[-1], -np.inf
+  best, score = Path(steps[-1]), -np.inf
   since = 0
-  for path in steps:
+  for path in map(Path, steps):
     here = folder / "validation" / path.name
     figures[path.name] = mean_score(context, config, judge, path, prompts, here)
     mean, since = figures[path.name]["score"], since + 1

@@ -223,6 +223,24 @@ def save_model(folder: Path, model: Model, params: Params) -> Path:
   return folder
 
 
+STEPS = "steps"  # of a training: the models that it keeps for `stages.choose`
+
+
+def keep_step(folder: Path, step: int, model: Model, params: Params) -> None:
+  """Keeps the model of a step in a training's folder, sealed."""
+  kept = save_model(folder / STEPS / f"{step:07d}", model, params)
+  processes.on_lead(lambda: seal.seal_part(kept))
+
+
+def kept_steps(folder: Path) -> list[Path]:
+  """The models that `keep_step` wrote, in order. Raises UserError for one that was changed."""
+  there = {p.with_suffix("") for p in (folder / STEPS).glob("[0-9]*")}
+  for path in sorted(there):
+    if not seal.whole_part(path):
+      raise UserError(f"{path}: changed since the training wrote it; delete {folder} to train again")
+  return sorted(there)
+
+
 def write_tokenizer(folder: Path, renderer: Renderer, rows: int) -> None:
   """Writes tokenizer and template beside a model of so many rows, as transformers reads them."""
   tokenizer, template = renderer.tokenizer, renderer.template

@@ -113,7 +113,7 @@ def make(
   logps = stored.read(reference, wanted, pairs)
 
   def keep_model(step: int, state) -> None:
-    common.save_model(folder / "steps" / f"{step:07d}", start, state.params)
+    common.keep_step(folder, step, start, state.params)
 
   params, figures = train(
     folder,

@@ -19,16 +19,16 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from xwinjax.checkpoint.store import sha256_file
 from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, rows, seal
+from xwinjax.data.seal import RECIPE, sha256_file
 from xwinjax.stages import config as configs
 
 NAME = "manifest.json"
@@ -63,16 +63,21 @@ def fingerprint(path: Path) -> str:
   """sha256 of a file; of a folder's files, or those of a pattern or list, by name and content."""
   if path.is_file():
     return _sha256(path)
+  if path.is_dir():
+    return seal.sha256_folder(path, _sha256, leave_out=NAME)
+  if not rows.is_several(path):
+    raise UserError(f"{path}: no such file or folder")
   digest = hashlib.sha256()
-  if not path.is_dir():
-    if not rows.is_several(path):
-      raise UserError(f"{path}: no such file or folder")
-    for file in rows.files(path):
-      digest.update(f"{file.name} {_sha256(file)}\n".encode())
-    return digest.hexdigest()
-  for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != NAME):
-    digest.update(f"{file.relative_to(path)} {_sha256(file)}\n".encode())
+  for file in rows.files(path):
+    digest.update(f"{file.name} {_sha256(file)}\n".encode())
   return digest.hexdigest()
+
+
+def in_folders(folder: Path, names: Iterable[str]) -> dict[str, str]:
+  """sha256 of every file that lies in one of these folders of a stage's, by its path in there."""
+  found = (folder / name for name in names if (folder / name).is_dir())
+  files = (path / file for path in found for file in seal.contents(path, NAME))
+  return {str(file.relative_to(folder)): _sha256(file) for file in files}
 
 
 def versions() -> dict[str, str]:
@@ -91,6 +96,11 @@ def read(folder: Path) -> dict[str, Any] | None:
   return _read_object(folder / NAME, ("stage", "config", "inputs", "outputs", "figures"))
 
 
+def settings(folder: Path) -> dict[str, Any] | None:
+  """What a stage began with; None where there is no record of it."""
+  return _read_object(folder / BEGUN, ("stage", "config", "inputs"))
+
+
 def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None:
   if not path.exists():
     return None
@@ -100,34 +110,80 @@ def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None
     values = None
   whole = isinstance(values, dict) and all(name in values for name in expected)
   if isinstance(values, dict) and whole and not (path.name == NAME and seal.broken(values)):
+    seal.check_format(values, path)
     return values
   raise UserError(f"{path}: damaged; delete {path.parent} to do the stage again")
 
 
-def _check_outputs(folder: Path, manifest: dict[str, Any]) -> None:
+def changed_outputs(folder: Path, manifest: dict[str, Any]) -> list[Path]:
+  """What a finished stage wrote that is not as it was, named by file where that is known."""
+  changed = []
   for name, stated in manifest["outputs"].items():
-    if not (folder / name).exists() or fingerprint(folder / name) != stated:
-      raise UserError(
-        f"{folder / name}: changed since the stage wrote it; restore it, or delete "
-        f"{folder / NAME} to do the stage again"
-      )
+    path = folder / name
+    if path.exists() and fingerprint(path) == stated:
+      continue
+    within = {f: s for f, s in manifest.get("files", {}).items() if f.startswith(f"{name}/")}
+    now = in_folders(folder, (name,))
+    files = [f for f in sorted(within.keys() | now.keys()) if within.get(f) != now.get(f)]
+    changed += [folder / f for f in files] if within and files else [path]
+  return changed
+
+
+def _check_outputs(folder: Path, manifest: dict[str, Any]) -> None:
+  for path in changed_outputs(folder, manifest):
+    raise UserError(
+      f"{path}: changed since the stage wrote it; restore it, or delete {folder / NAME} to do the "
+      "stage again"
+    )
+
+
+def writer(path: Path) -> dict[str, Any] | None:
+  """The manifest of the finished stage that wrote a file or folder; None for one of no stage's."""
+  if not path.exists() or not (path.parent / BEGUN).exists():
+    return None
+  manifest = read(path.parent)
+  return manifest if manifest is not None and path.name in manifest["outputs"] else None
+
+
+def _check_input(path: Path) -> None:
+  """Refuses what a stage wrote, and what is no longer as it wrote it."""
+  if path.name == NAME and (path.parent / BEGUN).exists():
+    read(path.parent)
+  manifest = writer(path)
+  if manifest is None:
+    return
+  mine = {**manifest, "outputs": {path.name: manifest["outputs"][path.name]}}
+  for changed in changed_outputs(path.parent, mine):
+    raise UserError(
+      f"{changed}: changed since the stage in {path.parent} wrote it; restore it, or do that stage "
+      "again"
+    )
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-  """Keeps a second run out of the folder while this one works in it; its process 0 holds it."""
+  """Keeps a second run out of the folder while this one works in it; its process 0 holds it.
+
+  In a stage's folder inside a recipe's run it keeps the recipe out, too, and is kept out by it.
+  """
+
+  def enter() -> None:
+    for parent in folder.absolute().parents[:2]:
+      if (parent / RECIPE).exists():
+        held.enter_context(_held(parent, fcntl.LOCK_SH))
+    held.enter_context(_locked(folder))
+
   with contextlib.ExitStack() as held:
-    processes.on_lead(lambda: held.enter_context(_locked(folder)))
+    processes.on_lead(enter)
     yield
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-  folder.mkdir(parents=True, exist_ok=True)
+def _held(folder: Path, kind: int) -> Iterator[Path]:
   path = folder / ".lock"
   with path.open("a+") as f:
     try:
-      fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(f, kind | fcntl.LOCK_NB)
     except OSError:
       f.seek(0)
       raise UserError(
@@ -137,6 +193,13 @@ def _locked(folder: Path) -> Iterator[None]:
     f.truncate()
     f.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
     f.flush()
+    yield path
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+  folder.mkdir(parents=True, exist_ok=True)
+  with _held(folder, fcntl.LOCK_EX) as path:
     try:
       yield
     finally:
@@ -177,6 +240,8 @@ def run_stage(
   """
 
   def begin() -> dict[str, Any]:
+    for path in inputs.values():
+      _check_input(path)
     what = {
       "stage": stage,
       "config": json.loads(
@@ -193,16 +258,15 @@ def run_stage(
     return {"what": what, "figures": done and done["figures"]}
 
   def end(figures: dict[str, Any]) -> dict[str, Any]:
+    names = [n.removesuffix("?") for n in outputs]
+    names = [n for n in names if n in outputs or (folder / n).exists()]
     manifest = {
       **what,
-      "outputs": {
-        name.removesuffix("?"): fingerprint(folder / name.removesuffix("?"))
-        for name in outputs
-        if not name.endswith("?") or (folder / name.removesuffix("?")).exists()
-      },
+      "outputs": {name: fingerprint(folder / name) for name in names},
+      "files": in_folders(folder, names),
       "figures": figures,
       "input_paths": {role: str(path) for role, path in inputs.items()},
-      "seconds": round(time.time() - started, 2),
+      "seconds": round(time.perf_counter() - started, 2),
       "versions": versions(),
       "device": device(),
       "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -211,7 +275,7 @@ def run_stage(
     return figures
 
   begun = processes.on_lead(begin)
-  what, started = begun["what"], time.time()
+  what, started = begun["what"], time.perf_counter()
   if begun["figures"] is not None:
     return begun["figures"]
   try:
@@ -225,7 +289,7 @@ def run_stage(
 def _done(folder: Path, what: dict[str, Any], redo: bool) -> dict[str, Any] | None:
   """The manifest of a stage that is done; None for one to be done, its folder as it may go on."""
   done = read(folder)
-  before = done or _read_object(folder / BEGUN, tuple(what)) or what
+  before = done or settings(folder) or what
   changed = configs.differences({k: before[k] for k in what}, what)
   if changed and not redo:
     differences = _SHA256.sub(r"sha256 \1…", "; ".join(changed[:3]))

@@ -17,7 +17,7 @@ from xwinjax.core import host, processes
 from xwinjax.core.bounds import Natural, OneOf, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
-from xwinjax.data import formats, items, jsonl, parallel, rows, token_cache
+from xwinjax.data import formats, items, jsonl, parallel, rows, seal, token_cache
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.data.preflight import Settings
@@ -123,18 +123,20 @@ def keep_epochs(
     if nll is not None:
       measured["heldout_nll"] = round(nll(params), 6)
     if measured["kept"]:
-      common.save_model(folder / "steps" / f"{step:07d}", model, params)
-    jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", jsonl.finite(measured))
+      common.keep_step(folder, step, model, params)
+    written = jsonl.write_json(folder / "epochs" / f"{epoch:03d}.json", jsonl.finite(measured))
+    processes.on_lead(lambda: seal.seal_part(written))
 
   return on_epoch
 
 
 def read_epochs(folder: Path) -> list[dict[str, Any]]:
-  """What `keep_epochs` wrote of every epoch, in order."""
-  return [
-    json.loads(p.read_text(encoding="utf-8"))
-    for p in sorted((folder / "epochs").glob("[0-9]*.json"))
-  ]
+  """What `keep_epochs` wrote of every epoch, in order. Raises UserError where it was changed."""
+  files = sorted((folder / "epochs").glob("[0-9]*.json"))
+  for file in files:
+    if not seal.whole_part(file):
+      raise UserError(f"{file}: changed since the epoch ended; delete {folder} to train again")
+  return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 def check_keep(config: SFTConfig, keep: tuple[int, int]) -> None:

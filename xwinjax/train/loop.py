@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from xwinjax.core.bounds import Amount, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl
+from xwinjax.data.seal import sha256_file
 from xwinjax.sharding.place import put_batch
 from xwinjax.train import agreed
 from xwinjax.train.agreed import Together
@@ -90,19 +93,33 @@ def _opened(path: Path):
   return path.open("a", encoding="utf-8") if system.leads() else contextlib.nullcontext()
 
 
-def truncate_metrics(path: Path, step: int) -> None:
-  """Leaves the lines of steps up to `step`; what a killed run wrote beyond them will come again."""
-  if not system.leads() or not path.exists():
+def truncate_metrics(path: Path, step: int, sha256: str | None = None) -> None:
+  """Leaves the lines of steps up to `step`; what a killed run wrote beyond them will come again.
+
+  Raises: UserError where those are not the ones of that sha256.
+  """
+  if not system.leads() or not (path.exists() or sha256):
     return
   kept = []
-  for line in path.read_bytes().split(b"\n"):
+  for line in path.read_bytes().split(b"\n") if path.exists() else ():
     try:
       row = json.loads(line)
     except ValueError:
       continue  # a line cut short by the kill, or the empty end
     if isinstance(row, dict) and row.get("step", 0) <= step:
       kept.append(line + b"\n")
-  jsonl.write_atomic(path, b"".join(kept).decode())
+  text = b"".join(kept)
+  if sha256 and hashlib.sha256(text).hexdigest() != sha256:
+    raise UserError(
+      f"{path}: changed since step {step} was saved; restore it, or delete {path.parent} to train "
+      "again"
+    )
+  jsonl.write_atomic(path, text.decode())
+
+
+def _continue(store: Store, metrics: Path, start: int) -> None:
+  store.sweep()
+  truncate_metrics(metrics, start, store.notes(start).get("metrics") if start else None)
 
 
 def tokens_per_second(path: Path) -> float:
@@ -149,7 +166,7 @@ def fit(
   restored = store.restore(state)
   start, state = restored or (0, state)
   metrics_path = folder / "metrics.jsonl"
-  truncate_metrics(metrics_path, start)
+  processes.on_lead(lambda: _continue(store, metrics_path, start))
   together = Together(mesh) if mesh is not None and jax.process_count() > 1 else None
   with (
     _Signals() as signals,
@@ -175,7 +192,7 @@ def fit(
         log.flush()  # raises before anything is saved if updates keep failing
         if on_checkpoint is not None:
           on_checkpoint(at + 1, state)
-        store.save(at + 1, state)
+        store.save(at + 1, state, log.notes())
       if stop:
         raise Stopped(128 + stop, at + 1)
   return state
@@ -248,6 +265,13 @@ class _Log:
         f"step{'s' * (skipped > 1)} in a row; lower the learning rate or look at their data. "
         + ("The last good checkpoint is kept" if number > skipped else "Nothing is kept")
       )
+
+  def notes(self) -> dict[str, Any]:
+    """What a checkpoint says of the metrics that go with it: their sha256."""
+    if self.out is None:
+      return {}
+    os.fsync(self.out.fileno())
+    return {"metrics": sha256_file(Path(self.out.name))}
 
   def where_time_goes(self) -> str:
     """`padding 12%  wait 0%  MFU 41%`: a slow run explains itself."""

@@ -1,0 +1,1 @@
+"""What tools/chaos and tools/mutants do to a run, to its files and to the code."""
