@@ -79,13 +79,7 @@ def sandbox(config: ConfigDict) -> ConfigDict:
     generate.params.repetition_penalty = 1.0
   # The base model is the one of configs/xwin.py: made once, kept for both.
   config.sandbox.world.update(
-    examples=2000,
-    pair_prompts=8,
-    heldout_pair_prompts=8,
-    prompts=8,
-    heldout_prompts=8,
-    card=0,
-    checks=0,
+    examples=2000, pair_prompts=8, heldout_pair_prompts=8, prompts=8, heldout_prompts=8, card=0
   )
   config.sandbox.pretrain.train.batch.update(batch_tokens=1024, buckets=4)
   config.sandbox.pretrain.train.loop.checkpoint_every = 200

@@ -45,7 +45,7 @@ def paper(config: ConfigDict) -> ConfigDict:
 def sandbox(config: ConfigDict) -> ConfigDict:
   """The built-in world and a model of a million parameters, for 2 CPU cores."""
   config.sandbox.on = True
-  config.sandbox.world.world.update(examples=3200, checks=0)  # 3,200 as in the paper
+  config.sandbox.world.world.examples = 3200  # paper
   config.sandbox.world.world.update(pair_prompts=8, heldout_pair_prompts=8, prompts=8)
   config.sandbox.world.world.heldout_prompts = 96
   for train in (

@@ -15,6 +15,23 @@ def test_intervals_over_seeds_are_students():
   assert sweep.interval([1.0]) is None
 
 
+def test_a_figure_over_runs_has_its_spread_and_its_signs():
+  f = sweep.over_seeds({"0": 0.2, "1": 0.3, "2": 0.1, "3": 0.2, "4": 0.2, "5": -0.1})
+  assert (f["mean"], f["above_0"]) == (pytest.approx(0.15), 5)
+  assert f["sd"] == pytest.approx(stats.tstd([0.2, 0.3, 0.1, 0.2, 0.2, -0.1]))
+  assert f["effect"] == pytest.approx(0.15 / f["sd"])
+  assert f["sign_p"] == pytest.approx(2 * (6 + 1) / 64)  # of 6 coins, 5 or more alike
+  assert sweep.over_seeds({"0": 1.0})["sd"] is None
+
+
+def test_a_single_row_is_shown_figure_by_figure():
+  figures = {"gold": {"0": 3.0, "1": 4.0}, "DPO − RS": {"0": 0.5, "1": 0.25}, "none": {}}
+  table = sweep.by_figure({name: sweep.over_seeds(v) for name, v in figures.items()})
+  assert table.head == ("figure", "mean over runs (95 %)", "sd", "signs", "seed 0", "seed 1")
+  assert [row[0] for row in table.rows] == ["gold", "DPO − RS"]
+  assert table.rows[1][3:] == ("2 of 2 > 0, p = 0.5", "0.500", "0.250")
+
+
 def test_differences_pair_the_seeds():
   ours, theirs = {"0": 4.0, "1": 5.0, "2": 9.0}, {"0": 3.0, "1": 4.0}
   assert sweep.difference(ours, theirs) == {"mean": 1.0, "ci": [1.0, 1.0], "seeds": 2}

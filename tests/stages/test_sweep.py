@@ -143,3 +143,48 @@ def test_a_wrong_row_is_told_before_any_runs(ablation):
   ablation.write_text(broken)
   with pytest.raises(UserError, match="no row x"):
     sweep.read(str(ablation))
+
+
+def test_what_is_published_stands_between_its_marks(ablation, tmp_path, capsys, monkeypatch):
+  from xwinjax.recipes import published
+
+  root = tmp_path / "checkout"
+  (root / "docs").mkdir(parents=True)
+  (root / "README.md").write_text("a\n<!-- results: better -->old<!-- end of results -->\nb\n")
+  (root / "docs" / "other.md").write_text("<!-- results: else -->kept<!-- end of results -->")
+  with monkeypatch.context() as m:
+    m.setattr(published.publish, "__defaults__", (root,))
+    assert sweep_of(ablation, tmp_path, "--seeds", "0", "1", "--publish", "better") == 0
+  said = (root / "README.md").read_text()
+  assert said.startswith("a\n<!-- results: better -->\nMeans over runs of seeds 0, 1")
+  assert "| good | 4.050 [3.415, 4.685] |" in said
+  assert said.endswith("<!-- end of results -->\nb\n")
+  assert "old" not in said
+  assert (root / "docs" / "other.md").read_text().count("kept") == 1
+  assert "Better data" in (root / "docs" / "results" / "better.txt").read_text()
+  assert str(root / "docs" / "results" / "better.json") in capsys.readouterr().out
+
+
+def test_failed_runs_are_not_published(ablation, tmp_path, capsys):
+  assert sweep_of(ablation, tmp_path, "--seeds", "13", "--publish", "better") == 2
+  assert "--publish better: 1 runs failed; run them again first" in capsys.readouterr().err
+
+
+def test_a_config_without_rows_is_one(tmp_path):
+  alone = sweep.read("configs/xwin.py:sandbox")
+  assert alone.rows == (sweep.ALONE,)
+  command = alone.command(sweep.ALONE, 3, tmp_path, [])
+  assert "--config=configs/xwin.py:sandbox" in command
+  assert "--config.seed=3" in command
+
+
+def test_later_rows_take_what_is_the_same_from_the_first(ablation, tmp_path, monkeypatch):
+  asked = []
+  monkeypatch.setattr(sweep, "run_row", lambda command, folder, label: asked.append(command) or "")
+  monkeypatch.setattr(
+    sweep, "done_with", lambda folder: ["done"] if folder.parent.name == "good" else None
+  )
+  sweep.run([sweep.read(str(ablation))], [0, 1], tmp_path)
+  reuse = [[w for w in command if w.startswith(sweep.REUSE)] for command in asked]
+  first = [f"{sweep.REUSE}{tmp_path.absolute() / 'better' / 'good' / f'seed{n}'}" for n in (0, 1)]
+  assert reuse == [[], [first[0]], [], [first[1]]]

@@ -54,11 +54,7 @@ def describe(*, quick: bool = False) -> dict[str, Any]:
   device = jax.devices()[0]
   kind = device.device_kind
   if jax.default_backend() == "cpu":
-    lines = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    kind = next(
-      (x.split(":", 1)[1].strip() for x in lines.splitlines() if x.startswith("model name")),
-      platform.processor() or "cpu",
-    )
+    kind = host.cpu()
   return {
     "device": kind,
     "backend": jax.default_backend(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -52,6 +53,18 @@ def multiplies_bfloat16() -> bool:
   except OSError:
     return False
   return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def cpu() -> str:
+  """The kind of this machine's CPU: clouds often hide its name, so family and model are said."""
+  try:
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+  except OSError:
+    lines = []
+  said = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+  name = said.get("model name") or platform.processor() or "cpu"
+  numbers = [f"{k.split()[-1]} {said[k]}" for k in ("cpu family", "model") if k in said]
+  return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
 def memory_bytes() -> float | None:

@@ -60,6 +60,12 @@ def lines(table: Table, most: int | None = None) -> str:
   )
 
 
+def markdown(table: Table) -> str:
+  """The table as Markdown has it."""
+  rows = [table.head, ("---",) * len(table.head), *table.rows]
+  return "\n".join(f"| {' | '.join(str(c).replace('|', chr(92) + '|') for c in r)} |" for r in rows)
+
+
 def _with_ci(show: Callable[[float], str], x: float, ci: Sequence[float] | None) -> str:
   text = lambda v: show(v).replace("-", "−")
   return text(x) + (f" [{text(ci[0])}, {text(ci[1])}]" if ci else "")

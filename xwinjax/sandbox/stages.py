@@ -59,7 +59,6 @@ class WorldConfig:
   creatures: Few = 32  # each with six attributes
   documents: Positive = 50_000  # to pretrain on
   examples: Positive = 8_000  # conversations for SFT, of mixed quality
-  checks: Natural = 2_000  # conversations, added, that tell true statements from false ones
   pair_prompts: Natural = 3_000  # whose answers are labelled in pairs for the reward model
   heldout_pair_prompts: Natural = 250
   prompts: Natural = 192  # to sample candidates for
@@ -105,12 +104,7 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     answer = world.answer(task, rng, rng.uniform(0.2, 0.9))
     return Example(id, (*task.prompt, Message("assistant", answer)))
 
-  def check(id: str) -> Example:
-    asked, answer = world.check(rng, rng.randint(1, 3))
-    return Example(id, (Message("user", f"Right or wrong? {asked}"), Message("assistant", answer)))
-
   sft = [example(f"sft-{i}", False) for i in range(config.examples)]
-  sft += [check(f"check-{i}") for i in range(config.checks)]
   jsonl.write_rows(folder / "sft.jsonl", map(example_json, sft))
   jsonl.write_rows(
     folder / "heldout_sft.jsonl", [example_json(example(f"h{i}", True)) for i in range(200)]

@@ -210,18 +210,13 @@ class World:
 
   def _quiz(self, rng: random.Random) -> str:
     """True and false statements, each called what it is, to learn to tell them apart."""
-    return self.check(rng, rng.randint(3, 5))[1]
-
-  def check(self, rng: random.Random, count: int) -> tuple[str, str]:
-    """(so many statements, true and false ones; the same, each called what it is)."""
-    statements, verdicts = [], []
-    for _ in range(count):
+    statements = []
+    for _ in range(rng.randint(3, 5)):
       fact = self.fact(rng.choice(self.names), rng.choice(list(ATTRIBUTES)))
       true = rng.random() < 0.5
-      statements.append((fact if true else self.invent(fact, rng)).sentence())
-      verdicts.append("Right!" if true else "Wrong!")
-    called = (f"{s} {v}" for s, v in zip(statements, verdicts, strict=True))
-    return " ".join(statements), " ".join(called)
+      fact = fact if true else self.invent(fact, rng)
+      statements.append(f"{fact.sentence()} {'Right!' if true else 'Wrong!'}")
+    return " ".join(statements)
 
   def _group(self, rng: random.Random) -> str:
     name, attribute = rng.choice(self.names), rng.choice(list(ATTRIBUTES))

@@ -237,7 +237,9 @@ def kept_steps(folder: Path) -> list[Path]:
   there = {p.with_suffix("") for p in (folder / STEPS).glob("[0-9]*")}
   for path in sorted(there):
     if not seal.whole_part(path):
-      raise UserError(f"{path}: changed since the training wrote it; delete {folder} to train again")
+      raise UserError(
+        f"{path}: changed since the training wrote it; delete {folder} to train again"
+      )
   return sorted(there)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import jax
 
-from xwinjax.core import processes, system
+from xwinjax.core import host, processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, rows, seal
 from xwinjax.data.seal import RECIPE, sha256_file
@@ -87,8 +87,11 @@ def versions() -> dict[str, str]:
 
 
 def device() -> str:
-  first = jax.devices()[0]
-  return f"{jax.device_count()} x {first.device_kind} ({first.platform})"
+  first, count = jax.devices()[0], jax.device_count()
+  if first.platform == "cpu":
+    simulated = f", {count} simulated devices" if count > 1 else ""
+    return f"{system.cores()} cores of {host.cpu()}{simulated}"
+  return f"{count} x {first.device_kind} ({first.platform})"
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -1,0 +1,66 @@
+"""What a sweep came to, put where people read it: the tables of README.md and docs/."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
+from xwinjax.report import sweep, tables
+
+ROOT = Path(__file__).parents[2]
+PLACE = "docs/results"
+
+
+def _where(summary: dict[str, Any]) -> str:
+  """Which runs, and where they were made: a figure is true of those."""
+  seeds = ", ".join(map(str, summary["seeds"]))
+  return f"Means over runs of seeds {seeds}, each with a world of its own; {summary['device']}."
+
+
+def markdown(summary: dict[str, Any]) -> str:
+  """Every ablation's table, and where it comes from."""
+  parts = [_where(summary)]
+  for a in summary["ablations"]:
+    parts += [tables.markdown(sweep.table(a)), *(f"- {sweep.claim(c)}" for c in a["claims"])]
+  return "\n\n".join(parts)
+
+
+def into(text: str, name: str, made: str) -> str:
+  """The text with what stands between the marks of this name replaced.
+
+  >>> into("<!-- results: a -->old<!-- end of results -->", "a", "new")
+  '<!-- results: a -->\\nnew\\n<!-- end of results -->'
+  """
+  mark = re.escape(f"<!-- results: {name} -->")
+  return re.sub(
+    rf"({mark}).*?(<!-- end of results -->)",
+    lambda found: f"{found[1]}\n{made}\n{found[2]}",
+    text,
+    flags=re.DOTALL,
+  )
+
+
+def publish(summary: dict[str, Any], name: str, root: Path = ROOT) -> Sequence[Path]:
+  """Writes docs/results/NAME.json and .txt, and NAME's tables in all Markdown files; which.
+
+  Raises: UserError where this is no checkout, or a run failed.
+  """
+  if not (root / "README.md").exists() or not (root / "docs").is_dir():
+    raise UserError(f"--publish {name}: {root} is no checkout of xwinjax with README.md and docs")
+  if summary["failed"]:
+    raise UserError(f"--publish {name}: {len(summary['failed'])} runs failed; run them again first")
+  (root / PLACE).mkdir(exist_ok=True)
+  written = [root / PLACE / f"{name}.json", root / PLACE / f"{name}.txt"]
+  jsonl.write_json(written[0], summary)
+  jsonl.write_atomic(written[1], f"{_where(summary)}\n\n{sweep.text(summary)}\n")
+  for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    text = path.read_text(encoding="utf-8")
+    made = into(text, name, markdown(summary))
+    if made != text:
+      jsonl.write_atomic(path, made)
+      written.append(path)
+  return written
