@@ -39,6 +39,7 @@ ONLY_IN = {
   "sqlalchemy": {"annotate"},
   "statsmodels": {"eval"},
   "krippendorff": {"eval"},
+  "sklearn": {"eval"},
   "datasketch": {"curate"},
   "markdownify": {"curate"},
   "pickle": set(),
