@@ -40,6 +40,8 @@ ONLY_IN = {
   "statsmodels": {"eval"},
   "krippendorff": {"eval"},
   "sklearn": {"eval"},
+  "openai": {"judge"},
+  "tenacity": {"judge"},
   "datasketch": {"curate"},
   "markdownify": {"curate"},
   "pickle": set(),
