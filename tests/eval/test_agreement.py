@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from xwinjax.core.errors import UserError
-from xwinjax.eval import agreement, votes
+from xwinjax.eval import agreement, coefficients, votes
 from xwinjax.eval.votes import Ballot, Vote
 
 # Fleiss' kappa: the worked example of Wikipedia's article, 14 raters, 0.210.
@@ -126,7 +126,7 @@ def test_the_interval_is_scipys_over_prompts():
     (np.array([v[0] for v in values.values()]),),
     np.mean,
     method="percentile",
-    n_resamples=agreement.RESAMPLES,
+    n_resamples=coefficients.RESAMPLES,
     rng=np.random.default_rng(3),
   ).confidence_interval
   assert found["value"] == pytest.approx(1 / 3)

@@ -47,7 +47,7 @@ def test_mt_bench():
   (vote,) = ballot(
     {**theirs, "question_id": 81, "winner": "tie (inconsistent)", "judge": ["gpt-4", "pair-v2"]}
   ).votes
-  assert (vote.prompt, vote.annotator, vote.label) == ("81", "gpt-4", "tie")
+  assert (vote.prompt, vote.annotator, vote.label) == ("mt_bench question 81", "gpt-4", "tie")
 
 
 def test_pandalm_has_all_its_annotators_in_a_row():

@@ -10,6 +10,8 @@ import itertools
 import math
 import random
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
@@ -50,6 +52,29 @@ Better: tie"""
 Pair = tuple[int, int]
 
 
+def check_places(prompt: str) -> None:
+  """Raises UserError for a prompt without its places."""
+  for place in PLACES:
+    if prompt.count(f"{{{place}}}") != 1:
+      raise UserError(f"the pairwise prompt must hold {{{place}}} once")
+
+
+def prompt_text(file: str = "") -> str:
+  """The prompt of a file, or the built-in one."""
+  text = Path(file).read_text(encoding="utf-8").rstrip("\n") if file else PROMPT
+  check_places(text)
+  return text
+
+
+def orders(id: str, answers: int, both_positions: bool, seed: int) -> list[Pair]:
+  """(shown first, shown second) of every comparison of a prompt's answers."""
+  pairs = list(itertools.combinations(range(answers), 2))
+  if both_positions:
+    return [order for a, b in pairs for order in ((a, b), (b, a))]
+  rng = random.Random(f"positions-{seed}-{id}")
+  return [(a, b) if rng.random() < 0.5 else (b, a) for a, b in pairs]
+
+
 class Pairwise:
   """Scores as the share of its comparisons that an answer wins; a tie is half a win.
 
@@ -71,9 +96,7 @@ class Pairwise:
     seed: int = 0,
     on_rows: OnRows | None = None,
   ):
-    for place in PLACES:
-      if prompt.count(f"{{{place}}}") != 1:
-        raise UserError(f"the pairwise prompt must hold {{{place}}} once")
+    check_places(prompt)
     self.config, self.renderer, self.prompt = config, renderer, prompt
     self.both_positions, self.max_new, self.seed = both_positions, max_new, seed
     self.on_rows = on_rows
@@ -88,14 +111,6 @@ class Pairwise:
     )
     self.counts = Counts()
 
-  def orders(self, id: str, answers: int) -> list[Pair]:
-    """(shown first, shown second) of every comparison of a prompt's answers."""
-    pairs = list(itertools.combinations(range(answers), 2))
-    if self.both_positions:
-      return [order for a, b in pairs for order in ((a, b), (b, a))]
-    rng = random.Random(f"positions-{self.seed}-{id}")
-    return [(a, b) if rng.random() < 0.5 else (b, a) for a, b in pairs]
-
   def compare(
     self, prompts: Sequence[Example], candidates: Sequence[Sequence[str]]
   ) -> list[dict[Pair, float | None]]:
@@ -104,7 +119,7 @@ class Pairwise:
     places, requests = [], []
     for p, (example, texts) in enumerate(zip(prompts, candidates, strict=True)):
       asked = conversation(example.messages)
-      for a, b in self.orders(example.id, len(texts)):
+      for a, b in orders(example.id, len(texts), self.both_positions, self.seed):
         text = fill(self.prompt, prompt=asked, first=texts[a], second=texts[b])
         ids = self.renderer.encode_prompt((Message("user", text),))
         if len(ids) + self.max_new > self.config.max_length:
@@ -140,6 +155,25 @@ def settled(verdicts: dict[Pair, float | None]) -> dict[Pair, float]:
     pair: values[0] if len(set(values)) == 1 else 0.0
     for pair, values in seen.items()
     if pair not in both or len(values) == 2
+  }
+
+
+def position_figures(verdicts: Sequence[dict[Pair, float | None]]) -> dict[str, Any]:
+  """Whether the place decides: how often the first shown wins, and how often two orders agree.
+
+  >>> position_figures([{(0, 1): 1.0, (1, 0): 1.0}, {(0, 1): 1.0, (1, 0): -1.0}])
+  {'first_shown_wins': 0.75, 'of': 4, 'orders_agree': 0.5, 'in_both_orders': 2}
+  """
+  given = [v for row in verdicts for v in row.values() if v]
+  both = [
+    (v, row[b, a]) for row in verdicts for (a, b), v in row.items() if a < b and (b, a) in row
+  ]
+  both = [(x, y) for x, y in both if x is not None and y is not None]
+  return {
+    "first_shown_wins": sum(v > 0 for v in given) / len(given) if given else None,
+    "of": len(given),
+    "orders_agree": sum(x == -y for x, y in both) / len(both) if both else None,
+    "in_both_orders": len(both),
   }
 
 

@@ -10,7 +10,7 @@ from xwinjax.core.bounds import Branches
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
 from xwinjax.sandbox import judge as sandbox_judge
-from xwinjax.stages import common, model_judges, score, self_judge
+from xwinjax.stages import common, model_judges, remote_judge, score, self_judge
 from xwinjax.stages.config import plumbing
 from xwinjax.stages.score import Judge, JudgeConfig, Opened
 from xwinjax.stages.stage import Context
@@ -21,7 +21,7 @@ class Kind:
   """One way to judge."""
 
   open: Callable[[Context, Judge], Opened]
-  needs: str  # the input it consists of
+  needs: str  # the input it consists of; empty: none
   asked: bool = False  # in the words of the judge's prompt
 
 
@@ -30,14 +30,20 @@ JUDGES: dict[str, Kind] = {
   "rm": Kind(model_judges.open_reward, "reward"),  # a reward model
   "logps": Kind(model_judges.open_logps, "model"),  # a language model's log-probs
   "gold": Kind(sandbox_judge.open_judge, "gold"),  # the sandbox's own scorer
+  "openai": Kind(remote_judge.open_judge, "", asked=True),  # openai:MODEL, behind an API
 }
 
 
 def check(config: JudgeConfig) -> None:
   """Raises UserError for a choice that does not exist."""
-  for field, value, known in (("by", config.by, JUDGES), ("mode", config.mode, score.MODES)):
+  for field, value, known in (("by", config.kind, JUDGES), ("mode", config.mode, score.MODES)):
     if value not in known:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
+  if config.kind == "openai":
+    remote_judge.check(config)
+  if bool(config.by.partition(":")[2]) != (config.kind == "openai"):
+    expected = "openai:MODEL" if config.kind == "openai" else config.kind
+    raise UserError(f"config.by is {config.by!r}; expected {expected}")
   if config.mode != "pairwise":
     score.get_prompt(config)
 
@@ -52,9 +58,11 @@ def make(config: JudgeConfig, **inputs: str | Path | None) -> Judge:
   Raises: UserError for a choice that does not exist, or an input that does not.
   """
   check(config)
-  kind = JUDGES[config.by]
+  kind = JUDGES[config.kind]
   field = "model.path" if kind.needs == "model" else kind.needs
-  files = {kind.needs: common.input_file(str(inputs.get(kind.needs) or ""), field)}
+  files = {}
+  if kind.needs:
+    files[kind.needs] = common.input_file(str(inputs.get(kind.needs) or ""), field)
   if kind.asked and config.prompt_file:
     files["prompt"] = common.input_file(config.prompt_file, "prompt_file")
   return Judge(config, files, kind.open)

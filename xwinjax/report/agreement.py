@@ -74,6 +74,32 @@ def agreement(s: Row) -> Table:
   return Table(("measure", "value", "over", "prompts"), rows)
 
 
+def majority(s: Row) -> Table:
+  """How far judges agree with the majority of people."""
+  cells = {
+    "judge": lambda j: j["name"],
+    "agrees with people's majority": lambda j: _share(j["exact"]),
+    "ties discounted": lambda j: _share(j["tie_discounted"]),
+    "Cohen's κ": lambda j: number(j["cohen_kappa"]),
+    "items": lambda j: str(j["exact"]["n"]),
+  }
+  return columns([{**j, "name": n} for n, j in s["majority"]["judges"].items()], cells)
+
+
+def majority_line(s: Row) -> str:
+  """Who wins by the majority on items with several votes."""
+  m = s["majority"]
+  if not m["items"]:
+    return ""
+  rates = [f"{_names(c)} {_share(c['win_rate'])} of {c['votes']}" for c in m["comparisons"]]
+  more = f"; and {len(rates) - 6} more pairs" if len(rates) > 6 else ""
+  none = f", none on {m['without']} more" if m["without"] else ""
+  return (
+    f"People's majority on {m['items']} items with several votes{none}; win rates by it: "
+    f"{'; '.join(rates[:6])}{more}"
+  )
+
+
 def groups(s: Row) -> Table:
   """Agreement of groups of annotators, and of judges with them."""
   cells = {
@@ -144,15 +170,23 @@ def bars(s: Row) -> Iterator[str]:
     bar = "█" * win + "▒" * (BAR - win - lose) + "░" * lose
     yield (
       f"{_names(c):{width}}  {bar}  wins {c['win']['value']:.0%}, ties {c['tie']['value']:.0%}, "
-      f"loses {c['lose']['value']:.0%} of {c['votes']}"
+      f"loses {c['lose']['value']:.0%} of {c['votes']}; win rate {_share(c['win_rate'])}"
     )
 
 
 def text(s: Row, disagreements: int = 5) -> str:
   """All of it for a terminal."""
   screen = [", ".join(facts(s)), "95 % intervals in brackets resample prompts", ""]
-  screen += [*bars(s), first_shown(s), ""]
-  for table in (agreement(s), groups(s), pairs(s), usefulness(s), grades(s), people(s)):
+  screen += [*bars(s), first_shown(s), majority_line(s), ""]
+  for table in (
+    agreement(s),
+    majority(s),
+    groups(s),
+    pairs(s),
+    usefulness(s),
+    grades(s),
+    people(s),
+  ):
     screen += lines(table, MOST_LINES).split("\n") if table else []
     if (more := len(table.rows) - MOST_LINES) > 0:
       screen.append(f"… and {more} more; the page and --json have them")
@@ -189,6 +223,10 @@ def _agreement_parts(s: Row) -> list[pages.Part]:
       "one says tie, else 0. κ and α are 1 for full agreement and 0 for what chance would give."
     )
     parts = [table, pages.Words(note)]
+  if line := majority_line(s):
+    parts.append(line)
+  if table := majority(s):
+    parts.append(table)
   if table := groups(s):
     note = "Annotators whose names differ in a number alone are one group."
     if s["judges"]:

@@ -23,6 +23,7 @@ from xwinjax.data.batching import BatchConfig
 from xwinjax.data.records import CandidateSet, Example
 from xwinjax.eval import heldout
 from xwinjax.judge import prompts as judge_prompts
+from xwinjax.judge.remote import RemoteConfig
 from xwinjax.judge.score import OnRows, Scorer, Scores
 from xwinjax.judge.self_judge import Judgement, Judgements
 from xwinjax.sample.logits import SamplingParams
@@ -37,7 +38,7 @@ MODES = ("sampled", "expected", "both", "pairwise")
 class JudgeConfig:
   """Who judges, and how."""
 
-  by: str = "self"  # a name from recipes/judges.py: self, rm, logps, gold
+  by: str = "self"  # self, rm, logps, gold (recipes/judges.py), or openai:MODEL behind an API
   name: str = ""  # under which each candidate's `scores` gets the score; empty: the same as `by`
   template: str = ""  # of a reward model, or one whose log-probs judge; "": the model's own
   prompt: str = "additive"  # additive, multiple_choice, or short for models of few tokens
@@ -52,11 +53,17 @@ class JudgeConfig:
   sampler: SamplerConfig = group(SamplerConfig)
   batch: BatchConfig = plumbing(BatchConfig)
   shard: Positive = 64  # prompts judged together; what is lost when killed
+  remote: RemoteConfig = plumbing(RemoteConfig)
+
+  @property
+  def kind(self) -> str:
+    """The judge's name without what stands behind a colon."""
+    return self.by.partition(":")[0]
 
   @property
   def score(self) -> str:
     """The name of the scores that drive what follows."""
-    return self.name or self.by
+    return self.name or self.kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,5 +201,5 @@ STAGE = Stage(
   ScoreConfig,
   make,
   {"candidates": "candidates.jsonl of the sample stage, or made by hand"},
-  ("candidates.jsonl", "judgements.jsonl?"),
+  ("candidates.jsonl", "judgements.jsonl?", "replies.jsonl?"),
 )

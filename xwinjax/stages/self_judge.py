@@ -84,9 +84,7 @@ def compared(
   title: str,
 ) -> tuple[Scores, dict[str, Any]]:
   """Win shares from comparisons two by two, in shards that are whole or not there."""
-  prompt = pairwise.PROMPT
-  if config.prompt_file:
-    prompt = Path(config.prompt_file).read_text(encoding="utf-8").rstrip("\n")
+  prompt = pairwise.prompt_text(config.prompt_file)
   scores: Scores = []
   counts = Counts()
   with Progress(f"{title}, two by two", len(prompts), "prompts") as progress:
