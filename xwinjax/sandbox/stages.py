@@ -59,7 +59,7 @@ class WorldConfig:
   creatures: Few = 32  # each with six attributes
   documents: Positive = 50_000  # to pretrain on
   examples: Positive = 8_000  # conversations for SFT, of mixed quality
-  pair_prompts: Natural = 3_000  # whose answers are labelled in pairs for the reward model
+  pair_prompts: Natural = 2_000  # whose answers are labelled in pairs for the reward model
   heldout_pair_prompts: Natural = 250
   prompts: Natural = 192  # to sample candidates for
   heldout_prompts: Natural = 48
@@ -272,7 +272,7 @@ class LabelConfig:
   noise: Amount = 0.35  # scale of the logistic noise through which annotators see gold gaps
   tie: Amount = 1.0  # gaps they see as smaller are ties, which are dropped
   pairs: Positive = 3  # of a prompt
-  contrasts: Natural = 8_000  # pairs of people's answers, added, that differ in one fact alone
+  contrasts: Natural = 4_000  # pairs of people's answers, added, that differ in one fact alone
 
 
 def label_pairs(
