@@ -8,6 +8,7 @@ import pytest
 from experiments import sweep as command
 from xwinjax.core.errors import UserError
 from xwinjax.recipes import sweep
+from xwinjax.report import sweep as sweep_page
 
 FILE = '''"""Better data."""
 from ml_collections import ConfigDict
@@ -188,3 +189,19 @@ def test_later_rows_take_what_is_the_same_from_the_first(ablation, tmp_path, mon
   reuse = [[w for w in command if w.startswith(sweep.REUSE)] for command in asked]
   first = [f"{sweep.REUSE}{tmp_path.absolute() / 'better' / 'good' / f'seed{n}'}" for n in (0, 1)]
   assert reuse == [[], [first[0]], [], [first[1]]]
+
+
+def test_a_run_is_shown_beside_what_is_published_of_its_settings(tmp_path):
+  from xwinjax.recipes import published
+
+  figures = {"gold, DPO": sweep_page.over_seeds({"0": 4.0, "1": 4.5})}
+  made = {"row": sweep.ALONE, "figures": figures, "against_first": None, "paper": None, "at": None}
+  ablation = {"config": {"rate": 0.1}, "main": "gold, DPO", "first": sweep.ALONE, "rows": [made]}
+  summary = {"seeds": [0, 1], "device": "a laptop", "ablations": [ablation]}
+  (tmp_path / "docs" / "results").mkdir(parents=True)
+  (tmp_path / "docs" / "results" / "a.json").write_text(json.dumps(summary))
+  said = published.beside({"rate": 0.1, "seed": 7}, tmp_path)
+  assert "seeds 0, 1" in said
+  assert "a laptop" in said
+  assert "gold, DPO  4.250 [1.073, 7.427]" in said
+  assert published.beside({"rate": 0.2, "seed": 7}, tmp_path) == ""

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 from xwinjax import report
 from xwinjax.core import host, processes, system
 from xwinjax.core.errors import UserError
-from xwinjax.recipes import commands
+from xwinjax.recipes import commands, published
 from xwinjax.recipes import recipe as recipes
 from xwinjax.recipes.recipe import Recipe
 from xwinjax.stages import config as configs
@@ -123,6 +123,8 @@ def recipe(doc: str | None, default: str, recipe: Recipe) -> Command[Any]:
     if not system.leads():
       return
     print(report.text(summary, recipe.name))
+    if spread := published.beside(configs.identity(config)):
+      print(f"\n{spread}")
     print()
     for name in ("summary.json", "report.html"):
       if (folder / name).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from xwinjax.report import sweep, tables
 
 ROOT = Path(__file__).parents[2]
 PLACE = "docs/results"
+MOST = 10  # figures beside a run's own; all of them are in the file
 
 
 def _where(summary: dict[str, Any]) -> str:
@@ -64,3 +66,19 @@ def publish(summary: dict[str, Any], name: str, root: Path = ROOT) -> Sequence[P
       jsonl.write_atomic(path, made)
       written.append(path)
   return written
+
+
+def beside(config: dict[str, Any], root: Path = ROOT) -> str:
+  """What is published of runs with these settings, whatever their seed; "" where nothing is.
+
+  A single run cannot say how much another seed would change it.
+  """
+  mine = {name: value for name, value in config.items() if name != "seed"}
+  for path in sorted((root / PLACE).glob("*.json")):
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    for a in summary["ablations"]:
+      if a.get("config") == mine:
+        table = sweep.by_figure(dict(list(a["rows"][0]["figures"].items())[:MOST]))
+        short = tables.Table(table.head[:3], [row[:3] for row in table.rows])  # no single runs
+        return f"{_where(summary)}\n\n{tables.lines(short)}"
+  return ""

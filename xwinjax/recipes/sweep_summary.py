@@ -9,7 +9,7 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.recipes.sweep import Ablation, collect
+from xwinjax.recipes.sweep import ALONE, Ablation, collect
 from xwinjax.stages import common
 
 
@@ -29,8 +29,20 @@ def summarise(
     "device": device,
     "seconds": round(seconds, 1),
     "failed": list(failed),
-    "ablations": [sweep.summarise(a, collect(a, seeds, workdir)) for a in ablations],
+    "ablations": [
+      {**sweep.summarise(a, collect(a, seeds, workdir)), **alone(a, seeds, workdir)}
+      for a in ablations
+    ],
   }
+
+
+def alone(a: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
+  """The settings of a config that has no rows, but for the seed: what its runs have in common."""
+  path = workdir / a.name / ALONE / f"seed{seeds[0]}" / "recipe.json"
+  if a.rows != (ALONE,) or not path.exists():
+    return {}
+  config = json.loads(path.read_text(encoding="utf-8"))["config"]
+  return {"config": {name: value for name, value in config.items() if name != "seed"}}
 
 
 def write(
