@@ -1,5 +1,6 @@
 """Sweeps: which runs there are, what is skipped, and what the runs come to."""
 
+import dataclasses
 import json
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 from experiments import sweep as command
 from xwinjax.core.errors import UserError
-from xwinjax.recipes import sweep
+from xwinjax.recipes import published, sweep
 from xwinjax.report import sweep as sweep_page
 
 FILE = '''"""Better data."""
@@ -147,8 +148,6 @@ def test_a_wrong_row_is_told_before_any_runs(ablation):
 
 
 def test_what_is_published_stands_between_its_marks(ablation, tmp_path, capsys, monkeypatch):
-  from xwinjax.recipes import published
-
   root = tmp_path / "checkout"
   (root / "docs").mkdir(parents=True)
   (root / "README.md").write_text("a\n<!-- results: better -->old<!-- end of results -->\nb\n")
@@ -191,17 +190,23 @@ def test_later_rows_take_what_is_the_same_from_the_first(ablation, tmp_path, mon
   assert reuse == [[], [first[0]], [], [first[1]]]
 
 
-def test_a_run_is_shown_beside_what_is_published_of_its_settings(tmp_path):
-  from xwinjax.recipes import published
+@dataclasses.dataclass(frozen=True)
+class Rates:
+  rate: float = 0.1
+  beta: float = 0.5
+  seed: int = 0
 
+
+def test_a_run_is_shown_beside_what_is_published_of_its_settings(tmp_path):
   figures = {"gold, DPO": sweep_page.over_seeds({"0": 4.0, "1": 4.5})}
   made = {"row": sweep.ALONE, "figures": figures, "against_first": None, "paper": None, "at": None}
   ablation = {"config": {"rate": 0.1}, "main": "gold, DPO", "first": sweep.ALONE, "rows": [made]}
   summary = {"seeds": [0, 1], "device": "a laptop", "ablations": [ablation]}
   (tmp_path / "docs" / "results").mkdir(parents=True)
   (tmp_path / "docs" / "results" / "a.json").write_text(json.dumps(summary))
-  said = published.beside({"rate": 0.1, "seed": 7}, tmp_path)
+  said = published.beside(Rates(seed=7), tmp_path)  # beta did not exist then
   assert "seeds 0, 1" in said
   assert "a laptop" in said
   assert "gold, DPO  4.250 [1.073, 7.427]" in said
-  assert published.beside({"rate": 0.2, "seed": 7}, tmp_path) == ""
+  assert published.beside(Rates(rate=0.2), tmp_path) == ""
+  assert published.beside(Rates(beta=0.1), tmp_path) == ""

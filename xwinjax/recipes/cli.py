@@ -123,7 +123,7 @@ def recipe(doc: str | None, default: str, recipe: Recipe) -> Command[Any]:
     if not system.leads():
       return
     print(report.text(summary, recipe.name))
-    if spread := published.beside(configs.identity(config)):
+    if spread := published.beside(config):
       print(f"\n{spread}")
     print()
     for name in ("summary.json", "report.html"):

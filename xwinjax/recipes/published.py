@@ -11,6 +11,7 @@ from typing import Any
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.report import sweep, tables
+from xwinjax.stages.config import identity
 
 ROOT = Path(__file__).parents[2]
 PLACE = "docs/results"
@@ -68,16 +69,27 @@ def publish(summary: dict[str, Any], name: str, root: Path = ROOT) -> Sequence[P
   return written
 
 
-def beside(config: dict[str, Any], root: Path = ROOT) -> str:
-  """What is published of runs with these settings, whatever their seed; "" where nothing is.
+def _same(then: Any, now: Any, default: Any) -> bool:
+  """Whether settings are those of a run of then; fields that did not exist have their default."""
+  if not isinstance(now, dict):
+    return now == then
+  return isinstance(then, dict) and all(
+    _same(then[name], value, default[name]) if name in then else value == default[name]
+    for name, value in now.items()
+  )
+
+
+def beside(config: Any, root: Path = ROOT) -> str:
+  """What is published of runs of a recipe with this config, whatever their seed; "" if nothing is.
 
   A single run cannot say how much another seed would change it.
   """
-  mine = {name: value for name, value in config.items() if name != "seed"}
+  mine, default = (json.loads(json.dumps(identity(c))) for c in (config, type(config)()))
+  mine.pop("seed", None)
   for path in sorted((root / PLACE).glob("*.json")):
     summary = json.loads(path.read_text(encoding="utf-8"))
     for a in summary["ablations"]:
-      if a.get("config") == mine:
+      if a.get("config") and _same(a["config"], mine, default):
         table = sweep.by_figure(dict(list(a["rows"][0]["figures"].items())[:MOST]))
         short = tables.Table(table.head[:3], [row[:3] for row in table.rows])  # no single runs
         return f"{_where(summary)}\n\n{tables.lines(short)}"
