@@ -19,13 +19,13 @@ import numpy as np
 
 from xwinjax.checkpoint.store import Store
 from xwinjax.core import processes, system
-from xwinjax.core.bounds import Amount, Positive
+from xwinjax.core.bounds import Amount, Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import jsonl
 from xwinjax.data.seal import sha256_file
 from xwinjax.sharding.place import put_batch
-from xwinjax.train import agreed
+from xwinjax.train import agreed, beside
 from xwinjax.train.agreed import Together
 from xwinjax.train.step import TrainState
 
@@ -47,6 +47,12 @@ class LoopConfig:
   checkpoint_every: Positive = 200  # steps; the last step is always saved
   stop_after_skips: Positive = 10  # updates refused in a row before the run stops; at most an epoch
   say_every: Amount = 10.0  # seconds between lines when not on a terminal
+  sinks: tuple[str, ...] = ()  # where metrics go besides metrics.jsonl: tensorboard, wandb
+  profile: Natural = 0  # steps that JAX's profiler traces, into profile/ in the stage's folder
+  hung_after: Amount = 300.0  # seconds in one step after which a line says so; 0: none
+
+  def __post_init__(self):
+    beside.check_sinks(self.sinks)
 
 
 class _Signals:
@@ -173,13 +179,19 @@ def fit(
     _closing(store),
     _opened(metrics_path) as out,
     Progress(title, steps, "steps", done=start, every=config.say_every) as progress,
+    beside.sinks(config.sinks, folder, title, start, identity) as sinks,
+    beside.LookOut(title, config.hung_after, beside.say) as look_out,
+    beside.Tracer(folder, start, steps, config.profile) as tracer,
   ):
-    log = _Log(out, progress, config, learning_rate, mfu_of)
+    log = _Log(out, progress, config, learning_rate, mfu_of, sinks)
     stream = batches(start) if start < steps else iter(())
     for at in range(start, steps):
+      tracer.at(at)
+      look_out.at(at + 1, "waiting for data")
       waited = time.perf_counter()
       batch = next(stream)
       log.batch(batch, time.perf_counter() - waited)
+      look_out.at(at + 1, "compiling" if log.facts["first_of_shape"] else "running")
       placed = put_batch(batch, mesh)
       sums = together.begin(placed, signals.caught) if together is not None else None
       state, scalars = step(state, placed)
@@ -190,6 +202,7 @@ def fit(
       stop = signals.caught if told is None else told[1]
       if stop or (at + 1) % config.checkpoint_every == 0 or at + 1 == steps:
         log.flush()  # raises before anything is saved if updates keep failing
+        look_out.at(at + 1, "saving")
         if on_checkpoint is not None:
           on_checkpoint(at + 1, state)
         store.save(at + 1, state, log.notes())
@@ -201,9 +214,11 @@ def fit(
 class _Log:
   """Writes the metrics of a step while the next one runs."""
 
-  def __init__(self, out, progress: Progress, config: LoopConfig, learning_rate, mfu_of=None):
+  def __init__(
+    self, out, progress: Progress, config: LoopConfig, learning_rate, mfu_of=None, sinks=()
+  ):
     self.out, self.progress, self.config, self.learning_rate = out, progress, config, learning_rate
-    self.mfu_of = mfu_of
+    self.mfu_of, self.sinks = mfu_of, sinks
     self.spent = self.waited = 0.0  # seconds of the steps that compiled nothing
     self.used = self.places = 0
     self.shapes: set = set()
@@ -243,10 +258,11 @@ class _Log:
     row = {"step": number, **{k: _rounded(v) for k, v in values.items()}}
     if self.learning_rate is not None:
       row["lr"] = float(self.learning_rate(number - 1))
-    row |= {**facts, "seconds": round(seconds, 4)}
+    row |= {**facts, **beside.peaks(), "seconds": round(seconds, 4)}
     if self.out is not None:
       self.out.write(json.dumps(row) + "\n")
       self.out.flush()
+    self.sink(number, row)
     compiled = facts["first_of_shape"]
     if compiled:
       self.progress.leave_out(seconds, 1)
@@ -265,6 +281,15 @@ class _Log:
         f"step{'s' * (skipped > 1)} in a row; lower the learning rate or look at their data. "
         + ("The last good checkpoint is kept" if number > skipped else "Nothing is kept")
       )
+
+  def sink(self, number: int, row: dict[str, Any]) -> None:
+    """The row's numbers to other programs, with what they cannot work out of it."""
+    rate = row["tokens"] / max(row["seconds"], 1e-9)
+    numbers = {k: float(v) for k, v in row.items() if isinstance(v, (int, float)) and k != "step"}
+    numbers |= {"tokens_per_second": rate}
+    numbers |= {"mfu": self.mfu_of(rate)} if self.mfu_of is not None else {}
+    for sink in self.sinks:
+      sink.write(number, numbers)
 
   def notes(self) -> dict[str, Any]:
     """What a checkpoint says of the metrics that go with it: their sha256."""
