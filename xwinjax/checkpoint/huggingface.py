@@ -1,13 +1,14 @@
 """Hugging Face Llama folders in and out: config.json, safetensors, tokenizer files.
 
-Weights are read straight into the layout of `model.llama`: layer by layer, and on a mesh only
-the part each device holds, so that no host needs room for more than one tensor of one layer
-beside its own share.
+Weights are read straight into the layout of `model.llama`, layer by layer, and on a mesh only the
+bytes of the parts that a process's devices hold. They are written layer by layer, too, each file by
+one of the processes: no host needs room for more than a file's tensors beside its own share.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import shutil
@@ -45,11 +46,38 @@ _HEAD = parameters.BY_PATH["head", "kernel"].name()
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' names
 
 
-def to_ours(row: parameters.Row, config: LlamaConfig, theirs: np.ndarray) -> np.ndarray:
-  """One layer's published tensor in our shape."""
-  sizes, order = parameters.letters(config), _letters(row)
-  each = theirs.reshape([sizes[letter] for letter in order])
-  return each.transpose([order.index(letter) for letter in row.dims])
+Index = tuple[slice, ...]  # with a step of 1
+
+
+def to_ours(
+  row: parameters.Row,
+  config: LlamaConfig,
+  read: Callable[[Index], np.ndarray],
+  index: Index | None = None,
+) -> np.ndarray:
+  """The part at `index` of one layer's parameter, in our shape.
+
+  Args:
+    read: gives the published tensor's part at an index of its own.
+    index: None is all of it.
+  """
+  sizes = parameters.letters(config)
+  whole = {letter: (0, sizes[letter]) for letter in row.dims}
+  wanted = dict(whole)
+  for letter, part in zip(row.dims, index or (), strict=False):
+    wanted[letter] = part.indices(sizes[letter])[:2]
+  theirs, order = [], _letters(row)
+  for axis in row.theirs.split():
+    # An axis of several letters is cut along its first, where that leaves it in one piece.
+    first, rest = axis[0], axis[1:]
+    each = math.prod(sizes[letter] for letter in rest)
+    start, stop = wanted.get(first, (0, 1))
+    theirs.append(slice(start * each, stop * each))
+  read_of = {axis[0] for axis in row.theirs.split()}
+  shape = [wanted[x][1] - wanted[x][0] if x in read_of else sizes[x] for x in order]
+  ours = read(tuple(theirs)).reshape(shape).transpose([order.index(x) for x in row.dims])
+  left = [slice(None) if x in read_of else slice(*wanted[x]) for x in row.dims]
+  return ours[tuple(left)]
 
 
 def to_theirs(row: parameters.Row, config: LlamaConfig, ours: np.ndarray) -> np.ndarray:
@@ -109,9 +137,10 @@ class _Weights:
       sizes[dtype] = sizes.get(dtype, 0) + math.prod(self.shapes[tensor])
     return max(sizes, key=lambda dtype: sizes[dtype])
 
-  def read(self, tensor: str) -> np.ndarray:
-    """A tensor as f32. Raises UserError for one with a number that is not finite."""
-    values = self.files[self.where[tensor]].get_tensor(tensor).astype(np.float32)
+  def read(self, tensor: str, index: Index = ()) -> np.ndarray:
+    """A tensor's part as f32. Raises UserError for one with a number that is not finite."""
+    stored = self.files[self.where[tensor]].get_slice(tensor)
+    values = stored[index or (slice(None),) * len(self.shapes[tensor])].astype(np.float32)
     # The ends alone: a NaN is both of them, and no mask as large as the tensor is made.
     if values.size and not np.isfinite([values.min(), values.max()]).all():
       wrong = int(np.count_nonzero(~np.isfinite(values)))
@@ -175,22 +204,28 @@ class Folder:
     config, weights, params = self.config, self.weights, {}
     for row in parameters.rows(config, reward_head=self.reward):
 
-      def part(index, row=row):
+      @functools.cache  # for devices that hold the same
+      def part(*ends: tuple[int, int], row=row):
+        index = tuple(slice(*e) for e in ends)
+        of = lambda layer, rest: to_ours(
+          row, config, functools.partial(weights.read, row.name(layer)), rest
+        )
         if not row.stacked:
-          return to_ours(row, config, weights.read(row.name()))[index]
-        rest = tuple(index[1:])
-        layers = range(config.num_layers)[index[0]]
-        return np.stack([to_ours(row, config, weights.read(row.name(i)))[rest] for i in layers])
+          return of(None, index)
+        return np.stack([of(i, index[1:]) for i in range(config.num_layers)[index[0]]])
 
       shape = row.shape(config)
       whole = (config.num_layers, *shape) if row.stacked else shape
       node = params
       for name in row.path[:-1]:
         node = node.setdefault(name, {})
+      cut = lambda index, part=part, whole=whole: part(
+        *(each.indices(size)[:2] for each, size in zip(index, whole, strict=True))
+      )
       if sharding is None:
-        node[row.path[-1]] = jnp.asarray(part((slice(None),) * len(whole)))
+        node[row.path[-1]] = jnp.asarray(cut((slice(None),) * len(whole)))
       else:
-        node[row.path[-1]] = jax.make_array_from_callback(whole, sharding(row.path), part)
+        node[row.path[-1]] = jax.make_array_from_callback(whole, sharding(row.path), cut)
     return params
 
 
@@ -251,23 +286,10 @@ def save(
   reward_head = "reward" in params
   if dtype not in hf_config.DTYPES:
     raise UserError(f"dtype {dtype!r} is not one of {', '.join(hf_config.DTYPES)}")
-  on_disk = jnp.dtype(dtype)
-  tensors: dict[str, np.ndarray] = {}
-  for row in parameters.rows(config, reward_head=reward_head):
-    ours: Any = params
-    for name in row.path:
-      ours = ours[name]
-    for i in range(config.num_layers) if row.stacked else [None]:
-      layer = np.asarray(processes.gathered(ours if i is None else ours[i]))
-      if system.leads():
-        tensors[row.name(i)] = to_theirs(row, config, layer).astype(on_disk)
+  processes.on_lead(lambda: _make_room(folder))
+  _write_weights(folder, config, params, jnp.dtype(dtype), max_shard_bytes)
   if not system.leads():
     return folder
-  folder.mkdir(parents=True, exist_ok=True)
-  for stale in (*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"):
-    stale.unlink(missing_ok=True)
-  _write_shards(folder, tensors, max_shard_bytes)
-
   eos: Any = eos_ids[0] if len(eos_ids) == 1 else list(eos_ids)
   fields = hf_config.config_fields(
     config, reward_head=reward_head, bos_id=bos_id, eos_id=eos, pad_id=pad_id, dtype=dtype
@@ -292,25 +314,48 @@ def _write_json(path: Path, value: Any) -> None:
   path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_shards(folder: Path, tensors: dict[str, np.ndarray], max_bytes: int) -> None:
-  shards: list[dict[str, np.ndarray]] = [{}]
-  size = 0
-  for name, tensor in tensors.items():
-    if shards[-1] and size + tensor.nbytes > max_bytes:
-      shards.append({})
-      size = 0
-    shards[-1][name] = tensor
-    size += tensor.nbytes
-  if len(shards) == 1:
-    save_file(shards[0], folder / "model.safetensors", metadata={"format": "pt"})
-    return
-  weight_map = {}
-  for i, shard in enumerate(shards, 1):
-    name = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-    save_file(shard, folder / name, metadata={"format": "pt"})
-    weight_map.update(dict.fromkeys(shard, name))
-  total = sum(t.nbytes for t in tensors.values())
-  _write_json(
-    folder / "model.safetensors.index.json",
-    {"metadata": {"total_size": total}, "weight_map": weight_map},
-  )
+def _make_room(folder: Path) -> None:
+  folder.mkdir(parents=True, exist_ok=True)
+  for stale in (*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"):
+    stale.unlink(missing_ok=True)
+
+
+def _plan(config: LlamaConfig, reward_head: bool, item: int, most: int) -> list[dict[str, Any]]:
+  """What goes into each file: tensor -> (row, layer), in the order of the table."""
+  files, size = [{}], 0
+  for row in parameters.rows(config, reward_head=reward_head):
+    nbytes = math.prod(row.their_shape(config)) * item
+    for layer in range(config.num_layers) if row.stacked else [None]:
+      if files[-1] and size + nbytes > most:
+        files.append({})
+        size = 0
+      files[-1][row.name(layer)] = (row, layer)
+      size += nbytes
+  return files
+
+
+def _write_weights(
+  folder: Path, config: LlamaConfig, params: Params, dtype: np.dtype, max_bytes: int
+) -> None:
+  """The files of the weights, each by one process in turn, and their index."""
+  files = _plan(config, "reward" in params, dtype.itemsize, max_bytes)
+  names = [f"model-{i:05d}-of-{len(files):05d}.safetensors" for i in range(1, len(files) + 1)]
+  names = names if len(files) > 1 else ["model.safetensors"]
+  total = 0
+  for i, (name, tensors) in enumerate(zip(names, files, strict=True)):
+    mine, kept = i % processes.count() == processes.index(), {}
+    for tensor, (row, layer) in tensors.items():
+      ours: Any = params
+      for place in row.path:
+        ours = ours[place]
+      whole = np.asarray(processes.gathered(ours if layer is None else ours[layer]))
+      total += whole.size * dtype.itemsize
+      if mine:
+        kept[tensor] = to_theirs(row, config, whole).astype(dtype)
+    if mine:
+      save_file(kept, folder / name, metadata={"format": "pt"})
+  processes.exchanged(True)  # all files are there before anyone goes on
+  if len(files) > 1 and system.leads():
+    where = {tensor: name for name, tensors in zip(names, files, strict=True) for tensor in tensors}
+    index = {"metadata": {"total_size": total}, "weight_map": where}
+    _write_json(folder / "model.safetensors.index.json", index)
