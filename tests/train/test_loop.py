@@ -142,6 +142,21 @@ def test_metrics_end_at_the_restored_step(tmp_path):
   truncate_metrics(tmp_path / "none.jsonl", 2)
 
 
+def test_metrics_that_were_changed_are_not_gone_on_with(trainer, tmp_path):
+  with pytest.raises(Killed):
+    trainer(tmp_path, lambda start: batches_from(start, kill_at=5))
+  path = tmp_path / "metrics.jsonl"
+  whole = path.read_text()
+  for change in (whole.replace('"step": 2', '"step": 9'), whole.replace('"loss"', '"1oss"', 1), ""):
+    path.write_text(change)
+    with pytest.raises(UserError, match=r"metrics.jsonl: changed since step 4 was saved"):
+      trainer(tmp_path)
+  path.write_text(whole)  # the twin: as it was, it goes on
+  assert len(rows(tmp_path)) == 5
+  trainer(tmp_path)
+  assert len(rows(tmp_path)) == 6
+
+
 def test_the_line_says_where_time_goes(trainer, tmp_path, capsys):
   trainer(tmp_path)
   line = capsys.readouterr().err.strip().splitlines()[-1]

@@ -115,7 +115,9 @@ def judge(folder: Path, path: Path, again: Callable[[], runs.Ended], wanted: dic
 
 
 def related(damaged: Path, named: Path) -> bool:
-  return damaged == named or named in damaged.parents or damaged.with_suffix("") == named.with_suffix("")
+  return (
+    damaged == named or named in damaged.parents or damaged.with_suffix("") == named.with_suffix("")
+  )
 
 
 def names_file(line: str, path: Path, folder: Path) -> bool:
@@ -133,9 +135,7 @@ def trials(
   base: Path, work: Path, count: int, seed: int, say: Callable[[str], None]
 ) -> Iterator[Trial]:
   """Damages copies of the finished xwin run in `base`, one file each."""
-  from xwinjax import report
-
-  report.write = lambda folder: None  # pictures take longest, and nothing is read from them
+  runs.without_pictures()
   rng, wanted = random.Random(seed), runs.results(base)
   copy = work / "copy"
   for number in range(count):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import random
@@ -41,6 +42,9 @@ class Bench:
     self.whole, self.run, self.told = work / recipe, work / f"{recipe}-again", work / "told"
 
   def prepare(self) -> None:
+    """Runs the recipe undisturbed. Forks share what is imported by now."""
+    runs.without_pictures()
+    importlib.import_module(f"xwinjax.recipes.{self.recipe}")
     ended = runs.wait(self.start(self.whole), self.told)
     if ended.status:
       raise RuntimeError(f"the undisturbed run failed: {ended.err[-500:]}")
@@ -117,7 +121,9 @@ def signals(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
         good, said = bench.same(place)
         right = ended.status in (status, 0) and not ended.traceback
         what = f"{number.name}{' twice' * twice}, ended {ended.status}"
-        yield Trial(bench.recipe, place, what, good and right, said or ended.err[-200:] * (not right))
+        yield Trial(
+          bench.recipe, place, what, good and right, said or ended.err[-200:] * (not right)
+        )
 
 
 def no_room(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
@@ -128,7 +134,9 @@ def no_room(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
     ended = runs.wait(bench.start(bench.run, place, limit), bench.told)
     good, said = bench.same(place)
     right = bool(ended.error)
-    yield Trial(bench.recipe, place, "no room", good and right, said or ended.error or ended.err[-400:])
+    yield Trial(
+      bench.recipe, place, "no room", good and right, said or ended.error or ended.err[-400:]
+    )
 
 
 def read_only(bench: Bench, place: str) -> Iterator[Trial]:
@@ -146,7 +154,13 @@ def read_only(bench: Bench, place: str) -> Iterator[Trial]:
   for folder in folders:
     folder.chmod(0o755)
   good, said = bench.same(place)
-  yield Trial(bench.recipe, place, "read-only folder", good and bool(ended.error), said or ended.error or ended.err[-300:])
+  yield Trial(
+    bench.recipe,
+    place,
+    "read-only folder",
+    good and bool(ended.error),
+    said or ended.error or ended.err[-300:],
+  )
 
 
 def others(bench: Bench, place: str, words: list[str]) -> Iterator[Trial]:
@@ -166,7 +180,9 @@ def others(bench: Bench, place: str, words: list[str]) -> Iterator[Trial]:
     first = runs.wait(pid, bench.told)
     good, said = bench.same(place)
     right = "another run works here" in second.error and first.status == 0
-    yield Trial(bench.recipe, place, what, good and right, said or second.error or second.err[-300:])
+    yield Trial(
+      bench.recipe, place, what, good and right, said or second.error or second.err[-300:]
+    )
 
 
 def clock(bench: Bench, place: str) -> Iterator[Trial]:
@@ -179,14 +195,20 @@ def clock(bench: Bench, place: str) -> Iterator[Trial]:
 
   ended = runs.wait(bench.start(bench.run, place, before), bench.told)
   good, said = bench.same(place)
-  yield Trial(bench.recipe, place, "clock jumps", good and ended.status == 0, said or ended.err[-300:] * bool(ended.status))
+  yield Trial(
+    bench.recipe,
+    place,
+    "clock jumps",
+    good and ended.status == 0,
+    said or ended.err[-300:] * bool(ended.status),
+  )
 
 
 def _alone(place: str, folder: Path, words: list[str]) -> Ended:
-  import importlib
-
   main = importlib.import_module(f"experiments.{place}").command
-  return runs.called(main, [f"--config=configs/{place}.py:sandbox", f"--workdir={folder / place}", *words])
+  return runs.called(
+    main, [f"--config=configs/{place}.py:sandbox", f"--workdir={folder / place}", *words]
+  )
 
 
 def _fill(bench: Bench, place: str) -> None:

@@ -104,9 +104,10 @@ def truncate_metrics(path: Path, step: int, sha256: str | None = None) -> None:
   for line in path.read_bytes().split(b"\n") if path.exists() else ():
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       continue  # a line cut short by the kill, or the empty end
-    if isinstance(row, dict) and row.get("step", 0) <= step:
+    at = row.get("step") if isinstance(row, dict) else None
+    if isinstance(at, int) and at <= step:
       kept.append(line + b"\n")
   text = b"".join(kept)
   if sha256 and hashlib.sha256(text).hexdigest() != sha256:
