@@ -152,7 +152,6 @@ def test_metrics_that_were_changed_are_not_gone_on_with(trainer, tmp_path):
     with pytest.raises(UserError, match=r"metrics.jsonl: changed since step 4 was saved"):
       trainer(tmp_path)
   path.write_text(whole)  # the twin: as it was, it goes on
-  assert len(rows(tmp_path)) == 5
   trainer(tmp_path)
   assert len(rows(tmp_path)) == 6
 

@@ -105,7 +105,9 @@ def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
       notes = jsonl.read_json(folder / NOTES)
     except ValueError:
       notes = None
-    if not isinstance(notes, dict) or not all(isinstance(v, str) for v in notes.values()):
+    known = {"", MODEL, TEMPLATE, *TEMPLATES}
+    texts = isinstance(notes, dict) and all(isinstance(v, str) for v in notes.values())
+    if not texts or notes.get("template", "") not in known:
       raise UserError(
         f"{folder / NOTES}: damaged; it names the template that the model was trained with: "
         'restore it, or write {"template": NAME, "system": TEXT}'
