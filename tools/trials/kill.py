@@ -41,11 +41,11 @@ class Bench:
     self.recipe, self.rng = recipe, random.Random(seed)
     self.whole, self.run, self.told = work / recipe, work / f"{recipe}-again", work / "told"
 
-  def prepare(self) -> None:
+  def prepare(self, until: str = "") -> None:
     """Runs the recipe undisturbed. Forks share what is imported by now."""
     runs.without_pictures()
     importlib.import_module(f"xwinjax.recipes.{self.recipe}")
-    ended = runs.wait(self.start(self.whole), self.told)
+    ended = runs.wait(self.start(self.whole, until), self.told)
     if ended.status:
       raise RuntimeError(f"the undisturbed run failed: {ended.err[-500:]}")
     self.wanted, self.names = runs.results(self.whole), runs.stages(self.whole)
@@ -85,7 +85,10 @@ class Bench:
 
 
 def kills(bench: Bench, times: int, stages: tuple[str, ...] = ()) -> Iterator[Trial]:
-  """kill -9 at random moments of every stage; then the same command again."""
+  """kill -9 at random moments of every stage; then the same command again.
+
+  A stage that is not among `stages` is made again undisturbed, as far as a later one needs it.
+  """
   for place in bench.names:
     for _ in range(times if not stages or place in stages else 0):
       for _ in range(5):  # a stage that was done too soon is begun again
@@ -98,10 +101,9 @@ def kills(bench: Bench, times: int, stages: tuple[str, ...] = ()) -> Iterator[Tr
         runs.wait(pid, bench.told)
         if not (bench.run / place / "manifest.json").exists():
           break
-      where = "" if (bench.run / place / "settings.json").exists() else " before its record"
-      yield Trial(bench.recipe, place, f"kill -9{where}", *bench.same(place))
+      yield Trial(bench.recipe, place, "kill -9", *bench.same(place))
     if not (bench.run / place / "manifest.json").exists():
-      bench.same(place)
+      yield Trial(bench.recipe, place, "same seed again", *bench.same(place))
 
 
 def signals(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
