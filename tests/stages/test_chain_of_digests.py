@@ -1,6 +1,5 @@
-"""What a stage reads is what an earlier one wrote, or it is refused; tools/verify sees all of it."""
+"""What a stage reads is what an earlier one wrote, or it is refused; `verify` sees all of it."""
 
-import contextlib
 import fcntl
 import json
 
@@ -149,8 +148,9 @@ def test_a_kept_step_is_sealed(tmp_path):
 def test_a_stage_alone_and_the_recipe_keep_each_other_out(run):
   jsonl.write_json(run / manifest.RECIPE, {"recipe": "xwin", "config": {}})
   for first, second in ((run, run / "one"), (run / "one", run)):
-    with manifest.lock(first), contextlib.ExitStack() as stack:
+    with manifest.lock(first):
+      entered = manifest.lock(second)
       with pytest.raises(UserError, match="another run works here"):
-        stack.enter_context(manifest.lock(second))
+        entered.__enter__()
   with (run / ".lock").open() as f:  # and both are free again
     fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)

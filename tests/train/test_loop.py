@@ -11,6 +11,7 @@ import optax
 import pytest
 from compiled import equal
 
+from xwinjax.checkpoint.store import Store
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
 from xwinjax.train import objectives
@@ -103,6 +104,22 @@ def test_a_signal_saves_the_step_and_the_run_continues(trainer, straight, tmp_pa
   assert stopped.value.code == code
   assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
   assert equal(trainer(tmp_path, every=100), straight[0])
+
+
+def test_a_signal_while_the_last_step_is_saved_still_stops(
+  trainer, straight, tmp_path, monkeypatch
+):
+  close = Store.close
+
+  def closing(store):
+    os.kill(os.getpid(), signal.SIGTERM)
+    close(store)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Store, "close", closing)
+    with pytest.raises(Stopped, match="after step 6"):
+      trainer(tmp_path)
+  assert equal(trainer(tmp_path), straight[0])
 
 
 def test_a_finished_run_is_left_as_it_is(trainer, straight, tmp_path):

@@ -7,6 +7,7 @@ kept base model and the compilation cache.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -86,7 +87,7 @@ def judge(folder: Path, path: Path, again: Callable[[], runs.Ended], wanted: dic
   from xwinjax.core.errors import UserError
   from xwinjax.recipes import verify
 
-  damaged = path.read_bytes() if path.exists() else None
+  damaged, after = path.read_bytes() if path.exists() else None, []
   names = lambda: [f for f in verify.verify(folder).findings if related(path, f.file)]
   try:
     before = names()
@@ -205,6 +206,42 @@ def kept(work: Path, count: int, seed: int, say: Callable[[str], None]) -> Itera
     trial = Trial(number, "kept base model", kind, path.name, *outcome)
     say(f"kept {number + 1}/{count} {kind} {path.name}: {trial.outcome}")
     yield trial
+
+
+def compiled(work: Path, count: int, seed: int, say: Callable[[str], None]) -> Iterator[Trial]:
+  """Damages the compilation cache; what is computed must stay the same.
+
+  Runs in a fork, so it comes before this process computes anything.
+  """
+  told, cache = work / "told", work / "xla"
+
+  def body() -> runs.Ended:
+    import jax
+
+    from xwinjax.core import host
+
+    host.prepare()
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    rng, outcomes = random.Random(seed), []
+    compute = lambda: jax.jit(lambda x: (x @ x.T).sum(0) * 1.5)(
+      jax.numpy.arange(12.0).reshape(3, 4)
+    )
+    wanted = compute().tolist()
+    for number in range(count):
+      path = rng.choice(sorted(p for p in cache.rglob("*-cache") if p.is_file()))
+      harm(path, KINDS[number % len(KINDS)], rng)
+      jax.clear_caches()
+      same = compute().tolist() == wanted
+      outcomes.append((path.name.partition("-")[0], "made again" if same else "silent"))
+    return runs.Ended(0, json.dumps(outcomes), "")
+
+  ended = runs.wait(runs.forked(body, told), told)
+  rows = json.loads(ended.out) if ended.out else [("", "traceback")]
+  for number, (name, outcome) in enumerate(rows):
+    kind = KINDS[number % len(KINDS)]
+    said = "" if ended.out else f"status {ended.status}"
+    say(f"compilation cache {kind} {name}: {outcome} {said}")
+    yield Trial(number, "compilation cache", kind, name, outcome, said)
 
 
 def table(found: list[Trial]) -> dict[str, Any]:

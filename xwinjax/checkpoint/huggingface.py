@@ -292,6 +292,14 @@ def _write_json(path: Path, value: Any) -> None:
   path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
+def save_tensors(tensors: dict[str, np.ndarray], path: Path) -> None:
+  """Writes a safetensors file. Raises UserError where it cannot be written."""
+  try:
+    save_file(tensors, path, metadata={"format": "pt"})
+  except SafetensorError as e:  # a full disk is one
+    raise UserError(f"{path}: cannot be written ({e}); make room and run it again") from None
+
+
 def _write_shards(folder: Path, tensors: dict[str, np.ndarray], max_bytes: int) -> None:
   shards: list[dict[str, np.ndarray]] = [{}]
   size = 0
@@ -302,12 +310,12 @@ def _write_shards(folder: Path, tensors: dict[str, np.ndarray], max_bytes: int) 
     shards[-1][name] = tensor
     size += tensor.nbytes
   if len(shards) == 1:
-    save_file(shards[0], folder / "model.safetensors", metadata={"format": "pt"})
+    save_tensors(shards[0], folder / "model.safetensors")
     return
   weight_map = {}
   for i, shard in enumerate(shards, 1):
     name = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-    save_file(shard, folder / name, metadata={"format": "pt"})
+    save_tensors(shard, folder / name)
     weight_map.update(dict.fromkeys(shard, name))
   total = sum(t.nbytes for t in tensors.values())
   _write_json(

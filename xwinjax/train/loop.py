@@ -196,6 +196,8 @@ def fit(
         store.save(at + 1, state, log.notes())
       if stop:
         raise Stopped(128 + stop, at + 1)
+  if signals.caught and together is None:  # while the last step was being saved
+    raise Stopped(128 + signals.caught, steps)
   return state
 
 
