@@ -11,6 +11,7 @@ import random
 import resource
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from trials import runs
 from trials.runs import Ended
 
 TRAINED = ("pretrain", "sft", "reward", "rs", "dpo")
-SMALL_FILE = 20_000  # bytes; less than a checkpoint, more than a manifest
+SMALL_FILE = {"sample": 1_000}  # bytes that a file may have; else less than a checkpoint has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +43,12 @@ class Bench:
     self.whole, self.run, self.told = work / recipe, work / f"{recipe}-again", work / "told"
 
   def prepare(self, until: str = "") -> None:
-    """Runs the recipe undisturbed. Forks share what is imported by now."""
+    """Runs the recipe undisturbed, unless that is done. Forks share what is imported by now."""
     runs.without_pictures()
     importlib.import_module(f"xwinjax.recipes.{self.recipe}")
-    ended = runs.wait(self.start(self.whole, until), self.told)
-    if ended.status:
+    done = (self.whole / "summary.json").exists()
+    ended = None if done else runs.wait(self.start(self.whole, until), self.told)
+    if ended is not None and ended.status:
       raise RuntimeError(f"the undisturbed run failed: {ended.err[-500:]}")
     self.wanted, self.names = runs.results(self.whole), runs.stages(self.whole)
     record = lambda name: json.loads((self.whole / name / "manifest.json").read_text())
@@ -139,7 +141,8 @@ def no_room(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
   """No file may become larger than a few kB, as on a full disk; then there is room again."""
   for place in stages:
     _fill(bench, place)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_FILE, SMALL_FILE))
+    room = SMALL_FILE.get(place, 20_000)
+    limit = lambda room=room: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     ended = runs.wait(bench.start(bench.run, place, limit), bench.told)
     good, said = bench.same(place)
     right = bool(ended.error)
@@ -155,9 +158,13 @@ def read_only(bench: Bench, place: str) -> Iterator[Trial]:
   for folder in folders:
     folder.chmod(0o555)
 
+  bench.told.touch()
+  bench.told.chmod(0o666)
+
   def before() -> None:
     if os.getuid() == 0:  # for whom nothing is read-only
       os.setuid(65534)
+      os.environ["XWINJAX_CACHE"] = tempfile.mkdtemp()
 
   ended = runs.wait(bench.start(bench.run, place, before), bench.told)
   for folder in folders:
