@@ -36,11 +36,17 @@ def fitting(found: Sequence[Mutant]) -> list[dict[str, Any]]:
   rows = []
   for m in found:
     count = (runs.ROOT / "xwinjax" / m.file).read_text(encoding="utf-8").count(m.old)
-    lost = [t for t in m.tests if not (runs.ROOT / "tests" / t.split("::")[0]).exists()]
+    lost = [t for t in m.tests if not _is_there(t)]
     outcome = "fits" if count == 1 and not lost else "unfit"
     by = f"no {', '.join(lost)}" if lost else "" if count == 1 else f"found {count} times"
     rows.append({"name": m.name, "file": m.file, "outcome": outcome, "by": by, "seconds": 0.0})
   return rows
+
+
+def _is_there(test: str) -> bool:
+  name, _, function = test.partition("::")
+  path = runs.ROOT / "tests" / name
+  return path.exists() and f"def {function}" in path.read_text(encoding="utf-8")
 
 
 def _tested(tree: Path, tests: Sequence[str], *more: str) -> runs.Ended:

@@ -170,7 +170,7 @@ def without_pictures() -> None:
 
 def stages(folder: Path) -> list[str]:
   """The places of a run's stages, in the order in which they were finished."""
-  found = [p.parent for p in folder.rglob("manifest.json") if "model" not in p.parts]
+  found = [p.parent for p in folder.rglob("manifest.json")]
   when = {p: (p / "manifest.json").stat().st_mtime_ns for p in found}
   return [str(p.relative_to(folder)) for p in sorted(found, key=lambda p: when[p])]
 

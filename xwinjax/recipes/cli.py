@@ -146,7 +146,7 @@ def check_folder(folder: Path) -> None:
 
 
 def quiet_libraries() -> None:
-  """Orbax says twenty lines a checkpoint, and tracebacks of a failed one: we say what went wrong."""
+  """Orbax says twenty lines a checkpoint, and tracebacks of a failed one; we say what it means."""
   logging.set_verbosity(logging.FATAL)
   standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
 

@@ -15,7 +15,7 @@ from xwinjax.checkpoint import store
 from xwinjax.core.errors import UserError
 from xwinjax.data import seal
 from xwinjax.report import workdir
-from xwinjax.stages import manifest
+from xwinjax.stages import common, manifest
 
 CHECKPOINTS = "checkpoints"
 _MADE_AGAIN = ("report.html", "sweep.html", ".lock")  # from the rest, or of no content
@@ -71,7 +71,8 @@ def verify(place: str | Path) -> Verdict:
 def _stages(folder: Path) -> set[Path]:
   """The folders of stages: those with settings or a manifest, but for what is inside models."""
   found = {p.parent for name in (manifest.BEGUN, manifest.NAME) for p in folder.rglob(name)}
-  return {p for p in found if not {CHECKPOINTS, "model", "steps"} & set(p.parts)}
+  inside = {CHECKPOINTS, "model", common.STEPS}
+  return {p for p in found if not inside & set(p.relative_to(folder).parts)}
 
 
 def _model(folder: Path, verdict: Verdict) -> None:
