@@ -61,7 +61,7 @@ def run(main, options):
   from xwinjax.recipes import cli
 
   def body():
-    cli.logging.set_verbosity(cli.logging.WARNING)
+    cli.quiet_libraries()
     host.prepare()
     return main(options)
 

@@ -1,6 +1,7 @@
 """Checkpoints come back bit for bit, or are refused in one line."""
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -124,6 +125,48 @@ def test_a_newest_step_that_was_not_finished_is_ignored_and_written_again(folder
   step, restored = Store(folder, IDENTITY).restore(empty(state))
   assert step == 12
   assert same_bits(restored, state)
+
+
+def test_what_a_kill_leaves_is_swept_away_and_steps_stay(folder, state):
+  shutil.copytree(folder / "00000008", folder / "00000002")  # killed while it was removed
+  (folder / "00000002" / "_METADATA").unlink()
+  (folder / "00000012.orbax-checkpoint-tmp-3").mkdir()  # killed while it was written
+  store = Store(folder, IDENTITY)
+  assert store.restore(empty(state))[0] == 8
+  store.sweep()
+  left = sorted(p.name for p in folder.iterdir())
+  assert left == ["00000004", "00000004.json", "00000008", "00000008.json"]
+  assert store.restore(empty(state), step=4)[0] == 4
+
+
+def test_a_changed_manifest_of_a_step_is_refused(folder, state):
+  path = folder / "00000008.json"
+  path.write_text(path.read_text().replace('"step": 8', '"step": 9'))
+  assert "00000008.json: damaged; delete it to continue from the step before" in refusal(
+    folder, state
+  )
+
+
+def test_a_manifest_from_before_seals_is_read(folder, state):
+  path = folder / "00000008.json"
+  record = json.loads(path.read_text())
+  for name in ("sha256", "format", "notes"):
+    del record[name]
+  path.write_text(json.dumps(record))
+  assert Store(folder, IDENTITY).restore(empty(state))[0] == 8
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_what_cannot_be_written_is_one_line(tmp_path, state, monkeypatch, kind):
+  store = Store(tmp_path / "new", IDENTITY)
+
+  def fail(*_):
+    raise kind("RESOURCE_EXHAUSTED: No space left\n[source: line]")
+
+  monkeypatch.setattr(store._checkpointer, "save", fail)
+  with pytest.raises(UserError, match=r"cannot be written \(RESOURCE_EXHAUSTED: No space") as e:
+    store.save(4, state)
+  assert "\n" not in str(e.value)
 
 
 def test_a_step_exists_only_once_it_is_finished(tmp_path, state):

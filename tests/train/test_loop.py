@@ -11,6 +11,7 @@ import optax
 import pytest
 from compiled import equal
 
+from xwinjax.checkpoint.store import Store
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
 from xwinjax.train import objectives
@@ -105,6 +106,22 @@ def test_a_signal_saves_the_step_and_the_run_continues(trainer, straight, tmp_pa
   assert equal(trainer(tmp_path, every=100), straight[0])
 
 
+def test_a_signal_while_the_last_step_is_saved_still_stops(
+  trainer, straight, tmp_path, monkeypatch
+):
+  close = Store.close
+
+  def closing(store):
+    os.kill(os.getpid(), signal.SIGTERM)
+    close(store)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Store, "close", closing)
+    with pytest.raises(Stopped, match="after step 6"):
+      trainer(tmp_path)
+  assert equal(trainer(tmp_path), straight[0])
+
+
 def test_a_finished_run_is_left_as_it_is(trainer, straight, tmp_path):
   trainer(tmp_path)
   again = trainer(tmp_path, lambda start: pytest.fail("asked for batches"))
@@ -140,6 +157,20 @@ def test_metrics_end_at_the_restored_step(tmp_path):
   truncate_metrics(path, 2)
   assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
   truncate_metrics(tmp_path / "none.jsonl", 2)
+
+
+def test_metrics_that_were_changed_are_not_gone_on_with(trainer, tmp_path):
+  with pytest.raises(Killed):
+    trainer(tmp_path, lambda start: batches_from(start, kill_at=5))
+  path = tmp_path / "metrics.jsonl"
+  whole = path.read_text()
+  for change in (whole.replace('"step": 2', '"step": 9'), whole.replace('"loss"', '"1oss"', 1), ""):
+    path.write_text(change)
+    with pytest.raises(UserError, match=r"metrics.jsonl: changed since step 4 was saved"):
+      trainer(tmp_path)
+  path.write_text(whole)  # the twin: as it was, it goes on
+  trainer(tmp_path)
+  assert len(rows(tmp_path)) == 6
 
 
 def test_the_line_says_where_time_goes(trainer, tmp_path, capsys):

@@ -7,6 +7,7 @@ kept base model and the compilation cache.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -86,7 +87,7 @@ def judge(folder: Path, path: Path, again: Callable[[], runs.Ended], wanted: dic
   from xwinjax.core.errors import UserError
   from xwinjax.recipes import verify
 
-  damaged = path.read_bytes() if path.exists() else None
+  damaged, after = path.read_bytes() if path.exists() else None, []
   names = lambda: [f for f in verify.verify(folder).findings if related(path, f.file)]
   try:
     before = names()
@@ -115,7 +116,9 @@ def judge(folder: Path, path: Path, again: Callable[[], runs.Ended], wanted: dic
 
 
 def related(damaged: Path, named: Path) -> bool:
-  return damaged == named or named in damaged.parents or damaged.with_suffix("") == named.with_suffix("")
+  return (
+    damaged == named or named in damaged.parents or damaged.with_suffix("") == named.with_suffix("")
+  )
 
 
 def names_file(line: str, path: Path, folder: Path) -> bool:
@@ -133,9 +136,7 @@ def trials(
   base: Path, work: Path, count: int, seed: int, say: Callable[[str], None]
 ) -> Iterator[Trial]:
   """Damages copies of the finished xwin run in `base`, one file each."""
-  from xwinjax import report
-
-  report.write = lambda folder: None  # pictures take longest, and nothing is read from them
+  runs.without_pictures()
   rng, wanted = random.Random(seed), runs.results(base)
   copy = work / "copy"
   for number in range(count):
@@ -205,6 +206,42 @@ def kept(work: Path, count: int, seed: int, say: Callable[[str], None]) -> Itera
     trial = Trial(number, "kept base model", kind, path.name, *outcome)
     say(f"kept {number + 1}/{count} {kind} {path.name}: {trial.outcome}")
     yield trial
+
+
+def compiled(work: Path, count: int, seed: int, say: Callable[[str], None]) -> Iterator[Trial]:
+  """Damages the compilation cache; what is computed must stay the same.
+
+  Runs in a fork, so it comes before this process computes anything.
+  """
+  told, cache = work / "told", work / "xla"
+
+  def body() -> runs.Ended:
+    import jax
+
+    from xwinjax.core import host
+
+    host.prepare()
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    rng, outcomes = random.Random(seed), []
+    compute = lambda: jax.jit(lambda x: (x @ x.T).sum(0) * 1.5)(
+      jax.numpy.arange(12.0).reshape(3, 4)
+    )
+    wanted = compute().tolist()
+    for number in range(count):
+      path = rng.choice(sorted(p for p in cache.rglob("*-cache") if p.is_file()))
+      harm(path, KINDS[number % len(KINDS)], rng)
+      jax.clear_caches()
+      same = compute().tolist() == wanted
+      outcomes.append((path.name.partition("-")[0], "made again" if same else "silent"))
+    return runs.Ended(0, json.dumps(outcomes), "")
+
+  ended = runs.wait(runs.forked(body, told), told)
+  rows = json.loads(ended.out) if ended.out else [("", "traceback")]
+  for number, (name, outcome) in enumerate(rows):
+    kind = KINDS[number % len(KINDS)]
+    said = "" if ended.out else f"status {ended.status}"
+    say(f"compilation cache {kind} {name}: {outcome} {said}")
+    yield Trial(number, "compilation cache", kind, name, outcome, said)
 
 
 def table(found: list[Trial]) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import json
-import os
 import random
 import re
 import resource
@@ -72,6 +70,7 @@ def case(reader: readers.Reader, path: Path, data: bytes, wanted: Any) -> tuple[
   """(outcome, what was said) of reading these bytes; `wanted` is what the good file gives."""
   from xwinjax.core.errors import UserError
 
+  path.unlink(missing_ok=True)  # what still has the old one open keeps that
   path.write_bytes(data)
   signal.signal(signal.SIGALRM, _alarm)
   signal.setitimer(signal.ITIMER_REAL, SECONDS)
@@ -89,7 +88,10 @@ def case(reader: readers.Reader, path: Path, data: bytes, wanted: Any) -> tuple[
     frame = traceback.extract_tb(e.__traceback__)[-1]
     at = [f for f in traceback.extract_tb(e.__traceback__) if "xwinjax/" in f.filename]
     where = at[-1] if at else frame
-    return "traceback", f"{type(e).__name__}: {str(e)[:120]} at {Path(where.filename).name}:{where.lineno}"
+    return (
+      "traceback",
+      f"{type(e).__name__}: {str(e)[:120]} at {Path(where.filename).name}:{where.lineno}",
+    )
   finally:
     signal.setitimer(signal.ITIMER_REAL, 0)
   if reader.sealed and found != wanted:
@@ -133,13 +135,21 @@ def every(
     began = time.monotonic()
 
     def body(reader: readers.Reader = reader) -> runs.Ended:
-      return runs.Ended(0, json.dumps(one(reader, work / "case", times, seed)), "")
+      try:
+        return runs.Ended(0, json.dumps(one(reader, work / "case", times, seed)), "")
+      except Exception:  # the good file itself cannot be made or read
+        return runs.Ended(1, "", traceback.format_exc())
 
     with contextlib.redirect_stdout(None):
       ended = runs.wait(runs.forked(body, told), told, 60 + times)
-    row = json.loads(ended.out) if ended.out else {"outcomes": {"crash": 1}, "examples": [f"status {ended.status} {ended.err[-200:]}"]}
+    row = (
+      json.loads(ended.out)
+      if ended.out
+      else {"outcomes": {"crash": 1}, "examples": [f"status {ended.status} {ended.err[-200:]}"]}
+    )
     rows[reader.name] = row
-    say(f"{reader.name}: {row['outcomes']} in {time.monotonic() - began:.0f} s {'; '.join(row['examples'][:4])}")
+    took = time.monotonic() - began
+    say(f"{reader.name}: {row['outcomes']} in {took:.0f} s {'; '.join(row['examples'][:4])}")
   total = sum((collections.Counter(r["outcomes"]) for r in rows.values()), collections.Counter())
   wrong = [{"reader": name, "what": x} for name, r in rows.items() for x in r["examples"]]
   return {

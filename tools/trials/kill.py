@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import random
 import resource
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from trials import runs
 from trials.runs import Ended
 
 TRAINED = ("pretrain", "sft", "reward", "rs", "dpo")
-SMALL_FILE = 20_000  # bytes; less than a checkpoint, more than a manifest
+SMALL_FILE = {"sample": 1_000}  # bytes that a file may have; else less than a checkpoint has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +42,13 @@ class Bench:
     self.recipe, self.rng = recipe, random.Random(seed)
     self.whole, self.run, self.told = work / recipe, work / f"{recipe}-again", work / "told"
 
-  def prepare(self) -> None:
-    ended = runs.wait(self.start(self.whole), self.told)
-    if ended.status:
+  def prepare(self, until: str = "") -> None:
+    """Runs the recipe undisturbed, unless that is done. Forks share what is imported by now."""
+    runs.without_pictures()
+    importlib.import_module(f"xwinjax.recipes.{self.recipe}")
+    done = (self.whole / "summary.json").exists()
+    ended = None if done else runs.wait(self.start(self.whole, until), self.told)
+    if ended is not None and ended.status:
       raise RuntimeError(f"the undisturbed run failed: {ended.err[-500:]}")
     self.wanted, self.names = runs.results(self.whole), runs.stages(self.whole)
     record = lambda name: json.loads((self.whole / name / "manifest.json").read_text())
@@ -69,6 +75,15 @@ class Bench:
       time.sleep(0.002)
     return True
 
+  def sends(self, pid: int, number: int, times: int) -> bool:
+    """Sends a signal; False where the process had ended before."""
+    for n in range(times):
+      if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        return n > 0
+      os.kill(pid, number)
+      time.sleep(0.05)
+    return True
+
   def same(self, place: str, status: int = 0) -> tuple[bool, str]:
     """Whether the stage, run once more, ends as it does undisturbed."""
     ended = runs.wait(self.start(self.run, place), self.told)
@@ -81,7 +96,10 @@ class Bench:
 
 
 def kills(bench: Bench, times: int, stages: tuple[str, ...] = ()) -> Iterator[Trial]:
-  """kill -9 at random moments of every stage; then the same command again."""
+  """kill -9 at random moments of every stage; then the same command again.
+
+  A stage that is not among `stages` is made again undisturbed, as far as a later one needs it.
+  """
   for place in bench.names:
     for _ in range(times if not stages or place in stages else 0):
       for _ in range(5):  # a stage that was done too soon is begun again
@@ -94,10 +112,9 @@ def kills(bench: Bench, times: int, stages: tuple[str, ...] = ()) -> Iterator[Tr
         runs.wait(pid, bench.told)
         if not (bench.run / place / "manifest.json").exists():
           break
-      where = "" if (bench.run / place / "settings.json").exists() else " before its record"
-      yield Trial(bench.recipe, place, f"kill -9{where}", *bench.same(place))
+      yield Trial(bench.recipe, place, "kill -9", *bench.same(place))
     if not (bench.run / place / "manifest.json").exists():
-      bench.same(place)
+      yield Trial(bench.recipe, place, "same seed again", *bench.same(place))
 
 
 def signals(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
@@ -105,30 +122,33 @@ def signals(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
   for place in stages:
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
       for twice in (False, True):
-        _fill(bench, place)
-        pid = bench.start(bench.run, place)
-        bench.wait_until_begun(pid, place)
-        time.sleep(0.3 * bench.seconds[place])
-        for _ in range(1 + twice):
-          with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-          time.sleep(0.05)
+        for share in (0.3, 0.1, 0.0):  # sooner, where the stage was done before
+          _fill(bench, place)
+          pid = bench.start(bench.run, place)
+          bench.wait_until_begun(pid, place)
+          time.sleep(share * bench.seconds[place])
+          if bench.sends(pid, number, 1 + twice):
+            break
         ended = runs.wait(pid, bench.told)
         good, said = bench.same(place)
-        right = ended.status in (status, 0) and not ended.traceback
+        right = ended.status == status and not ended.traceback
         what = f"{number.name}{' twice' * twice}, ended {ended.status}"
-        yield Trial(bench.recipe, place, what, good and right, said or ended.err[-200:] * (not right))
+        wrong = ended.err[-200:] if not right else ""
+        yield Trial(bench.recipe, place, what, good and right, said or wrong)
 
 
 def no_room(bench: Bench, stages: tuple[str, ...]) -> Iterator[Trial]:
   """No file may become larger than a few kB, as on a full disk; then there is room again."""
   for place in stages:
     _fill(bench, place)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_FILE, SMALL_FILE))
+    room = SMALL_FILE.get(place, 20_000)
+    limit = lambda room=room: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     ended = runs.wait(bench.start(bench.run, place, limit), bench.told)
     good, said = bench.same(place)
     right = bool(ended.error)
-    yield Trial(bench.recipe, place, "no room", good and right, said or ended.error or ended.err[-400:])
+    yield Trial(
+      bench.recipe, place, "no room", good and right, said or ended.error or ended.err[-400:]
+    )
 
 
 def read_only(bench: Bench, place: str) -> Iterator[Trial]:
@@ -138,15 +158,25 @@ def read_only(bench: Bench, place: str) -> Iterator[Trial]:
   for folder in folders:
     folder.chmod(0o555)
 
+  bench.told.touch()
+  bench.told.chmod(0o666)
+
   def before() -> None:
     if os.getuid() == 0:  # for whom nothing is read-only
       os.setuid(65534)
+      os.environ["XWINJAX_CACHE"] = tempfile.mkdtemp()
 
   ended = runs.wait(bench.start(bench.run, place, before), bench.told)
   for folder in folders:
     folder.chmod(0o755)
   good, said = bench.same(place)
-  yield Trial(bench.recipe, place, "read-only folder", good and bool(ended.error), said or ended.error or ended.err[-300:])
+  yield Trial(
+    bench.recipe,
+    place,
+    "read-only folder",
+    good and bool(ended.error),
+    said or ended.error or ended.err[-300:],
+  )
 
 
 def others(bench: Bench, place: str, words: list[str]) -> Iterator[Trial]:
@@ -166,7 +196,9 @@ def others(bench: Bench, place: str, words: list[str]) -> Iterator[Trial]:
     first = runs.wait(pid, bench.told)
     good, said = bench.same(place)
     right = "another run works here" in second.error and first.status == 0
-    yield Trial(bench.recipe, place, what, good and right, said or second.error or second.err[-300:])
+    yield Trial(
+      bench.recipe, place, what, good and right, said or second.error or second.err[-300:]
+    )
 
 
 def clock(bench: Bench, place: str) -> Iterator[Trial]:
@@ -179,14 +211,20 @@ def clock(bench: Bench, place: str) -> Iterator[Trial]:
 
   ended = runs.wait(bench.start(bench.run, place, before), bench.told)
   good, said = bench.same(place)
-  yield Trial(bench.recipe, place, "clock jumps", good and ended.status == 0, said or ended.err[-300:] * bool(ended.status))
+  yield Trial(
+    bench.recipe,
+    place,
+    "clock jumps",
+    good and ended.status == 0,
+    said or ended.err[-300:] * bool(ended.status),
+  )
 
 
 def _alone(place: str, folder: Path, words: list[str]) -> Ended:
-  import importlib
-
   main = importlib.import_module(f"experiments.{place}").command
-  return runs.called(main, [f"--config=configs/{place}.py:sandbox", f"--workdir={folder / place}", *words])
+  return runs.called(
+    main, [f"--config=configs/{place}.py:sandbox", f"--workdir={folder / place}", *words]
+  )
 
 
 def _fill(bench: Bench, place: str) -> None:

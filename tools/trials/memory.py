@@ -71,7 +71,9 @@ def sampled(samples: int) -> list[tuple[int, int]]:
 
   config, points = tiny_config(), []
   settings = SamplerConfig(64, 1, block=8, window=32)
-  sampler = Sampler(config, tiny_params(config), SamplingParams(), stop_ids=(2,), settings=settings, seed=0)
+  sampler = Sampler(
+    config, tiny_params(config), SamplingParams(), stop_ids=(2,), settings=settings, seed=0
+  )
   each, done, n = max(min(samples // 40, 512), 8), 0, 0
   while done < samples:
     requests = [Request(f"{n}-{i}", [1, 5 + i % 50, 7], 8, 8) for i in range(each // 8)]

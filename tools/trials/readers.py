@@ -27,10 +27,16 @@ class Reader:
 TALK = [{"role": "user", "content": "Why salt?"}, {"role": "assistant", "content": "It is white."}]
 ROWS = {
   "messages": [{"id": f"a{i}", "messages": TALK} for i in range(3)],
-  "sharegpt": [{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "So."}]}] * 2,
+  "sharegpt": [
+    {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "So."}]}
+  ]
+  * 2,
   "alpaca": [{"instruction": "Add", "input": "1 2", "output": "3"}] * 2,
   "pairs": [{"prompt": TALK[:1], "chosen": "Yes.", "rejected": "No.", "margin": 1.5}] * 2,
-  "hh": [{"chosen": "\n\nHuman: Hi\n\nAssistant: So.", "rejected": "\n\nHuman: Hi\n\nAssistant: No."}] * 2,
+  "hh": [
+    {"chosen": "\n\nHuman: Hi\n\nAssistant: So.", "rejected": "\n\nHuman: Hi\n\nAssistant: No."}
+  ]
+  * 2,
   "prompts": [{"id": "p", "prompt": "Why?", "meta": {"kind": 1}}] * 2,
   "candidates": [
     {
@@ -46,7 +52,11 @@ ROWS = {
     {"prompt": "Why?", "a": "x", "b": "y", "annotator": n, "label": "A", "seconds": 3}
     for n in ("one", "two")
   ],
-  "logps": [{"key": "k"}, {"id": "a", "chosen": -1.0, "rejected": -2.5}, {"id": "b", "chosen": -3.0, "rejected": -4.0}],
+  "logps": [
+    {"key": "k"},
+    {"id": "a", "chosen": -1.0, "rejected": -2.5},
+    {"id": "b", "chosen": -3.0, "rejected": -4.0},
+  ],
 }
 
 
@@ -92,7 +102,9 @@ def _model() -> Path:
   model = tiny_model(place / "made")
   opened = common.open_model(common.ModelConfig(str(model)), None)
   saved = common.save_model(place / "model", opened, opened.params)
-  (saved / "added_tokens.json").write_text(json.dumps({"<|eot|>": Tokenizer.load(saved).vocab_size}))
+  (saved / "added_tokens.json").write_text(
+    json.dumps({"<|eot|>": Tokenizer.load(saved).vocab_size})
+  )
   return saved
 
 
@@ -100,8 +112,9 @@ def _in_model(name: str) -> Callable[[Path], Path]:
   def make(folder: Path) -> Path:
     shutil.copytree(_model(), folder / "model", dirs_exist_ok=True)
     path = folder / "model" / name
-    if name == "tokenizer.json":
-      (folder / "model" / "tokenizer.model").unlink(missing_ok=True)
+    pair = {"tokenizer.json", "tokenizer.model"}
+    for other in pair - {name} if name in pair else ():  # which would be read in its place
+      (folder / "model" / other).unlink(missing_ok=True)
     return path
 
   return make
@@ -196,7 +209,9 @@ def _settings(path: Path) -> Any:
 def _recipe(folder: Path) -> Path:
   from xwinjax.data import jsonl, seal
 
-  return jsonl.write_json(folder / "recipe.json", seal.sealed({"recipe": "xwin", "config": {"seed": 1}}))
+  return jsonl.write_json(
+    folder / "recipe.json", seal.sealed({"recipe": "xwin", "config": {"seed": 1}})
+  )
 
 
 def _recipe_of(path: Path) -> Any:
@@ -268,9 +283,9 @@ def _study(folder: Path) -> Path:
   said = lambda text: (Message("assistant", text),)
   answers = (Answer("x", said("Yes."), {"rm": 1.0}), Answer("y", said("No."), {"rm": 0.5}))
   items = [Item(f"p{i}", (Message("user", "Why?"),), answers, None) for i in range(3)]
-  store = Store.create(folder / "votes.db", items, ("preference",), 0)
+  store = Store.create(folder / "votes.db", items, ("verdict",), 0)
   store.add_annotator("one")
-  store.save(1, 1, 1, {"preference": "A"}, 2.5)
+  store.save(1, 1, 1, {"verdict": "A"}, 2.5)
   store.close()
   import sqlite3
 
@@ -351,12 +366,17 @@ def _sweep_summary(folder: Path) -> Path:
 def _summarise(path: Path) -> Any:
   from xwinjax.recipes import sweep, sweep_summary
 
-  ablation = sweep.Ablation("a", "a.py", "A", ("row",), "lima", {"quality": ("score",)}, None, {}, ())
+  ablation = sweep.Ablation(
+    "a", "a.py", "A", ("row",), "lima", {"quality": ("score",)}, None, {}, ()
+  )
   sweep_summary.summarise([ablation], [0], path.parents[3], [])
 
 
 READERS = (
-  *(Reader(f"{n} .jsonl", _lines(n), _rows_of("examples")) for n in ("messages", "sharegpt", "alpaca")),
+  *(
+    Reader(f"{n} .jsonl", _lines(n), _rows_of("examples"))
+    for n in ("messages", "sharegpt", "alpaca")
+  ),
   Reader("sharegpt .json", _lines("sharegpt", ".json"), _rows_of("examples")),
   Reader("messages .jsonl.gz", _lines("messages", ".jsonl.gz"), _rows_of("examples")),
   Reader("messages .parquet", _lines("messages", ".parquet"), _rows_of("examples")),
@@ -386,7 +406,7 @@ READERS = (
   Reader("metrics.jsonl", _metrics, _truncate),
   *(
     Reader(f"token cache: {n}", _cache(n), _read_cache, sealed=True, fresh=True)
-    for n in ("items.json", "ids.json", "offsets.npy", "tokens.bin")
+    for n in ("items.json", "ids.json", "offsets.npy", "tokens")
   ),
   Reader("world.json", _world, _read_world),
   Reader("sweep.json", _sweep, _done_with),

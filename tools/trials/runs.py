@@ -161,9 +161,16 @@ def run(words: list[str], timeout: float = 600, **how: Any) -> Ended:
   return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def without_pictures() -> None:
+  """Leaves report.html out of runs of this process: it takes longest, and nothing is read of it."""
+  from xwinjax import report
+
+  report.write = lambda folder: None  # type: ignore[assignment]
+
+
 def stages(folder: Path) -> list[str]:
   """The places of a run's stages, in the order in which they were finished."""
-  found = [p.parent for p in folder.rglob("manifest.json") if "model" not in p.parts]
+  found = [p.parent for p in folder.rglob("manifest.json")]
   when = {p: (p / "manifest.json").stat().st_mtime_ns for p in found}
   return [str(p.relative_to(folder)) for p in sorted(found, key=lambda p: when[p])]
 
@@ -195,7 +202,9 @@ _CLOCK = {"seconds", "wait_s", "first_of_shape", "tokens_per_second", "mfu", "ca
 
 def without_time(value: Any) -> Any:
   if isinstance(value, dict):
-    return {k: without_time(v) for k, v in value.items() if k not in _CLOCK and "per_second" not in k}
+    return {
+      k: without_time(v) for k, v in value.items() if k not in _CLOCK and "per_second" not in k
+    }
   return [without_time(v) for v in value] if isinstance(value, list) else value
 
 
@@ -250,7 +259,9 @@ def forked(body: Callable[[], Ended], told: Path) -> int:
     return pid
   try:
     for number in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+      signal.signal(
+        number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+      )
     ended = body()
     told.write_text(json.dumps(dataclasses.asdict(ended)), encoding="utf-8")
     os._exit(ended.status)

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from xwinjax.annotate.store import Store
+from xwinjax.annotate.store import Store, readable
 from xwinjax.annotate.study import SIDES, Item
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
@@ -49,7 +49,8 @@ COLUMNS = (
 
 def rows(store: Store) -> list[Row]:
   """Every vote that counts, in terms of systems rather than of places on the page."""
-  return [_row(name, item, swapped, row) for name, item, swapped, row in store.votes()]
+  with readable(store.path):
+    return [_row(name, item, swapped, row) for name, item, swapped, row in store.votes()]
 
 
 def read(path: str | Path) -> list[Row]:

@@ -124,13 +124,29 @@ class Store:
       raise UserError(f"{path}: no such file; --prompts and --answers begin a study there")
     self._engine = connect(path)
     self._lock = threading.Lock()
-    with _readable(path), self._engine.connect() as c:
+    try:
+      self._read()
+    except UserError:
+      self._engine.dispose()
+      raise
+
+  def _read(self) -> None:
+    """Settings and items, seen to be the ones that the study began with."""
+    path = self.path
+    with readable(path), self._engine.connect() as c:
+      problem = c.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+      if problem != "ok":
+        raise UserError(f"{path}: not a usable file of votes ({str(problem).splitlines()[-1]})")
       version = c.exec_driver_sql("PRAGMA user_version").scalar()
       if version != VERSION:
         raise UserError(f"{path}: not a file of votes of version {VERSION}, but {version}")
       self.settings = {r.name: json.loads(r.value) for r in c.execute(sa.select(_SETTINGS))}
-      self.items = {r.id: item_of(json.loads(r.content)) for r in c.execute(sa.select(_ITEMS))}
-    self.ask: tuple[str, ...] = tuple(self.settings["ask"])
+      rows = c.execute(sa.select(_ITEMS).order_by(_ITEMS.c.id)).all()
+      contents, ask = [r.content for r in rows], self.settings["ask"]
+      if self.settings["sha256"] != _items_sha256(contents, ask, self.settings["seed"]):
+        raise UserError(f"{path}: its items are not the ones that the study began with")
+      self.items = {r.id: item_of(json.loads(r.content)) for r in rows}
+      self.ask: tuple[str, ...] = tuple(ask)
 
   @classmethod
   def create(cls, path: str | Path, items: Sequence[Item], ask: Sequence[str], seed: int) -> Store:
@@ -140,11 +156,12 @@ class Store:
     """
     path = Path(path)
     contents = [jsonl.dumps(item_json(item)) for item in items]
-    payload = json.dumps([contents, list(ask), seed]).encode()
-    settings = {"ask": list(ask), "seed": seed, "sha256": hashlib.sha256(payload).hexdigest()}
+    digest = _items_sha256(contents, list(ask), seed)
+    settings = {"ask": list(ask), "seed": seed, "sha256": digest}
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(0o600)  # votes are for their owner; what SQLite puts beside it has the same mode
     engine = connect(path)
-    with _readable(path), engine.execution_options(begin="BEGIN IMMEDIATE").begin() as c:
+    with readable(path), engine.execution_options(begin="BEGIN IMMEDIATE").begin() as c:
       if not c.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar():
         _TABLES.create_all(c)
         c.execute(
@@ -247,6 +264,8 @@ class Store:
       return self._place(c, annotator, position)
 
   def _place(self, c: sa.Connection, annotator: int, position: int) -> Place | None:
+    if not 0 < position < 2**31:  # SQLite's numbers end somewhere
+      return None
     where = (_PLACES.c.annotator == annotator) & (_PLACES.c.position == position)
     row = c.execute(sa.select(_PLACES).where(where)).first()
     if row is None:
@@ -327,12 +346,30 @@ def _sha256(token: str) -> str:
   return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _items_sha256(contents: list[str], ask: list[str], seed: int) -> str:
+  return hashlib.sha256(json.dumps([contents, ask, seed]).encode()).hexdigest()
+
+
+# What SQLite says of a damaged file, and what reading its damaged rows comes to.
+_DAMAGED = (
+  exc.SQLAlchemyError,
+  sqlite3.Error,
+  ValueError,
+  LookupError,
+  TypeError,
+  AttributeError,
+  RecursionError,
+)
+
+
 @contextlib.contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
-  """What SQLite says of a file that it cannot use becomes one line."""
+def readable(path: str | Path) -> Iterator[None]:
+  """What reading a file that cannot be used raises becomes one line."""
   try:
     yield
-  except (exc.DatabaseError, sqlite3.DatabaseError) as e:
+  except UserError:
+    raise
+  except _DAMAGED as e:
     problem = str(getattr(e, "orig", e)).split("\n", 1)[0]
     raise UserError(f"{path}: not a usable file of votes ({problem})") from None
 

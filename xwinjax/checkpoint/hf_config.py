@@ -7,12 +7,12 @@ silently ignoring one gives a model that runs and is wrong.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, get_args
 
 from xwinjax.core import bounds
 from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
 from xwinjax.model.config import LlamaConfig, RopeScaling
 
 # Fields that do not change what the forward pass computes.
@@ -105,10 +105,10 @@ _ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 def read_json(path: Path) -> Any:
   """Parses a JSON file; a file that is not one gets a line."""
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return jsonl.read_json(path)
   except FileNotFoundError:
     raise UserError(f"{path}: no such file; a model folder holds config.json and weights") from None
-  except (UnicodeDecodeError, json.JSONDecodeError) as e:
+  except ValueError as e:
     raise UserError(f"{path}: not valid JSON ({e})") from None
 
 

@@ -314,6 +314,14 @@ def _write_json(path: Path, value: Any) -> None:
   path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
+def save_tensors(tensors: dict[str, np.ndarray], path: Path) -> None:
+  """Writes a safetensors file. Raises UserError where it cannot be written."""
+  try:
+    save_file(tensors, path, metadata={"format": "pt"})
+  except SafetensorError as e:  # a full disk is one
+    raise UserError(f"{path}: cannot be written ({e}); make room and run it again") from None
+
+
 def _make_room(folder: Path) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   for stale in (*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"):
@@ -353,7 +361,7 @@ def _write_weights(
       if mine:
         kept[tensor] = to_theirs(row, config, whole).astype(dtype)
     if mine:
-      save_file(kept, folder / name, metadata={"format": "pt"})
+      save_tensors(kept, folder / name)
   processes.exchanged(True)  # all files are there before anyone goes on
   if len(files) > 1 and system.leads():
     where = {tensor: name for name, tensors in zip(names, files, strict=True) for tensor in tensors}

@@ -46,11 +46,13 @@ def _damaged(root: Path, files: dict[str, dict]) -> Iterator[tuple[Path, str]]:
 def read_manifest(path: Path) -> dict[str, Any]:
   """The manifest of a step. Raises UserError for one that is not as it was written."""
   try:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = jsonl.read_json(path)
     whole = all(isinstance(manifest[k], dict) for k in ("identity", "leaves", "files"))
     if whole and not seal.broken(manifest, _BEFORE):
       seal.check_format(manifest, path)
       return manifest
+  except UserError:
+    raise
   except (ValueError, KeyError, TypeError):
     pass
   raise UserError(f"{path}: damaged; delete it to continue from the step before")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from xwinjax.checkpoint import hf_config
+from xwinjax.checkpoint.huggingface import save_tensors
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.model import parameters
@@ -64,7 +64,7 @@ def add_rows(source: Path, target: Path, used: int, size: int) -> None:
       before = tensors[name].nbytes
       tensors[name] = with_rows(tensors[name], used, size)
       more += tensors[name].nbytes - before
-    save_file(tensors, target / file.name, metadata={"format": "pt"})
+    save_tensors(tensors, target / file.name)
     (target / "config.json").touch()
     shutil.copymode(target / "config.json", target / file.name)  # not its owner's alone
   if (source / INDEX).exists():

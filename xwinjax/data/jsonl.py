@@ -69,6 +69,21 @@ def decode(text: str, where: str) -> Any:
     raise UserError(f"{where}: not valid JSON: {e}") from None
 
 
+def read_json(path: Path) -> Any:
+  """The JSON value of a whole small file, such as a record of a run's.
+
+  Raises: ValueError, in one line, for bytes that are none; OSError as reading does.
+  """
+  try:
+    text = path.read_bytes().decode("utf-8")
+    value = json.loads(text)
+    if _SURROGATE.search(text):
+      _check_surrogates(value)
+    return value
+  except RecursionError:
+    raise ValueError("nested too deeply") from None
+
+
 def open_bytes(path: Path) -> BinaryIO:
   """The file's bytes, unzipped if it is a .gz."""
   try:
@@ -299,8 +314,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
       for row in batch.to_pylist():
         number += 1
         yield number, row
-  except (OSError, ValueError) as e:  # ArrowInvalid is a ValueError
-    raise UserError(f"{path}: not a readable Parquet file ({e})") from None
+  except (OSError, ValueError, NotImplementedError, MemoryError) as e:  # Arrow's are of these
+    why = " ".join(str(e).split())[:200]
+    raise UserError(f"{path}: not a readable Parquet file ({why})") from None
 
 
 def finite(value: Any) -> Any:

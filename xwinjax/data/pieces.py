@@ -53,7 +53,9 @@ class SentencePieces:
     try:
       self._sp = spm.SentencePieceProcessor(model_proto=blob)  # pyright: ignore[reportCallIssue]
       self._size = self._sp.get_piece_size()
-    except (RuntimeError, OSError) as e:
+      for i in range(self._size):
+        self._sp.id_to_piece(i)  # a ValueError for one that is not UTF-8
+    except (RuntimeError, OSError, ValueError) as e:
       raise UserError(f"{path}: not a SentencePiece model ({e})") from None
     self.bos, self.eos, self.unk = self._sp.bos_id(), self._sp.eos_id(), self._sp.unk_id()
     if self.bos < 0 or self.eos < 0:

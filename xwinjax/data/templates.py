@@ -9,12 +9,12 @@ the leading blank that the published templates have before them.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
 from xwinjax.data.records import Message, Messages
 from xwinjax.data.tokenizer import Tokenizer
 
@@ -187,7 +187,7 @@ def get_template(name: str) -> Template:
       f"template {name!r} is not one of {', '.join(TEMPLATES)}, nor the path of a .json file"
     )
   try:
-    return _from_json(json.loads(Path(name).read_text(encoding="utf-8")), Path(name).stem)
+    return _from_json(jsonl.read_json(Path(name)), Path(name).stem)
   except OSError as e:
     raise UserError(f"{name}: no such template file ({e.strerror})") from None
   except ValueError as e:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
 
 CONFIG, MAP, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 JSON, MODEL, JINJA = "tokenizer.json", "tokenizer.model", "chat_template.jinja"
@@ -93,7 +93,10 @@ def _name(token: Any) -> str | None:
 def _chat_template(folder: Path, config: dict[str, Any]) -> str:
   """The folder's chat template; of several the one called default."""
   if (folder / JINJA).exists():
-    return (folder / JINJA).read_text(encoding="utf-8")
+    try:
+      return (folder / JINJA).read_text(encoding="utf-8")
+    except ValueError as e:
+      raise UserError(f"{folder / JINJA}: not UTF-8 ({e})") from None
   template = config.get("chat_template")
   if isinstance(template, list):
     named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
@@ -103,8 +106,8 @@ def _chat_template(folder: Path, config: dict[str, Any]) -> str:
 
 def _json(path: Path) -> Any:
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except (UnicodeDecodeError, ValueError) as e:
+    return jsonl.read_json(path)
+  except ValueError as e:
     raise UserError(f"{path}: not valid JSON ({e})") from None
 
 

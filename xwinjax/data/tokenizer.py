@@ -228,7 +228,7 @@ def _is_sentencepiece(path: Path) -> bool:
     return False
   try:
     spm.SentencePieceProcessor(model_proto=path.read_bytes())  # pyright: ignore[reportCallIssue]
-  except (RuntimeError, OSError):
+  except (RuntimeError, OSError, ValueError):
     return False
   return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import logging as standard_logging
 import os
 import runpy
 import sys
@@ -55,7 +56,7 @@ class Command(Generic[T]):
     workdir, redo, start = _parse(rest, values)
     config = configs.from_config_dict(self.kind, values)
     _check_workdir(workdir)
-    logging.set_verbosity(logging.WARNING)  # Orbax says twenty lines a checkpoint otherwise
+    quiet_libraries()
     processes.start(start)
     host.prepare()
     processes.check_same({"--workdir": workdir, "--redo": str(redo), **_fields(values)})
@@ -144,6 +145,12 @@ def check_folder(folder: Path) -> None:
       f"--workdir={folder}: holds other files ({', '.join(others[:3])}); "
       "give the stage a folder of its own"
     )
+
+
+def quiet_libraries() -> None:
+  """Orbax says twenty lines a checkpoint, and tracebacks of a failed one; we say what it means."""
+  logging.set_verbosity(logging.FATAL)
+  standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
 
 
 def guarded(

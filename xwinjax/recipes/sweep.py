@@ -8,7 +8,6 @@ the first row's run of the same seed, the others take the stages that are the sa
 from __future__ import annotations
 
 import dataclasses
-import json
 import runpy
 import shlex
 import subprocess
@@ -157,7 +156,27 @@ def done_with(folder: Path) -> list[str] | None:
   """The flags with which a finished run was made; None where there is none."""
   if not (folder / DONE).exists() or not (folder / "summary.json").exists():
     return None
-  return json.loads((folder / DONE).read_text(encoding="utf-8"))["command"]
+  record = _record(folder / DONE)
+  command = record.get("command")
+  if not isinstance(command, list):
+    raise UserError(f"{folder / DONE}: damaged; delete {folder} to make the run again")
+  return command
+
+
+def summary_of(folder: Path) -> dict[str, Any] | None:
+  """The summary.json of a run that is done; None where there is none yet."""
+  path = folder / "summary.json"
+  return _record(path) if path.exists() else None
+
+
+def _record(path: Path) -> dict[str, Any]:
+  try:
+    record = jsonl.read_json(path)
+  except ValueError:
+    record = None
+  if not isinstance(record, dict):
+    raise UserError(f"{path}: damaged; delete {path.parent} to make the run again")
+  return record
 
 
 def run_row(command: list[str], folder: Path, label: str) -> str:
@@ -189,10 +208,9 @@ def collect(ablation: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str
   for row in ablation.rows:
     values[row] = {figure: {} for figure in ablation.figures}
     for seed in seeds:
-      path = workdir / ablation.name / row / f"seed{seed}" / "summary.json"
-      if not path.exists():
+      summary = summary_of(workdir / ablation.name / row / f"seed{seed}")
+      if summary is None:
         continue
-      summary = json.loads(path.read_text(encoding="utf-8"))
       for figure, place in ablation.figures.items():
         value = find(summary, place)
         if value is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.recipes.sweep import ALONE, Ablation, collect
+from xwinjax.recipes.sweep import ALONE, Ablation, collect, find, summary_of
 from xwinjax.stages import common
 
 
@@ -22,8 +21,8 @@ def summarise(
   device, seconds = None, 0.0
   for a in ablations:
     for path in sorted((workdir / a.name).glob("*/seed*/summary.json")):
-      run = json.loads(path.read_text(encoding="utf-8"))
-      device, seconds = run.get("device") or device, seconds + (run.get("seconds") or 0.0)
+      run = summary_of(path.parent) or {}
+      device, seconds = run.get("device") or device, seconds + (find(run, ("seconds",)) or 0.0)
   return {
     "seeds": list(seeds),
     "device": device,

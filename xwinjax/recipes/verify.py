@@ -15,7 +15,7 @@ from xwinjax.checkpoint import store
 from xwinjax.core.errors import UserError
 from xwinjax.data import seal
 from xwinjax.report import workdir
-from xwinjax.stages import manifest
+from xwinjax.stages import common, manifest
 
 CHECKPOINTS = "checkpoints"
 _MADE_AGAIN = ("report.html", "sweep.html", ".lock")  # from the rest, or of no content
@@ -71,7 +71,8 @@ def verify(place: str | Path) -> Verdict:
 def _stages(folder: Path) -> set[Path]:
   """The folders of stages: those with settings or a manifest, but for what is inside models."""
   found = {p.parent for name in (manifest.BEGUN, manifest.NAME) for p in folder.rglob(name)}
-  return {p for p in found if not {CHECKPOINTS, "model", "steps"} & set(p.parts)}
+  inside = {CHECKPOINTS, "model", common.STEPS}
+  return {p for p in found if not inside & set(p.relative_to(folder).parts)}
 
 
 def _model(folder: Path, verdict: Verdict) -> None:
@@ -161,10 +162,13 @@ def _parts(folder: Path, verdict: Verdict) -> None:
   inside = {p for p in folder.rglob("*") if CHECKPOINTS not in p.relative_to(folder).parts}
   for mark in sorted(p for p in inside if p.suffix == ".sha256"):
     sealed = [p for p in mark.parent.iterdir() if p != mark and seal.beside(p) == mark]
-    for path in sealed or [mark.with_suffix("")]:
+    verdict.checked.add(mark)
+    if not sealed:
+      verdict.find(mark, "what it seals is missing")
+    for path in sealed:
       if not seal.whole_part(path):
-        verdict.find(path, "is not as it was finished" if path.exists() else "is missing")
-      verdict.checked |= {mark, *_files(path)}
+        verdict.find(path, "is not as it was finished")
+      verdict.checked |= _files(path)
   for path in sorted(p for p in inside if p.parent.name == "parts" and p.suffix == ".jsonl"):
     if not seal.beside(path).exists():
       verdict.find(path, "has no sha256 beside it")
@@ -178,9 +182,10 @@ def _run(folder: Path, verdict: Verdict) -> None:
   try:
     workdir.recipe(folder)
     verdict.checked |= {path, made}
-    if made.exists() and not verdict.findings:
-      if workdir.read_json(made, "run the recipe's command again") != report.summary(folder):
-        verdict.find(made, "is not what the stages' files give")
+    remedy = "run the recipe's command again"
+    compared = made.exists() and not verdict.findings and not verdict.begun
+    if compared and workdir.read_json(made, remedy) != report.summary(folder):
+      verdict.find(made, "is not what the stages' files give")
   except UserError as e:
     name = path if str(e).startswith(f"{path}:") else made
     verdict.find(name, _problem(e, name))

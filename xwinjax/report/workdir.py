@@ -32,7 +32,7 @@ def recipe(folder: str | Path) -> str:
 
 def read_json(path: Path, remedy: str) -> Row:
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return jsonl.read_json(path)
   except ValueError:
     raise UserError(f"{path}: damaged; {remedy}") from None
 

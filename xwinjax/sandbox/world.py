@@ -8,7 +8,6 @@ learn by heart, and closed: what is true in it is known, so answers can be score
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,7 +133,7 @@ class World:
   def load(cls, path: str | Path) -> World:
     """The world that `save` wrote. Raises UserError for any other file."""
     try:
-      fields = json.loads(Path(path).read_text(encoding="utf-8"))
+      fields = jsonl.read_json(Path(path))
       world = cls(fields["seed"], len(fields["truth"]))
       truth = {(n, a): v for n, values in fields["truth"].items() for a, v in values.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

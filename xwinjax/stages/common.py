@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -100,9 +99,19 @@ def compute_dtype(name: str) -> dict[str, str]:
 
 def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:
   """(template, system text) that the config names, or the notes beside a model of ours; or ""."""
-  notes: dict[str, Any] = {}
+  notes: Any = {}
   if (folder / NOTES).exists():
-    notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    try:
+      notes = jsonl.read_json(folder / NOTES)
+    except ValueError:
+      notes = None
+    known = {"", MODEL, TEMPLATE, *TEMPLATES}
+    texts = isinstance(notes, dict) and all(isinstance(v, str) for v in notes.values())
+    if not texts or notes.get("template", "") not in known:
+      raise UserError(
+        f"{folder / NOTES}: damaged; it names the template that the model was trained with: "
+        'restore it, or write {"template": NAME, "system": TEXT}'
+      )
     if notes.get("template") == TEMPLATE:
       notes["template"] = str(folder / TEMPLATE)
   return config.template or notes.get("template", ""), config.system or notes.get("system", "")

@@ -108,7 +108,7 @@ def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None
   if not path.exists():
     return None
   try:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = jsonl.read_json(path)
   except ValueError:
     values = None
   whole = isinstance(values, dict) and all(name in values for name in expected)

@@ -110,9 +110,10 @@ def truncate_metrics(path: Path, step: int, sha256: str | None = None) -> None:
   for line in path.read_bytes().split(b"\n") if path.exists() else ():
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       continue  # a line cut short by the kill, or the empty end
-    if isinstance(row, dict) and row.get("step", 0) <= step:
+    at = row.get("step") if isinstance(row, dict) else None
+    if isinstance(at, int) and at <= step:
       kept.append(line + b"\n")
   text = b"".join(kept)
   if sha256 and hashlib.sha256(text).hexdigest() != sha256:
@@ -208,6 +209,8 @@ def fit(
         store.save(at + 1, state, log.notes())
       if stop:
         raise Stopped(128 + stop, at + 1)
+  if signals.caught and together is None:  # while the last step was being saved
+    raise Stopped(128 + signals.caught, steps)
   return state
 
 
