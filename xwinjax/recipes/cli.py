@@ -37,6 +37,7 @@ class Command(Generic[T]):
   default: str  # the config file, with a variant behind a colon
   kind: type[T]  # the dataclass its ConfigDict must fit
   main: Callable[[T, Path, bool], None]  # (config, workdir, redo)
+  writes: bool = True  # into a --workdir, which has to be named
 
   def __call__(self, argv: Sequence[str] | None = None) -> int:
     """Runs with these arguments (or the process's) and returns the exit status.
@@ -54,7 +55,8 @@ class Command(Generic[T]):
       return 0
     workdir, redo, start = _parse(rest, values)
     config = configs.from_config_dict(self.kind, values)
-    _check_workdir(workdir)
+    if self.writes:
+      _check_workdir(workdir)
     logging.set_verbosity(logging.WARNING)  # Orbax says twenty lines a checkpoint otherwise
     processes.start(start)
     host.prepare()
@@ -72,8 +74,10 @@ class Command(Generic[T]):
         "default",
         f"                            {self.default}",
         "  --config.FIELD=VALUE      changes one of them",
-        "  --workdir=FOLDER          where results go; run again with the same to continue",
-        "  --redo                    do again what was made with other settings or inputs",
+        *[
+          "  --workdir=FOLDER          where results go; run again with the same to continue",
+          "  --redo                    do again what was made with other settings or inputs",
+        ][: 2 * self.writes],
         "  --coordinator=HOST:PORT --num_processes=N --process_id=I",
         "                            one of N processes of a run: docs/several_processes.md",
         "  --distributed             asks the environment for these; on SLURM and GKE unasked,",
