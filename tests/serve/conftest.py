@@ -18,7 +18,7 @@ def model(tiny_folder):
 
 @pytest.fixture(scope="session")
 def engine(model):
-  settings = SamplerConfig(slots=4, block=4, window=16, prompt_multiple=16)
+  settings = SamplerConfig(slots=4, block=8, window=32, prompt_multiple=16)
   stop_ids = model.renderer.stop_ids()
   setup = Sampler(
     model.config, model.params, SamplingParams(), stop_ids=stop_ids, settings=settings
