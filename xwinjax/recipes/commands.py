@@ -14,6 +14,7 @@ from xwinjax.stages import (
   instruct,
   judge_metrics,
   make_eft,
+  mt_bench,
   reference,
   reward,
   reward_bench,
@@ -79,6 +80,9 @@ ALONE = {
   ),
   "alpaca_eval": Alone(
     alpaca_eval.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
+  ),
+  "mt_bench": Alone(
+    mt_bench.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
   ),
   "reward_bench": Alone(
     reward_bench.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
