@@ -7,6 +7,12 @@
       --config.reward=runs/reward/model --config.reference=runs/sft/model \\
       --config.previous=runs/evaluate_rs
 
+  python -m experiments.evaluate --config=configs/evaluate/alpaca_eval.py --workdir=runs/alpaca \\
+      --config.model.path=FOLDER --config.prompts=outputs.json --config.judge.by=openai:gpt-4o
+
+alpaca_eval.py, mt_bench.py and reward_bench.py in configs/evaluate/ are benchmarks with a judge:
+docs/evaluation.md, and --help with their config. The first one, evaluate.py, measures a model.
+
 Measures length and repeats always; score and best-of-k where a reward model is named; KL where a
 reference is; win rate where another model's evaluation is. Writes, under --workdir:
 
@@ -19,7 +25,9 @@ import sys
 
 from xwinjax.recipes import cli
 
-command = cli.stage(__doc__, "configs/evaluate.py", "evaluate")
+command = cli.stage(
+  __doc__, "configs/evaluate.py", "evaluate", others=("alpaca_eval", "mt_bench", "reward_bench")
+)
 
 if __name__ == "__main__":
   sys.exit(command())

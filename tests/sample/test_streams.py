@@ -87,7 +87,7 @@ def test_streams_compile_what_one_does(sampler, requests, two, compiled_names):
 
 def test_as_many_streams_as_cores_but_16_slots_each(sampler, monkeypatch):
   def streams(**changes):
-    return scheduler._streams(sampler(settings=SamplerConfig(**changes)).setup)
+    return scheduler.streams(sampler(settings=SamplerConfig(**changes)).setup)
 
   monkeypatch.setattr(system.os, "sched_getaffinity", lambda _: range(4), raising=False)
   assert [streams(slots=n) for n in (8, 16, 48, 64, 256)] == [1, 1, 3, 4, 4]

@@ -112,13 +112,13 @@ def test_expected_scores_stand_beside_written_ones(run, config, scripted, tmp_pa
 
 
 def test_win_shares_take_the_same_way(run, config, tmp_path, monkeypatch):
-  from xwinjax.judge.pairwise import Pairwise
+  from xwinjax.judge.pairwise import Pairwise, orders
 
   monkeypatch.setattr(
     Pairwise,
     "compare",
     lambda self, prompts, texts: [
-      {order: float(order[1] - order[0]) for order in self.orders(p.id, len(t))}
+      {(a, b): float(b - a) for a, b in orders(p.id, len(t), self.both_positions, self.seed)}
       for p, t in zip(prompts, texts, strict=True)
     ],
   )

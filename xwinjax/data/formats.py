@@ -211,6 +211,15 @@ def parse_conversation(row: Row, format: str = "messages") -> Messages:
     raise ValueError(str(reason)) from None
 
 
+def parse_pair(row: Row) -> Answers:
+  """One row's prompt and two answers, of whatever format. Raises ValueError."""
+  cells = Cells(row)
+  try:
+    return _pair(_choices(cells, "pair")[0], cells, Counts())
+  except Drop as reason:
+    raise ValueError(str(reason)) from None
+
+
 def read_examples(
   path: str | Path, format: str = "auto", counts: Counts | None = None, bad_rows: str = "stop"
 ) -> Iterator[Example]:

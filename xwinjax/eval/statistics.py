@@ -45,3 +45,38 @@ def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval
     return float("nan"), float("nan")
   ci = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
   return float(ci.low), float(ci.high)
+
+
+def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> float:
+  """McNemar's exact p: of items that only one of two got right, as many for either?
+
+  >>> round(mcnemar(np.array([1, 1, 1, 1, 1, 0]), np.array([0, 0, 0, 0, 0, 1])), 5)
+  0.21875
+  """
+  only = int(np.sum(ours > theirs)), int(np.sum(ours < theirs))
+  return float(stats.binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0
+
+
+def sample_size(differences_P: np.ndarray, power: float = 0.8, level: float = 0.95) -> int | None:
+  """Prompts that a difference like the mean of these needs to show; None where it is 0.
+
+  n = ((z_{1-α/2} + z_power) · sd / mean)², of the normal approximation of a paired test.
+  """
+  d = np.asarray(differences_P, np.float64)
+  if len(d) < 2 or not d.mean():
+    return None
+  z = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
+  return max(2, int(np.ceil((z * d.std(ddof=1) / d.mean()) ** 2)))
+
+
+def is_it_real(differences_P: np.ndarray, what: str, *, seed: int) -> str:
+  """In words whether a difference over prompts is more than chance, and what would show it."""
+  d = np.asarray(differences_P, np.float64)
+  low, high = bootstrap(d, seed=seed)
+  points = lambda x: f"{100 * x:+.1f}"
+  said = f"{what}: {points(d.mean())} points [{points(low)}, {points(high)}] over {len(d)} prompts"
+  if len(d) > 1 and (low > 0 or high < 0):
+    return f"{said}; real, at the level of 95 %"
+  needed = sample_size(d)
+  more = f"; a difference like this needs about {needed} prompts to show" if needed else ""
+  return f"{said}; not to be told from chance{more}"

@@ -120,18 +120,24 @@ def init_recent(cache: Cache, size: int) -> Layers:
 
 def grow(cache: Cache, window: int) -> Cache:
   """Room for `window` own tokens a sample; what is there stays."""
-  more = window - _first(cache.own)[1].shape[-2]
-
-  def pad(x, axis):
-    return jnp.pad(x, [(0, more if i == x.ndim + axis else 0) for i in range(x.ndim)])
-
-  own = _each(lambda k: pad(k, -1), lambda v: pad(v, -2), cache.own)
+  own = _each(lambda k: _pad(k, -1, window), lambda v: _pad(v, -2, window), cache.own)
   return place(dataclasses.replace(cache, own=own))
 
 
+def grow_prompts(cache: Cache, length: int) -> Cache:
+  """Room for prompts of `length` tokens; what is there stays."""
+  prompt = _each(*[lambda x: _pad(x, -2, length)] * 2, cache.prompt)
+  return place(dataclasses.replace(cache, prompt=prompt))
+
+
+def _pad(x: jax.Array, axis: int, length: int) -> jax.Array:
+  more = length - x.shape[axis]
+  return jnp.pad(x, [(0, more if i == x.ndim + axis else 0) for i in range(x.ndim)])
+
+
 def put_prompts(cache: Cache, slots_Q: jax.Array, fresh: Layers) -> Cache:
-  """Q prompts' keys and values in the prompt slots `slots_Q`."""
-  put = lambda old, new: old.at[..., slots_Q, :, :, :].set(new, mode="drop")
+  """Q prompts' keys and values in the prompt slots `slots_Q`; they may be shorter than its room."""
+  put = lambda old, new: old.at[..., slots_Q, :, : new.shape[-2], :].set(new, mode="drop")
   return place(dataclasses.replace(cache, prompt=_each(put, put, cache.prompt, fresh)))
 
 

@@ -9,7 +9,7 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -38,6 +38,8 @@ class Command(Generic[T]):
   default: str  # the config file, with a variant behind a colon
   kind: type[T]  # the dataclass its ConfigDict must fit
   main: Callable[[T, Path, bool], None]  # (config, workdir, redo)
+  writes: bool = True  # into a --workdir, which has to be named
+  others: Mapping[str, Command[Any]] = dataclasses.field(default_factory=dict)  # by STAGE of a file
 
   def __call__(self, argv: Sequence[str] | None = None) -> int:
     """Runs with these arguments (or the process's) and returns the exit status.
@@ -50,12 +52,15 @@ class Command(Generic[T]):
   def _run(self, argv: list[str]) -> int:
     spec, rest = _split(argv, self.default)
     values = load(spec)
+    if other := self.others.get(_stage_of(spec)):
+      return other._run(argv)
     if any(a in _HELP for a in argv):
       print(self._help(spec, configs.from_config_dict(self.kind, values)))
       return 0
     workdir, redo, start = _parse(rest, values)
     config = configs.from_config_dict(self.kind, values)
-    _check_workdir(workdir)
+    if self.writes:
+      _check_workdir(workdir)
     quiet_libraries()
     processes.start(start)
     host.prepare()
@@ -73,8 +78,10 @@ class Command(Generic[T]):
         "default",
         f"                            {self.default}",
         "  --config.FIELD=VALUE      changes one of them",
-        "  --workdir=FOLDER          where results go; run again with the same to continue",
-        "  --redo                    do again what was made with other settings or inputs",
+        *[
+          "  --workdir=FOLDER          where results go; run again with the same to continue",
+          "  --redo                    do again what was made with other settings or inputs",
+        ][: 2 * self.writes],
         "  --coordinator=HOST:PORT --num_processes=N --process_id=I",
         "                            one of N processes of a run: docs/several_processes.md",
         "  --distributed             asks the environment for these; on SLURM and GKE unasked,",
@@ -88,12 +95,16 @@ class Command(Generic[T]):
 
 
 def stage(
-  doc: str | None, default: str, name: str, show: Callable[[dict[str, Any]], str] | None = None
+  doc: str | None,
+  default: str,
+  name: str,
+  show: Callable[[dict[str, Any]], str] | None = None,
+  others: Sequence[str] = (),
 ) -> Command[Any]:
   """The command of a single stage: locks its folder, runs it, prints figures and paths.
 
   `name` is its place in `commands.ALONE`; `show` turns the figures into what is printed, without it
-  each gets a line.
+  each gets a line. A config file with STAGE = one of `others` takes that stage.
   """
   alone = commands.ALONE[name]
 
@@ -104,7 +115,8 @@ def stage(
       figures = alone.stage.run(context, folder, own, inputs, name=name, **options)
     shown(folder, (show or figure_lines)(figures), alone.stage.writes)
 
-  return Command(doc, default, alone.config, main)
+  more = {other: stage(doc, default, other) for other in others}
+  return Command(doc, default, alone.config, main, others=more)
 
 
 def shown(folder: Path, text: str, writes: Sequence[str]) -> None:
@@ -199,11 +211,8 @@ def _split(argv: Sequence[str], default: str) -> tuple[str, list[str]]:
   return spec, rest
 
 
-def load(spec: str) -> ConfigDict:
-  """The ConfigDict of FILE[:VARIANT]; FILE is looked for here, then beside the package.
-
-  Raises: UserError for a missing file, a variant it lacks, or an error inside the file, by line.
-  """
+def _file_of(spec: str) -> tuple[Path, str]:
+  """(the file, the variant) of FILE[:VARIANT]."""
   name, colon, variant = spec.rpartition(":")
   if not colon or Path(spec).is_file():
     name, variant = spec, ""
@@ -211,6 +220,15 @@ def load(spec: str) -> ConfigDict:
   path = next((p for p in places if p.is_file()), None)
   if path is None:
     raise UserError(f"--config={spec}: no such file")
+  return path, variant
+
+
+def load(spec: str) -> ConfigDict:
+  """The ConfigDict of FILE[:VARIANT]; FILE is looked for here, then beside the package.
+
+  Raises: UserError for a missing file, a variant it lacks, or an error inside the file, by line.
+  """
+  path, variant = _file_of(spec)
   try:
     get_config = runpy.run_path(str(path))["get_config"]
     values = get_config(variant) if variant else get_config()
@@ -225,6 +243,11 @@ def load(spec: str) -> ConfigDict:
   if not isinstance(values, ConfigDict):
     raise UserError(f"--config={spec}: get_config gave {type(values).__name__}, not a ConfigDict")
   return values
+
+
+def _stage_of(spec: str) -> str:
+  """The STAGE that a config file names, where a command has several; or ""."""
+  return str(runpy.run_path(str(_file_of(spec)[0])).get("STAGE", ""))
 
 
 def _located(path: Path, error: Exception) -> str:

@@ -8,13 +8,16 @@ from xwinjax.recipes import judges
 from xwinjax.sandbox import judge as sandbox_judge
 from xwinjax.sandbox import judging as sandbox_judging
 from xwinjax.stages import (
+  alpaca_eval,
   dpo,
   evaluate,
   instruct,
   judge_metrics,
   make_eft,
+  mt_bench,
   reference,
   reward,
+  reward_bench,
   sample,
   score,
   select,
@@ -35,6 +38,16 @@ def _any_judge(config: Any, hyper: JudgeConfig) -> dict[str, Any]:
 
 def _judge_of_rankings(config: Any, _) -> dict[str, Any]:
   return {"judge": judges.make(config.judge.hyper(), model=config.judge.model)}
+
+
+def _group_judge(config: Any, _) -> dict[str, Any]:
+  c = config.judge
+  own = config.model.path if hasattr(config, "model") else ""
+  files = {"model": c.model or own, "reward": c.reward, "gold": config.gold}
+  return {"judge": judges.make(c.hyper(), **files)}
+
+
+_GOLD = {"gold": "world.json of a sandbox, for judge.by=gold"}
 
 
 ALONE = {
@@ -64,6 +77,15 @@ ALONE = {
   "instruct": Alone(instruct.STAGE, options=lambda *_: {"add_tasks": sandbox_judging.add_tasks}),
   "make_eft": Alone(
     make_eft.STAGE, groups={"judge": judges.RecipeJudge}, options=_judge_of_rankings
+  ),
+  "alpaca_eval": Alone(
+    alpaca_eval.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
+  ),
+  "mt_bench": Alone(
+    mt_bench.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
+  ),
+  "reward_bench": Alone(
+    reward_bench.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
   ),
   "judge_metrics": Alone(judge_metrics.STAGE),
 }

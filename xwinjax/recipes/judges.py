@@ -41,9 +41,8 @@ def check(config: JudgeConfig) -> None:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
   if config.kind == "openai":
     remote_judge.check(config)
-  if bool(config.by.partition(":")[2]) != (config.kind == "openai"):
-    expected = "openai:MODEL" if config.kind == "openai" else config.kind
-    raise UserError(f"config.by is {config.by!r}; expected {expected}")
+    if not config.by.partition(":")[2]:
+      raise UserError(f"config.by is {config.by!r}; expected openai:MODEL")
   if config.mode != "pairwise":
     score.get_prompt(config)
 
@@ -53,12 +52,14 @@ def make(config: JudgeConfig, **inputs: str | Path | None) -> Judge:
 
   Args:
     inputs: what judges may consist of: model and reward (folders), gold (world.json of a sandbox).
-      Those that this judge does not need are ignored.
+      Those that this judge does not need are ignored. `by` may name its own: rm:FOLDER.
 
   Raises: UserError for a choice that does not exist, or an input that does not.
   """
   check(config)
-  kind = JUDGES[config.kind]
+  kind, named = JUDGES[config.kind], config.by.partition(":")[2]
+  if kind.needs and named:  # rm:FOLDER is rm with its folder
+    config, inputs = dataclasses.replace(config, by=config.kind), {**inputs, kind.needs: named}
   field = "model.path" if kind.needs == "model" else kind.needs
   files = {}
   if kind.needs:

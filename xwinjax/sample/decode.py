@@ -30,6 +30,7 @@ class Slots:
   key: jax.Array  # [P, S] the candidate's random key
   shared: Array  # [P] prompt tokens in the cache
   fresh: Array  # [P, S] whether an answer begins in this block
+  each: L.EachSlot | None = None  # how each slot's tokens are drawn, where they differ
 
 
 @jax.tree_util.register_dataclass
@@ -66,7 +67,8 @@ def decode_block(
   """Decodes up to `size` tokens of every active slot; stops early when all have ended.
 
   `seen` is (tokens of each prompt [P, V], tokens of each slot so far [P, S, V]) for the repetition
-  penalty, None without one. Token number n of a candidate is drawn with fold_in(its key, n).
+  penalty, None without one. With `slots.each`, `sampling` is to leave logits as they are. Token
+  number n of a candidate is drawn with fold_in(its key, n).
   """
   P, S = slots.token.shape
   kernel = params["head"]["kernel"]
@@ -86,7 +88,9 @@ def decode_block(
     scores = jnp.einsum("psd,dv->psv", hidden, kernel, preferred_element_type=jnp.float32)
     scores = kv.place_samples(scores)  # a row whole: filters look at all of it again and again
     filtered = sampling.filter(scores, history)
-    if sampling.greedy:
+    if slots.each is not None:
+      token = slots.each.draw(filtered, _uniforms(slots.key, own))
+    elif sampling.greedy:
       token = jnp.argmax(filtered, -1)
     else:
       token = L.draw(filtered, _uniforms(slots.key, own))

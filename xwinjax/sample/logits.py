@@ -64,6 +64,24 @@ class SamplingParams:
     return logits
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class EachSlot:
+  """How the tokens of each slot are drawn, in one compiled loop for all settings."""
+
+  temperature: jax.Array | np.ndarray  # [P, S]; 0 takes the most probable token
+  top_p: jax.Array | np.ndarray  # [P, S]
+
+  def draw(self, logits: jax.Array, uniform: jax.Array) -> jax.Array:
+    """A token for each slot: of what its own temperature and top-p leave of [P, S, V]."""
+    greedy = self.temperature == 0
+    warm = logits / jnp.where(greedy, 1.0, self.temperature)[..., None]
+    kept = jax.lax.cond(
+      jnp.any(self.top_p < 1), lambda: keep_top_p_each(warm, jnp.asarray(self.top_p)), lambda: warm
+    )
+    return jnp.where(greedy, jnp.argmax(logits, -1), draw(kept, uniform))
+
+
 def penalise_repetition(logits: jax.Array, seen: jax.Array, penalty: float) -> jax.Array:
   """Divides positive logits of seen tokens by the penalty and multiplies negative ones.
 
@@ -124,6 +142,18 @@ def keep_top_p(logits: jax.Array, p: float) -> jax.Array:
   steps = (int(np.float32(1).view(np.int32)) - low).bit_length()
   cut = _least(enough, jnp.full_like(high, low), high, steps)
   return jnp.where(probabilities >= cut[..., None], logits, -jnp.inf)
+
+
+def keep_top_p_each(logits: jax.Array, p: jax.Array) -> jax.Array:
+  """`keep_top_p` with a p for each row; rows whose p is 1 are left as they are."""
+  probabilities = jax.nn.softmax(logits, axis=-1)
+
+  def enough(t):
+    return jnp.sum(jnp.where(probabilities > t[..., None], probabilities, 0.0), -1) < p
+
+  high = _order(jnp.max(probabilities, -1))
+  cut = _least(enough, jnp.full_like(high, -1), high)
+  return jnp.where((probabilities >= cut[..., None]) | (p >= 1)[..., None], logits, -jnp.inf)
 
 
 def keep_min_p(logits: jax.Array, p: float) -> jax.Array:

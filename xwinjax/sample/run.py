@@ -18,7 +18,7 @@ from xwinjax.core.types import Params
 from xwinjax.model import cache as kv
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample import decode
-from xwinjax.sample.logits import SamplingParams
+from xwinjax.sample.logits import EachSlot, SamplingParams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +165,20 @@ class Run:
         return
       yield finished, self._decode(active)
 
+  # What `serve` has by request: seed, stop strings, texts, how tokens are drawn.
+
+  def seed_of(self, request: Request) -> int:
+    return self.setup.seed
+
+  def stops_at(self, p: int) -> tuple[str, ...]:
+    return self.setup.stop_strings
+
+  def decode_at(self, p: int) -> Callable[[Sequence[int]], str] | None:
+    return self.setup.decode_text
+
+  def draws(self) -> EachSlot | None:
+    return None
+
   def _fill(self) -> int:
     """Gives idle slots their next draw, and idle prompt slots their next prompt."""
     finished, started = 0, []
@@ -192,7 +206,8 @@ class Run:
     # Keys are made for S draws however few are begun, so that their making compiles once.
     numbers = np.arange(job.started, job.started + self.S)
     prompt = np.full(self.S, rng.prompt_number(request.id))
-    keys = np.asarray(jax.random.key_data(rng.sample_keys(self.setup.seed, prompt, numbers)))
+    seed = self.seed_of(request)
+    keys = np.asarray(jax.random.key_data(rng.sample_keys(seed, prompt, numbers)))
     room = self.setup.config.max_length - len(request.prompt)
     self.number[p, idle], self.keys[p, idle] = numbers[: len(idle)], keys[: len(idle)]
     self.own[p, idle], self.fresh[p, idle] = 0, True
@@ -205,7 +220,7 @@ class Run:
     """Computes the prompts of newly taken prompt slots: all at once at first, then one by one."""
     groups = [slots] if len(slots) == self.P else [[p] for p in slots]
     for group in groups:
-      tokens = np.zeros((len(group), self.T), np.int32)
+      tokens = np.zeros((len(group), self.width(group)), np.int32)
       for row, p in enumerate(group):
         job = self.at[p]
         assert job is not None
@@ -224,6 +239,10 @@ class Run:
             self.setup.config, self.setup.params, self.cache, tokens, np.asarray(group)
           )
 
+  def width(self, slots: list[int]) -> int:
+    """The length at which these slots' prompts are computed."""
+    return self.T
+
   def _decode(self, active: np.ndarray) -> int:
     setup, size = self.setup, self.setup.settings.block
     need = int(self.own[active].max()) + size
@@ -236,7 +255,7 @@ class Run:
       x.copy() for x in (self.token, self.own, self.limit, self.keys, self.shared, self.fresh)
     )
     key = jax.random.wrap_key_data(jnp.asarray(keys))
-    slots = decode.Slots(token, own, limit, active, key, shared, fresh)
+    slots = decode.Slots(token, own, limit, active, key, shared, fresh, self.draws())
     compiled = (setup.config, setup.sampling, setup.stop_ids, size)
     with placed.on(setup.mesh):
       self.cache, block, history = decode.decode_block(
@@ -267,11 +286,11 @@ class Run:
       finish = "stop"
     elif len(ids) >= self.limit[p, i]:
       finish = "length"
-    decode_text = self.setup.decode_text
-    text = ""
-    if decode_text is not None and (finish or self.setup.stop_strings):
+    decode_text = self.decode_at(p)
+    text, stops = "", self.stops_at(p)
+    if decode_text is not None and (finish or stops):
       text = decode_text(ids)
-      for stop in self.setup.stop_strings:
+      for stop in stops:
         if stop in text:
           finish = "stop_string"
           while len(ids) > 1 and stop in decode_text(ids[:-1]):

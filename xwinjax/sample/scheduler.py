@@ -95,9 +95,9 @@ class Sampler:
 
     jobs = [Job(r, i) for i, r in enumerate(requests)]
     count, mine = self._share()
-    streams = min(_streams(self.setup), -(-len(jobs) // count))
-    numbers = range(mine, count * streams, count)
-    _write([Run(self.setup, jobs, i, count * streams, count) for i in numbers], report)
+    loops = min(streams(self.setup), -(-len(jobs) // count))
+    numbers = range(mine, count * loops, count)
+    _write([Run(self.setup, jobs, i, count * loops, count) for i in numbers], report)
     return (
       self._joined(jobs, report) if count > 1 else [j.results(self.setup.settings) for j in jobs]
     )
@@ -139,7 +139,7 @@ def _check(requests: Sequence[Request], max_length: int) -> None:
       )
 
 
-def _streams(setup: Setup) -> int:
+def streams(setup: Setup) -> int:
   """As the settings say; else one a core on CPU, where a token's many small operations leave the
   other cores idle, with 16 slots at least.
   """

@@ -41,7 +41,7 @@ class JudgeConfig:
   by: str = "self"  # self, rm, logps, gold (recipes/judges.py), or openai:MODEL behind an API
   name: str = ""  # under which each candidate's `scores` gets the score; empty: the same as `by`
   template: str = ""  # of a reward model, or one whose log-probs judge; "": the model's own
-  prompt: str = "additive"  # additive, multiple_choice, or short for models of few tokens
+  prompt: str = "additive"  # additive, multiple_choice, ten (1 to 10), short (for few tokens)
   prompt_file: str = plumbing("")  # a text file with a prompt of one's own, in its place
   mode: str = "sampled"  # sampled: written scores; expected: from the logits; both; pairwise
   both_positions: bool = False  # pairwise: show every two answers in both orders
