@@ -57,7 +57,7 @@ class WandB:
 
   def __init__(self, folder: Path, title: str, start: int, identity: Mapping[str, Any]):
     with needs("wandb"):
-      import wandb
+      import wandb  # pyright: ignore[reportMissingImports]
     self.run = wandb.init(
       project="xwinjax",
       name=f"{folder.parent.name}/{folder.name}",

@@ -170,8 +170,7 @@ def fit(
   config = config or LoopConfig()
   folder.mkdir(parents=True, exist_ok=True)
   store = Store(folder / "checkpoints", identity)
-  restored = store.restore(state)
-  start, state = restored or (0, state)
+  start, state = store.restore(state) or (0, state)
   metrics_path = folder / "metrics.jsonl"
   processes.on_lead(lambda: _continue(store, metrics_path, start))
   together = Together(mesh) if mesh is not None and jax.process_count() > 1 else None
