@@ -6,11 +6,16 @@ import json
 import pytest
 
 from xwinjax.data import formats
+from xwinjax.data.conversation_formats import NOTHING
 from xwinjax.data.records import UNUSED, Counts
 
 EXAMPLES, PROMPTS, PAIRS = formats.read_examples, formats.read_prompts, formats.read_pairs
 FILES = [
-  (EXAMPLES, "alpagasus/claude_t45.json", {"kept": 5301, "dropped: empty answer": 4}),
+  (
+    EXAMPLES,
+    "alpagasus/claude_t45.json",
+    {"kept": 5301, "dropped: empty answer": 4, "changed: input <noinput> left out": 56},
+  ),
   (EXAMPLES, "rasbt/instruction-data.json", {"kept": 1100}),
   (EXAMPLES, "lima/lima.json.gz", {"kept": 1029}),
   (EXAMPLES, "sharegpt/dummy_conversation.json", {"kept": 500}),
@@ -106,5 +111,6 @@ def test_alpaca_questions_and_answers_are_those_of_the_file(shared):
   rows = [row for row in rows_of(path) if row["output"].strip()]
   for row, example in zip(rows, formats.read_examples(path), strict=True):
     question, answer = example.messages
-    assert question.content == "\n".join(filter(str.strip, (row["instruction"], row["input"])))
+    given = "" if row["input"].strip("<>(). \n").lower() in NOTHING else row["input"]
+    assert question.content == "\n".join(filter(str.strip, (row["instruction"], given)))
     assert answer.content == row["output"]

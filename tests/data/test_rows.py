@@ -91,13 +91,13 @@ def test_a_folder_of_more_than_one_data_set_is_refused(names, says, tmp_path):
     ("none-*.jsonl", "no file fits this pattern"),
     ("a.jsonl,none.jsonl", "none.jsonl: no such file"),
     ("a.jsonl,a.jsonl", "is named twice"),
-    ("a.csv", "a .csv file; save its rows as .jsonl"),
+    ("a.xlsx", "a .xlsx file; save its rows as .jsonl"),
   ],
 )
 def test_what_is_not_there_gets_a_line(spec, says, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   write(tmp_path / "a.jsonl", "Q")
-  (tmp_path / "a.csv").write_text("prompt\nQ\n")
+  (tmp_path / "a.xlsx").write_text("prompt\nQ\n")
   with pytest.raises(UserError, match=says):
     rows.files(spec)
 

@@ -7,6 +7,7 @@
   transcript      {"text": "\\n\\nHuman: …\\n\\nAssistant: …"}
   self_instruct   {"instruction", "instances": [{"input", "output"}]}
   mt_bench        {"question_id", "turns": ["question", …]}
+  tree            {"prompt": {"text", "role", "replies": [{"text", "role", "rank", "replies"}]}}
   candidates      {"prompt", "candidates": [{"text", …}]}
   hh_prompt       {"prompt": "\\n\\nHuman: …\\n\\nAssistant:", "response"?}
   alpaca_eval     {"instruction", "output", "generator"}
@@ -25,13 +26,14 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from xwinjax.data import fields, turns
-from xwinjax.data.fields import Cells
+from xwinjax.data.fields import QUESTION, Cells
 from xwinjax.data.records import Counts, Message, Messages
 
 R = TypeVar("R")
 TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
-QUESTION = ("instruction", "prompt", "question", "query")
+LOOSE = ("data", "items", "chat")  # hold turns where their values say so
 CONTEXT = ("input", "context")
+NOTHING = ("noinput", "no input")  # what Alpaca's files say for no input, in brackets or not
 ANSWER = ("output", "response", "completion", "answer")
 
 
@@ -48,11 +50,19 @@ def column_of(cells: Cells, kind: str) -> str:
   key = ("turns", cells.blank_too)
   if key not in cells.memo:
     there = [name for name in TURNS if cells.there(name)]
+    there += [n for n in LOOSE if n in cells and _holds_turns(cells.peek(n))]
     kinds = [(_kind(name, cells.peek(name)), name) for name in there]
     if turns.is_transcript(cells.peek("text")):
       kinds.append(("transcript", "text"))
     cells.memo[key] = dict(reversed(kinds))  # of equals the first
   return cells.memo[key].get(kind, "")
+
+
+def _holds_turns(value: Any) -> bool:
+  """Whether a value is a list of at least two turns, with names or as texts alone."""
+  if not isinstance(value, list) or len(value) < 2:
+    return False
+  return turns.names_of(value) is not None or all(isinstance(v, str) for v in value)
 
 
 def _kind(name: str, value: Any) -> str:
@@ -61,13 +71,16 @@ def _kind(name: str, value: Any) -> str:
   value = turns.decoded(value)
   if isinstance(value, list) and value and isinstance(value[0], str):
     return "mt_bench" if name == "turns" else "lima"
-  return "sharegpt" if turns.names_of(value) == turns.SHAREGPT else "messages"
+  names = turns.names_of(value)
+  return "sharegpt" if names and names[0] == "from" else "messages"
 
 
 def _chats(kind: str, names: turns.Names, default: str) -> Format[Messages]:
   def read(cells: Cells, counts: Counts) -> Messages:
     key = column_of(cells, kind) or default
-    found = turns.chat(cells.get(key), key, counts, names)
+    value = turns.decoded(cells.get(key))
+    mine = column_of(cells, kind) and turns.names_of(value)
+    found = turns.chat(value, key, counts, mine or names)
     return turns.with_loss_mask(found, cells.get("loss_mask"))
 
   return Format(lambda cells: column_of(cells, kind), read)
@@ -82,9 +95,13 @@ def _transcript(cells: Cells, counts: Counts) -> Messages:
   return turns.transcript(fields.text(cells, key), key)
 
 
-def asked(cells: Cells, key: str) -> Messages:
+def asked(cells: Cells, key: str, counts: Counts) -> Messages:
   """The question of a column after its history, followed by its context on a line of its own."""
   held = [name for name in CONTEXT if cells.filled(name)]
+  if "input" in held and str(cells.peek("input")).strip("<>(). \n").lower() in NOTHING:
+    cells.used.add("input")
+    counts["changed: input <noinput> left out"] += 1
+    held.remove("input")
   if len(held) > 1:
     raise ValueError(f"columns {held[0]!r} and {held[1]!r} both hold something; expected one")
   texts = [fields.text(cells, name) for name in (key, *held)]
@@ -94,7 +111,9 @@ def asked(cells: Cells, key: str) -> Messages:
 
 
 def _history(cells: Cells) -> Messages:
-  history = cells.get("history") or []
+  history = cells.get("history")
+  if not history:
+    return ()
   if turns.names_of(history):
     return turns.chat(history, "history", Counts())
   texts = []
@@ -115,7 +134,7 @@ def _exchange(
 
   def read(cells: Cells, counts: Counts) -> Messages:
     key = cells.there(*questions) or questions[0]
-    return asked(cells, key) + _answer(cells, answers, counts)
+    return asked(cells, key, counts) + _answer(cells, answers, counts)
 
   return read
 
@@ -135,7 +154,7 @@ def _prompt(cells: Cells, counts: Counts) -> Messages:
   answer = _answer(cells, ("completion", "response", "output", "answer"), counts)
   if isinstance(turns.decoded(cells.peek("prompt")), list):
     return turns.prompt_of(cells.get("prompt"), "prompt", counts) + answer
-  return asked(cells, "prompt") + answer
+  return asked(cells, "prompt", counts) + answer
 
 
 def transcript_column(cells: Cells) -> str:
@@ -163,7 +182,7 @@ def _self_instruct(cells: Cells, counts: Counts) -> Messages:
   if len(instances) > 1:
     counts["changed: only the first instance read"] += 1
   first = Cells({"instruction": cells.get("instruction"), **instances[0]})
-  return asked(first, "instruction") + _answer(first, ("output",), counts)
+  return asked(first, "instruction", counts) + _answer(first, ("output",), counts)
 
 
 def _mt_bench(cells: Cells, counts: Counts) -> Messages:
@@ -176,6 +195,32 @@ def _mt_bench(cells: Cells, counts: Counts) -> Messages:
 def _candidates(cells: Cells, counts: Counts) -> Messages:
   fields.a_list(cells, "candidates")
   return turns.prompt_of(cells.get("prompt"), "prompt", counts)
+
+
+def _tree(cells: Cells, counts: Counts) -> Messages:
+  """OpenAssistant's tree of replies: the one that people ranked first, of each."""
+  made: list[Message] = []
+  node = cells.get("prompt")
+  while node:
+    text, role = fields.text(node, "text"), turns.ROLES.get(str(node.get("role")))
+    if role is None:
+      raise ValueError(f"prompt: role {node.get('role')!r} is not one of prompter, assistant")
+    made.append(Message(role, text))
+    node = next(iter(ranked(node)), None)
+  return tuple(made)
+
+
+def ranked(node: dict[str, Any]) -> list[dict[str, Any]]:
+  """The replies to a node of a tree, best first; those without a rank come last."""
+  replies = [r for r in node.get("replies") or [] if isinstance(r, dict) and not r.get("deleted")]
+  rank = lambda reply: fields.number(reply, "rank", float("inf"))
+  return sorted(replies, key=rank)
+
+
+def is_tree(cells: Cells) -> bool:
+  """Whether a row is a tree of messages, as OpenAssistant's *trees* files have them."""
+  prompt = cells.peek("prompt")
+  return isinstance(prompt, dict) and isinstance(prompt.get("replies"), list)
 
 
 def _dolly(cells: Cells) -> bool:
@@ -202,8 +247,10 @@ FORMATS: dict[str, Format[Messages]] = {
     lambda c: c.there("instruction") and not (c.there("instances", "generator") or _dolly(c)),
     _exchange(QUESTION[:1], ANSWER),
   ),
+  "tree": Format(is_tree, _tree),
   "prompt": Format(
-    lambda c: c.there("prompt") and not isinstance(c.peek("candidates"), list), _prompt
+    lambda c: c.there("prompt") and not (isinstance(c.peek("candidates"), list) or is_tree(c)),
+    _prompt,
   ),
   "question": Format(
     lambda c: isinstance(c.peek("question") or c.peek("query"), str),

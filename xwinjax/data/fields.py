@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+QUESTION = ("instruction", "prompt", "question", "query")
+# What others call our columns: taken where a row has all of a line, and nothing of our names.
+OTHERS = (
+  {"chosen_response": "chosen", "rejected_response": "rejected"},
+  {"response_j": "chosen", "response_k": "rejected"},
+  {"accepted": "chosen", "rejected": "rejected"},
+  {"preferred": "chosen", "dispreferred": "rejected"},
+  {"preferred_output": "chosen", "non_preferred_output": "rejected"},
+  {"user": "question", "assistant": "answer"},
+  {"human": "question", "assistant": "answer"},
+  {"human": "question", "gpt": "answer"},
+  {"user": "question", "bot": "answer"},
+  {"history": "prompt", "human_ref_a": "human_ref_a", "human_ref_b": "human_ref_b"},
+  {"context": "prompt", "response1": "response1", "response2": "response2"},
+  {"inputs": "question", "targets": "answer"},
+  {"instruction": "instruction", "target": "output"},
+)
 # What a malformed row may raise; readers turn it into a line that names file and row.
 MISTAKES = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
@@ -16,7 +34,11 @@ class Cells(dict[str, Any]):
 
   def __init__(self, row: Row):
     super().__init__({k: v for k, v in row.items() if v is not None and v == v})  # no NaN either
-    self.nulls = [k for k in row if k not in self]
+    self.nulls = [k for k in row if k not in self] if len(self) < len(row) else []
+    if names := _ours(tuple(self)):
+      cells = [(names.get(k, k), v) for k, v in self.items()]
+      self.clear()
+      self.update(cells)
     self.full = {k for k, v in self.items() if not is_empty(v)}
     self.used: set[str] = set()
     self.blank_too = False  # whether a column that holds nothing is there, for `there`
@@ -47,6 +69,24 @@ class Cells(dict[str, Any]):
     if found or not self.blank_too:
       return found
     return next((key for key in keys if key in self), "")
+
+
+@functools.lru_cache(maxsize=4096)
+def _ours(columns: tuple[str, ...]) -> dict[str, str]:
+  """Columns in capitals, and those of OTHERS, by the names they have here."""
+  names = {c: c.lower() for c in columns}
+  if len(set(names.values())) < len(names):
+    names = {c: c for c in columns}
+  there = set(names.values())
+  for line in OTHERS:
+    new = {theirs: ours for theirs, ours in line.items() if theirs != ours}
+    if line.keys() <= there and there.isdisjoint(new.values()):
+      names = {c: new.get(n, n) for c, n in names.items()}
+      break
+  there = set(names.values())
+  if "input" in there and there.isdisjoint(QUESTION):
+    names = {c: "question" if n == "input" else n for c, n in names.items()}
+  return {c: n for c, n in names.items() if c != n}
 
 
 def is_empty(value: Any) -> bool:
@@ -81,9 +121,13 @@ def number(row: Row, key: str, default: float = 0.0) -> float:
   value = row.get(key)
   if value is None:
     return default
-  if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+  try:
+    given = math.nan if isinstance(value, bool) else float(value)  # of a text, too
+  except (TypeError, ValueError):
+    given = math.nan
+  if not math.isfinite(given):
     raise ValueError(f"field {key!r}: found {value!r:.40}, expected a number")
-  return float(value)
+  return given
 
 
 def row_id(row: Row, path: Path, line: int) -> str:

@@ -17,16 +17,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import conversation_formats, fields, preference_formats, rows, turns
-from xwinjax.data.conversation_formats import ANSWER, CONTEXT, QUESTION, TURNS, Format
-from xwinjax.data.fields import Cells, Row, is_empty
+from xwinjax.data import (
+  conversation_formats,
+  fields,
+  judged_formats,
+  preference_formats,
+  rows,
+  shapes,
+  turns,
+)
+from xwinjax.data.conversation_formats import ANSWER, CONTEXT, TURNS, Format
+from xwinjax.data.fields import QUESTION, Cells, Row, is_empty
 from xwinjax.data.preference_formats import Answers, merged
 from xwinjax.data.records import UNUSED, Counts, Example, Message, Messages, Pair
 from xwinjax.data.rows import Drop as Drop
 
 T = TypeVar("T")
 _CONVERSATIONS: Mapping[str, Format[Messages]] = conversation_formats.FORMATS
-_PAIRS: Mapping[str, Format[Answers]] = preference_formats.FORMATS
+_PAIRS: Mapping[str, Format[Answers]] = judged_formats.FORMATS
 FORMATS = (*_CONVERSATIONS, *_PAIRS)
 SYSTEM = ("system", "system_prompt")
 
@@ -54,25 +62,53 @@ def detect(row: Row, kind: str = "any") -> str:
   return _choices(Cells(row), kind)[0]
 
 
+_SEEN: dict[Any, tuple[list[str], bool, dict[Any, Any]]] = {}  # what was found out of a shape
+_MOST_SEEN = 4096
+_WITH_VERDICT = {"verdict", "rated", "tree_pair"}  # prompts need none
+
+
 def _choices(cells: Cells, kind: str) -> list[str]:
   """The formats that fit, the one to take first. Columns that hold nothing count if they must."""
+  shape = shapes.shape(cells)
+  if shape is None:
+    return _find(cells, kind)
+  seen = _SEEN.get((kind, shape))
+  if seen is not None:
+    found, cells.blank_too, cells.memo = seen
+    return found
+  found = _find(cells, kind)
+  if len(_SEEN) < _MOST_SEEN:
+    _SEEN[kind, shape] = found, cells.blank_too, cells.memo
+  return found
+
+
+def _find(cells: Cells, kind: str) -> list[str]:
   found, other = [], []
+  may = judged_formats.may_be_pair(cells)
   for cells.blank_too in (False, True):
-    pairs = [name for name, f in _PAIRS.items() if "rejected" in cells and f.fits(cells)]
+    pairs = [name for name, f in _PAIRS.items() if may and f.fits(cells)]
     others = [name for name, f in _CONVERSATIONS.items() if f.fits(cells)]
     other = other or [*pairs, *others]
     if kind == "pair":
       found = pairs
     elif kind == "example":
-      alone = pairs and not cells.there(*ANSWER, *TURNS, "text")  # a question without an answer
+      # A question without an answer of its own.
+      alone = pairs and not ("tree" in others or cells.there(*ANSWER, *TURNS, "text"))
       found = [] if alone else others
+    elif kind == "prompt":
+      order = [*others, *pairs] if "candidates" in others else [*pairs, *others]
+      found = sorted(order, key=lambda name: name in _WITH_VERDICT)
     else:
       found = [*others, *pairs] if "candidates" in others else [*pairs, *others]
     if found:
       return found
+  if kind == "pair" and "tree" in other:
+    raise Drop("no question with two ranked replies")
   if other:
     raise ValueError(_holds(other[0], kind))
   keys = ", ".join(sorted(cells)) or "none"
+  if isinstance(cells.peek("text"), str):
+    raise ValueError("column 'text' holds no turns: it is neither a list nor a transcript")
   null = f"; null: {', '.join(sorted(cells.nulls))}" if cells.nulls else ""
   raise ValueError(f"unknown format (keys: {keys}{null}); name one with format={'|'.join(FORMATS)}")
 

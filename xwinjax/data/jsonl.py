@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import itertools
 import json
+import lzma
 import math
 import os
 import re
@@ -15,6 +18,7 @@ from typing import Any, BinaryIO
 
 from xwinjax.core import system
 from xwinjax.core.errors import UserError
+from xwinjax.data import tables
 
 MAX_LINE_BYTES = 64 * 2**20
 
@@ -84,12 +88,33 @@ def read_json(path: Path) -> Any:
     raise ValueError("nested too deeply") from None
 
 
+def _zstandard(path: Path, mode: str) -> Any:
+  try:
+    import pyarrow  # pyright: ignore[reportMissingImports]
+  except ImportError:
+    raise UserError(f"{path}: reading .zst needs pyarrow; pip install 'xwinjax[parquet]'") from None
+  return io.BufferedReader(pyarrow.CompressedInputStream(path.open(mode), "zstd"))
+
+
+PACKED: dict[str, Callable[..., Any]] = {
+  ".gz": gzip.open,
+  ".bz2": bz2.open,
+  ".xz": lzma.open,
+  ".zst": _zstandard,
+}
+
+
+def _plain_suffix(path: Path) -> str:
+  """The ending of a file's name, without that of its packing."""
+  return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
+
+
 def open_bytes(path: Path) -> BinaryIO:
-  """The file's bytes, unzipped if it is a .gz."""
+  """The file's bytes, unpacked if it is one of PACKED."""
   try:
     if path.is_dir():
       raise UserError(f"{path}: is a folder; expected a .json, .jsonl or .gz file")
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return PACKED.get(path.suffix, Path.open)(path, "rb")
   except FileNotFoundError:
     raise UserError(f"{path}: no such file") from None
   except PermissionError:
@@ -97,6 +122,8 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def _text(line: bytes, where: str) -> str:
+  if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    raise UserError(f"{where}: is UTF-16; save the file as UTF-8")
   if b"\0" in line:
     raise UserError(f"{where}: holds a NUL byte; is this a text file?")
   try:
@@ -111,8 +138,9 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
   while True:
     try:
       line = file.readline(MAX_LINE_BYTES + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-      raise UserError(f"{path}: the gzip file is damaged or cut short ({e})") from None
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as e:
+      kind = "gzip" if path.suffix == ".gz" else path.suffix[1:]
+      raise UserError(f"{path}: the {kind} file is damaged or cut short ({e})") from None
     if not line:
       return
     number += 1
@@ -165,7 +193,7 @@ def _array_rows(text: str, path: Path, start: int, inside: bool) -> Iterator[tup
 def read_rows(
   path: str | Path, on_bad: Callable[[int, str], None] | None = None, *, may_be_empty: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """(line number, object) of a .jsonl file, a .json list, either gzipped, or a Parquet file.
+  """(line number, object) of .jsonl, a .json list, .csv or .tsv, packed or not, Parquet or Arrow.
 
   JSONL is read line by line in bounded memory; a .json list is parsed element by element. A .json
   file may also be one object that holds its rows under a key, or is itself the only row.
@@ -179,26 +207,28 @@ def read_rows(
     not UTF-8, NUL, NaN or Infinity, half a surrogate pair, duplicate keys, a line of more than
     64 MiB, a damaged gzip.
   """
-  path = Path(path)
-  if path.suffix == ".parquet":
-    rows = _parquet_rows(path)
-  else:
-    rows = _json_rows(path, on_bad)
-  empty = True
-  for number, row in rows:
+  path, empty = Path(path), True
+
+  def bad(line: int, why: str) -> None:
+    nonlocal empty
     empty = False
+    if on_bad is None:
+      raise UserError(f"{path}:{line}: {why}")
+    on_bad(line, why)
+
+  read = tables.READERS.get(_plain_suffix(path))
+  for number, row in read(path, open_bytes, bad) if read else _json_rows(path, bad):
     if isinstance(row, dict):
+      empty = False
       yield number, row
-    elif on_bad is None:
-      raise UserError(f"{path}:{number}: found {type(row).__name__}; expected a JSON object")
     else:
-      on_bad(number, f"found {type(row).__name__}; expected a JSON object")
+      bad(number, f"found {type(row).__name__}; expected a JSON object")
   if empty and not may_be_empty:
     raise UserError(f"{path}: holds no rows")
 
 
-def _json_rows(path: Path, on_bad: Callable[[int, str], None] | None) -> Iterator[tuple[int, Any]]:
-  is_list = Path(path.name.removesuffix(".gz")).suffix == ".json"
+def _json_rows(path: Path, on_bad: Callable[[int, str], None]) -> Iterator[tuple[int, Any]]:
+  is_list = _plain_suffix(path) == ".json"
   with open_bytes(path) as file:
     lines = _lines(file, path)
     first = next(lines, (1, b""))
@@ -220,8 +250,6 @@ def _json_rows(path: Path, on_bad: Callable[[int, str], None] | None) -> Iterato
       try:
         yield number, decode(_text(line, where), where)
       except UserError as e:
-        if on_bad is None:
-          raise
         on_bad(number, str(e).removeprefix(f"{where}: "))
 
 
@@ -299,24 +327,6 @@ def _object_rows(
       f"{path}: holds several lists of rows ({', '.join(found)}); make a file of each"
     )
   yield from _array_rows(text, path, starts[found[0]], inside=True)
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
-  try:
-    import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
-  except ImportError:
-    raise UserError(
-      f"{path}: reading Parquet needs pyarrow; pip install 'xwinjax[parquet]'"
-    ) from None
-  number = 0
-  try:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
-      for row in batch.to_pylist():
-        number += 1
-        yield number, row
-  except (OSError, ValueError, NotImplementedError, MemoryError) as e:  # Arrow's are of these
-    why = " ".join(str(e).split())[:200]
-    raise UserError(f"{path}: not a readable Parquet file ({why})") from None
 
 
 def finite(value: Any) -> Any:

@@ -7,6 +7,7 @@
   implicit        the same without a prompt, as TRL has it
   hh              {"chosen": "\\n\\nHuman: …", "rejected": …}: whole transcripts
   sharegpt_pairs  {"conversations": […], "chosen": {"from", "value"}, "rejected": {…}}
+  implicit_text   {"chosen": "question answer", "rejected": "question other"}: texts alone
   alpaca_pairs    {"instruction", "input"?, "chosen" | "output", "rejected"}
 
 docs/data_formats.md has examples.
@@ -16,20 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
 from xwinjax.data import fields, turns
-from xwinjax.data.conversation_formats import (
-  QUESTION,
-  Format,
-  asked,
-  column_of,
-  hh_prompt,
-  transcript_column,
-)
-from xwinjax.data.fields import Cells
-from xwinjax.data.records import Counts, Messages
+from xwinjax.data.conversation_formats import Format, asked, column_of, hh_prompt, transcript_column
+from xwinjax.data.fields import QUESTION, Cells
+from xwinjax.data.records import Counts, Message, Messages
 from xwinjax.data.rows import Drop
 
 PROMPT = QUESTION[1:]
@@ -107,6 +102,10 @@ def _answer(cells: Cells, key: str, counts: Counts) -> str:
   value = turns.decoded(cells.get(key))
   if not isinstance(value, (list, dict)):
     return fields.text(cells, key)
+  if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+    if len(value) > 1:
+      raise ValueError(f"field {key!r}: holds {len(value)} answers, expected one")
+    return value[0]
   messages = turns.chat(value if isinstance(value, list) else [value], key, counts)
   if len(messages) != 1 or messages[0].role != "assistant":
     raise ValueError(f"field {key!r}: expected one assistant message")
@@ -128,7 +127,7 @@ def _pairs(cells: Cells, counts: Counts) -> Answers:
   key = cells.there(*PROMPT) or PROMPT[0]
   if isinstance(turns.decoded(cells.peek(key)), list):
     return Answers(turns.prompt_of(cells.get(key), key, counts), *_two(cells, counts))
-  return Answers(asked(cells, key), *_two(cells, counts))
+  return Answers(asked(cells, key, counts), *_two(cells, counts))
 
 
 def _rm_static(cells: Cells, counts: Counts) -> Answers:
@@ -138,7 +137,7 @@ def _rm_static(cells: Cells, counts: Counts) -> Answers:
 
 def _alpaca_pairs(cells: Cells, counts: Counts) -> Answers:
   best = "chosen" if "chosen" in cells else "output"
-  return Answers(asked(cells, QUESTION[0]), *_two(cells, counts, best))
+  return Answers(asked(cells, QUESTION[0], counts), *_two(cells, counts, best))
 
 
 def _sharegpt_pairs(cells: Cells, counts: Counts) -> Answers:
@@ -165,7 +164,7 @@ def _whole(parse: Callable[[Cells, str, Counts], Messages]) -> Callable[[Cells, 
 
 def _check_prompt(cells: Cells, prompt: Messages) -> None:
   """Raises ValueError for a prompt column that is not what the dialogues answer."""
-  key = cells.filled(*PROMPT)
+  key = cells.filled(*QUESTION)
   if not key:
     return
   value = turns.decoded(cells.get(key))
@@ -189,28 +188,46 @@ def _transcript(cells: Cells, key: str, counts: Counts) -> Messages:
   return turns.transcript(fields.text(cells, key), key)
 
 
+def _implicit_text(cells: Cells, counts: Counts) -> Answers:
+  """TRL's implicit prompt of plain texts: what both begin with, up to a blank, is the prompt."""
+  chosen, rejected = fields.text(cells, "chosen"), fields.text(cells, "rejected")
+  together = itertools.takewhile(lambda two: two[0] == two[1], zip(chosen, rejected, strict=False))
+  shared = "".join(a for a, _ in together)
+  if len(shared) < max(len(chosen), len(rejected)):  # a word of which only a part is shared
+    shared = shared[: max((m.end() for m in re.finditer(r"\s", shared)), default=0)]
+  if not shared.strip():
+    raise ValueError("'chosen' and 'rejected' share no beginning that could be the prompt")
+  counts["changed: the prompt is what both texts begin with"] += 1
+  n = len(shared)
+  return Answers((Message("user", shared.strip()),), chosen[n:].strip(), rejected[n:].strip())
+
+
 def _texts(*prompts: str) -> Callable[[Cells], Any]:
   return lambda cells: _answers(cells) == "texts" and cells.there(*prompts)
+
+
+def _has_turns(cells: Cells) -> bool:
+  return bool(column_of(cells, "messages") or column_of(cells, "sharegpt"))
 
 
 FORMATS: dict[str, Format[Answers]] = {
   "rm_static": Format(lambda c: _answers(c) == "texts" and transcript_column(c), _rm_static),
   "pairs": Format(_texts(*PROMPT), _pairs),
   "alpaca_pairs": Format(
-    lambda c: c.there("instruction") and c.there("rejected") and c.there("chosen", "output"),
+    lambda c: (
+      c.there("instruction")
+      and c.there("rejected")
+      and c.there("chosen", "output")
+      and _answers(c) != "chats"
+    ),
     _alpaca_pairs,
   ),
-  "ultrafeedback": Format(lambda c: _answers(c) == "chats" and c.there(*PROMPT), _whole(_chat)),
-  "implicit": Format(lambda c: _answers(c) == "chats" and not c.there(*PROMPT), _whole(_chat)),
-  "sharegpt_pairs": Format(
-    lambda c: _answers(c) == "texts" and (column_of(c, "messages") or column_of(c, "sharegpt")),
-    _sharegpt_pairs,
-  ),
-  "hh": Format(
-    lambda c: (
-      _answers(c) == "transcripts"
-      or (_answers(c) == "texts" and not c.there(*QUESTION) and not column_of(c, "messages"))
-    ),
-    _whole(_transcript),
+  "ultrafeedback": Format(lambda c: _answers(c) == "chats" and c.there(*QUESTION), _whole(_chat)),
+  "implicit": Format(lambda c: _answers(c) == "chats" and not c.there(*QUESTION), _whole(_chat)),
+  "sharegpt_pairs": Format(lambda c: _answers(c) == "texts" and _has_turns(c), _sharegpt_pairs),
+  "hh": Format(lambda c: _answers(c) == "transcripts", _whole(_transcript)),
+  "implicit_text": Format(
+    lambda c: _answers(c) == "texts" and not c.there(*QUESTION) and not _has_turns(c),
+    _implicit_text,
   ),
 }

@@ -18,9 +18,10 @@ from xwinjax.data import fields, jsonl
 from xwinjax.data.records import Counts
 
 T = TypeVar("T")
-ENDINGS = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz", ".ndjson")
+_PLAIN = (".jsonl", ".json", ".ndjson", ".csv", ".tsv")
+ENDINGS = (*_PLAIN, ".parquet", ".arrow", *(e + p for e in _PLAIN for p in jsonl.PACKED))
 BAD_ROWS = ("stop", "skip")
-FOREIGN = (".csv", ".tsv", ".arrow", ".feather", ".zst", ".bz2", ".xz", ".zip", ".xlsx", ".pkl")
+FOREIGN = (".feather", ".zip", ".xlsx", ".pkl", ".pickle", ".tar", ".yaml", ".yml", ".pt")
 SAY_EVERY = 10.0  # seconds
 SHOWN = 3  # bad rows that are told by file and line
 
@@ -225,10 +226,11 @@ def each(
 
   Raises: UserError, one line, with the first wrong rows by file and line and a count by reason.
   """
-  bad = BadRows(bad_rows, counts)
+  bad, notes = BadRows(bad_rows, counts), Counts()
   for path, line, row in read(spec, bad):
     counts["read"] += 1
-    notes = Counts()
+    if notes:
+      notes = Counts()
     try:
       record = parse(row, path, line, notes)
     except Drop as reason:

@@ -14,6 +14,15 @@ from xwinjax.data.records import UNUSED, Counts, Message, Messages
 Names = tuple[str, str]  # of the keys that hold a turn's speaker and its text
 OPENAI: Names = ("role", "content")
 SHAREGPT: Names = ("from", "value")
+SPEAKERS, TEXTS = ("role", "from", "speaker"), ("content", "value", "text")
+# Lists whose items are a question with its answer.
+EXCHANGES: tuple[Names, ...] = (
+  ("input", "output"),
+  ("human", "assistant"),
+  ("user", "assistant"),
+  ("question", "answer"),
+  ("instruction", "output"),
+)
 
 ROLES = {
   "system": "system",
@@ -28,6 +37,7 @@ ROLES = {
   "bing": "assistant",
   "bard": "assistant",
 }
+_PLAIN = tuple(name for name in ROLES if name != "developer")
 # A turn that has one of these with content is about a tool, which no template here writes.
 TOOLS = ("tool_calls", "function_call", "tool_call_id")
 # What says whether an answer is trained on, and whether a true value means so of a question, too.
@@ -37,6 +47,7 @@ LOST = (
   *("mask", "masked", "loss_mask", "loss_weight", "train_detail", "training_detail", "prefix"),
   *("images", "image", "audio", "video"),
 )
+_TOOL_SETTING = "parallel_tool_calls"  # true in every row of OpenAI's files
 TEXT_PARTS = ("text", "input_text", "output_text")
 
 # How a question ends that is written in some template already, up to where the answer begins.
@@ -45,10 +56,17 @@ _OPENED = re.compile(
   r"|<\|im_start\|>assistant|<\|end_header_id\|>)\s*\Z"
 )
 _HH_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+_HASH_TURN = re.compile(r"\s*### ?(Human|Assistant):")  # as Guanaco writes them, in a line or apart
+_LINE_TURN = re.compile(r"(?:\A\s*|\n)(Human|Assistant):")  # a line each
 
 
 def decoded(value: Any) -> Any:
-  """The list or object that a text of JSON holds, where its items are turns; else the value."""
+  """The list or object that a text of JSON holds, where its items are turns; else the value.
+
+  Of an object that holds `messages` and nothing else it is these.
+  """
+  if isinstance(value, dict) and isinstance(value.get("messages"), list):
+    return value if _holds_more(value) else value["messages"]
   if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
     return value
   try:
@@ -58,15 +76,24 @@ def decoded(value: Any) -> Any:
   return inside if names_of(inside) else value
 
 
+def _holds_more(value: Row) -> bool:
+  return any(not is_empty(v) for k, v in value.items() if k not in ("messages", _TOOL_SETTING))
+
+
 def names_of(value: Any) -> Names | None:
   """How the turns of a list call speaker and text, or None where it holds no turns."""
   turns = value if isinstance(value, list) else [value]
   if not turns or not all(isinstance(turn, dict) for turn in turns):
     return None
-  for names in (OPENAI, SHAREGPT):
-    if any(names[0] in turn and turn[names[0]] is not None for turn in turns):
-      return names
-  return None
+  has = lambda name: any(turn.get(name) is not None for turn in turns)
+  for speaker, text in (OPENAI, SHAREGPT):
+    if has(speaker) and has(text):
+      return speaker, text
+  speaker = next(filter(has, SPEAKERS), None)
+  if speaker is not None:
+    usual = dict((OPENAI, SHAREGPT)).get(speaker, "text")
+    return speaker, next(filter(has, TEXTS), usual)
+  return next((names for names in EXCHANGES if all(map(has, names))), None)
 
 
 def chat(value: Any, key: str, counts: Counts, names: Names | None = None) -> Messages:
@@ -81,19 +108,44 @@ def chat(value: Any, key: str, counts: Counts, names: Names | None = None) -> Me
   if not isinstance(value, list):
     raise ValueError(f"field {key!r}: found {fields.found(value)}, expected a list of messages")
   names = names or names_of(value) or OPENAI
+  if names in EXCHANGES:
+    return _exchanges(value, key, names, counts)
   return tuple(_turn(turn, f"{key}[{i}]", key, names, counts) for i, turn in enumerate(value))
+
+
+def _exchanges(value: list, key: str, names: Names, counts: Counts) -> Messages:
+  """Questions with their answers as turns; the last may have none."""
+  made: list[Message] = []
+  for i, exchange in enumerate(value):
+    if not isinstance(exchange, dict):
+      raise ValueError(f"{key}[{i}]: found {type(exchange).__name__}, expected an object")
+    for name, role in zip(names, ("user", "assistant"), strict=True):
+      text = exchange.get(name)
+      if not isinstance(text, str):
+        if text is None and (name, i) == (names[1], len(value) - 1):
+          continue
+        raise ValueError(f"{key}[{i}]: field {name!r}: found {fields.found(text)}, expected text")
+      made.append(Message(role, text))
+    for name in exchange:
+      if name not in names and not is_empty(exchange[name]):
+        if name in (*LOST, *TOOLS, *MARKS, "system"):
+          raise ValueError(f"{key}[{i}]: holds {name}, which would be lost")
+        counts[f"{UNUSED}{key}.{name}"] += 1
+  return tuple(made)
 
 
 def _turn(turn: Any, where: str, key: str, names: Names, counts: Counts) -> Message:
   if not isinstance(turn, dict):
     raise ValueError(f"{where}: found {type(turn).__name__}, expected an object")
   speaker = turn.get(names[0])
+  if len(turn) == 2 and speaker in _PLAIN and isinstance(turn.get(names[1]), str):
+    return Message(ROLES[speaker], turn[names[1]])  # as most are: nothing to be checked
   if not isinstance(speaker, str):
     raise ValueError(f"{where}: field {names[0]!r}: found {fields.found(speaker)}, expected text")
   held = [name for name in TOOLS if not is_empty(turn.get(name))]
   role = ROLES.get(speaker.strip().lower())
   if role is None or held:
-    known = "system, user, assistant" if names == OPENAI else ", ".join(ROLES)
+    known = "system, user, assistant" if names[0] == "role" else ", ".join(ROLES)
     what = f"holds {held[0]}" if held else f"{names[0]} {speaker!r} is not one of {known}"
     raise ValueError(f"{where}: {what}")
   if speaker == "developer":
@@ -171,7 +223,7 @@ def alternating(texts: Sequence[Any]) -> Messages:
 
 
 def is_transcript(value: Any) -> bool:
-  """Whether a text is a dialogue as HH-RLHF writes them.
+  """Whether a text is a dialogue as HH-RLHF writes them, or with `### Human:`.
 
   It opens with a speaker's name; where no empty line is before that, someone answers, too. Other
   text may come first only where the assistant is about to speak.
@@ -179,9 +231,19 @@ def is_transcript(value: Any) -> bool:
   if not isinstance(value, str) or ("Human:" not in value and "Assistant:" not in value):
     return False
   text = value.replace("\r\n", "\n")
+  if _style(text) is not _HH_TURN:
+    return True
   if _HH_TURN.match(text) is None:
     return "\n\nHuman:" in text and text.rstrip().endswith("\n\nAssistant:")
   return text.startswith("\n\n") or "\n\nAssistant:" in text
+
+
+def _style(text: str) -> re.Pattern[str]:
+  """What opens the turns of a dialogue. Of the two shorter ones it begins with a human."""
+  if text.lstrip().startswith("### Human:") and "### Assistant:" in text:
+    return _HASH_TURN
+  lines = text.lstrip().startswith("Human:") and "\nAssistant:" in text
+  return _LINE_TURN if lines and "\n\nAssistant:" not in text else _HH_TURN
 
 
 def is_written(text: str) -> bool:
@@ -194,7 +256,8 @@ def transcript(text: str, key: str) -> Messages:
 
   What comes before the first of them is a system turn.
   """
-  first, *pieces = _HH_TURN.split(text.replace("\r\n", "\n"))
+  text = text.replace("\r\n", "\n")
+  first, *pieces = _style(text).split(text)
   if not pieces or (first.strip() and not is_transcript(text)):
     raise ValueError(
       f"field {key!r}: expected a transcript of '\\n\\nHuman:' and '\\n\\nAssistant:' turns"
