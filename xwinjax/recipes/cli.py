@@ -8,6 +8,7 @@ import logging as standard_logging
 import os
 import runpy
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -163,6 +164,13 @@ def quiet_libraries() -> None:
   """Orbax says twenty lines a checkpoint, and tracebacks of a failed one; we say what it means."""
   logging.set_verbosity(logging.FATAL)
   standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
+  threading.excepthook = _but_closed_loops(threading.__excepthook__)
+  sys.unraisablehook = _but_closed_loops(sys.__unraisablehook__)
+
+
+def _but_closed_loops(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+  """The hook, but for what the threads of a failed save come to when their loop is closed."""
+  return lambda args: None if "Event loop is closed" in str(args.exc_value) else hook(args)
 
 
 def guarded(
