@@ -26,6 +26,7 @@ COMMANDS = {
     getattr(module := importlib.import_module(f"experiments.{name}"), "command", None), cli.Command
   )
 }
+COMMANDS |= COMMANDS["evaluate"].others  # the stages that a config file names
 TRIED = {"-1": -1, "0": 0, "NaN": math.nan, "inf": math.inf, "-inf": -math.inf, "huge": 10**400}
 
 

@@ -51,7 +51,6 @@ class Reply:
   refused: str = ""  # the server's words, where it will not answer this request
   prompt_tokens: int = 0
   completion_tokens: int = 0
-  first_logprobs: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)
 
 
 class NoReply(Exception):
@@ -65,13 +64,11 @@ def read_reply(raw: str) -> Reply:
     (choice, *_) = body["choices"]
     text, usage = choice["message"]["content"], body.get("usage") or {}
     tokens = [usage.get(k) or 0 for k in ("prompt_tokens", "completion_tokens")]
-    content = (choice.get("logprobs") or {}).get("content") or [{}]
-    top = {t["token"]: float(t["logprob"]) for t in content[0].get("top_logprobs") or ()}
   except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
     raise NoReply(f"{e!r:.60} in {raw!r:.80}") from None
   if not isinstance(text, str) or any(type(n) is not int or n < 0 for n in tokens):
     raise NoReply(f"no text, or no counts of tokens, in {raw!r:.80}")
-  return Reply(text, str(choice.get("finish_reason") or "stop"), "", *tokens, top)
+  return Reply(text, str(choice.get("finish_reason") or "stop"), "", tokens[0], tokens[1])
 
 
 def request_key(request: Request, number: int = 0) -> str:

@@ -126,7 +126,8 @@ def grow(cache: Cache, window: int) -> Cache:
 
 def grow_prompts(cache: Cache, length: int) -> Cache:
   """Room for prompts of `length` tokens; what is there stays."""
-  prompt = _each(*[lambda x: _pad(x, -2, length)] * 2, cache.prompt)
+  longer = lambda x: _pad(x, -2, length)
+  prompt = _each(longer, longer, cache.prompt)
   return place(dataclasses.replace(cache, prompt=prompt))
 
 

@@ -28,7 +28,8 @@ class ServeConfig:
   token: str = "XWINJAX_TOKEN"  # the environment variable that holds the token
   slots: Few = 32  # answers written side by side
   block: Few = 8  # tokens between two looks at what else is asked
-  window: Tokens = 64  # own tokens the cache starts with; it doubles as answers grow
+  window: Tokens = 128  # own tokens the cache starts with; it doubles as answers grow
+  prompt: Few = 128  # prompt tokens the cache starts with; it doubles where one is longer
   waiting: Positive = 1024  # answers that may wait for a slot; more are refused with 429
   most_bytes: Positive = 2**20  # of a request
   top_logprobs: Few = 5  # of each token, that a request can ask for
@@ -48,7 +49,9 @@ def serve(config: ServeConfig, workdir: Path, redo: bool) -> None:
   common.input_file(config.model.path, "model.path")
   sock = run.listen(config.host, config.port)
   model = common.open_model(config.model, None, reward=False)
-  settings = SamplerConfig(slots=config.slots, block=config.block, window=config.window)
+  settings = SamplerConfig(
+    slots=config.slots, block=config.block, window=config.window, prompt_multiple=config.prompt
+  )
   setup = Sampler(
     model.config, model.params, SamplingParams(), stop_ids=model.renderer.stop_ids(),
     settings=settings,

@@ -71,10 +71,11 @@ class Loop(Run):
       try:
         self._step()
       except Exception as e:  # of the model or the device: those who wait hear of it
-        for p in range(self.P):
-          if ticket := self.at[p]:
-            ticket.tell([], e)  # pyright: ignore[reportAttributeAccessIssue]
-        self.at, self.number[:] = [None] * self.P, -1
+        for p, ticket in enumerate(self.at):
+          if isinstance(ticket, Ticket):
+            ticket.tell([], e)
+          self.at[p] = None
+        self.number[:] = -1
 
   def _step(self) -> None:
     self._take_in()

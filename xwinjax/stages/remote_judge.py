@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from xwinjax.core import processes
 from xwinjax.core.errors import UserError
@@ -14,7 +13,7 @@ from xwinjax.data.records import Counts, Example
 from xwinjax.eval import judge_metrics
 from xwinjax.judge import pairwise, parse
 from xwinjax.judge.remote import Remote, Reply, Request
-from xwinjax.judge.self_judge import Judgement, conversation, judge_messages, mean_score
+from xwinjax.judge.self_judge import Judgement, Judgements, conversation, judge_messages, mean_score
 from xwinjax.stages.score import Judge, JudgeConfig, Opened, Scored, get_prompt
 from xwinjax.stages.stage import Context
 
@@ -76,7 +75,8 @@ def written(
 ) -> Scored:
   """Written scores of each answer: `samples` of them, averaged."""
   prompt = get_prompt(config)
-  places, requests = [], []
+  places: list[tuple[int, int]] = []
+  requests: list[Request] = []
   for p, (example, row) in enumerate(zip(prompts, texts, strict=True)):
     for c, answer in enumerate(row):
       (message,) = judge_messages(prompt, example.messages, answer)
@@ -85,9 +85,10 @@ def written(
         requests.append(request(config, seed + n, message.content))
   with Progress("judge", len(requests), "judgements") as progress:
     replies = remote(requests, progress.advance)
-  judged: list[list[Any]] = [[() for _ in row] for row in texts]
+  judged: list[list[Judgements]] = [[() for _ in row] for row in texts]
   for (p, c), reply in zip(places, replies, strict=True):
-    judged[p][c] += (judgement(reply, prompt.low, prompt.high, texts[p][c]),)
+    answer: str = texts[p][c]
+    judged[p][c] += (judgement(reply, prompt.low, prompt.high, answer),)
   every = [js for row in judged for js in row]
   counts = Counts(j.reason or "read" for js in every for j in js)
   figures = {
