@@ -1,4 +1,4 @@
-"""Weights in and out in pieces: a process reads the bytes its devices hold, a file is all it keeps."""
+"""Weights in and out in pieces: of what devices hold the bytes are read, a file is all one keeps."""
 
 import math
 
