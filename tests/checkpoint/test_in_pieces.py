@@ -1,4 +1,4 @@
-"""Weights in and out in pieces: of what devices hold the bytes are read, a file is all one keeps."""
+"""Weights in and out in pieces: the bytes that devices hold are read, a file at a time written."""
 
 import math
 
