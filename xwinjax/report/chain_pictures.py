@@ -243,7 +243,7 @@ def rank_chart(work: Chain) -> list[Chart | None]:
     rejected = [int(rule[5:]) for rule in select["rejected"] if rule.startswith("rank:")]
     marked = {f"rank {select['rank']}: RS, chosen": select["rank"]}
     marked |= {f"rank {r}: rejected": r for r in rejected if r > 0}
-    marked |= {f"rank {r} from the last: rejected": size + 1 + r for r in rejected if r < 0}
+    marked |= {f"rank −{-r}: rejected": size + 1 + r for r in rejected if r < 0}  # from the last
     marked = {label: r for label, r in marked.items() if 1 <= r <= size}
   whose = "prompts" if len(scores) < RANKED else f"the first {RANKED} prompts"
   note = f"Distinct candidates of a prompt, best first: mean over {whose}, and the middle 80 % of "
