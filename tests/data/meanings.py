@@ -117,9 +117,23 @@ def conversation_rows(m: Meaning) -> dict[str, dict]:
     },
     "prompt of messages": {"prompt": _chat(said[:-1]), "completion": _chat(said[-1:])},
   }
+  rows["speakers"] = {
+    "dialog": [
+      {"speaker": t["from"], "text": t["value"], **({"train": False} if "train" in t else {})}
+      for t in _chat(said, ("from", "value"))
+    ]
+  }
   if all(x.train for x in said):
+    exchanges = [
+      {"input": q.content, "output": a.content}
+      for q, a in zip(single[::2], single[1::2], strict=True)
+    ]
+    rows["exchanges"] = {"conversation": exchanges, "system": m.system}
     if not m.system:
       rows["lima"] = {"conversations": [x.content for x in said]}
+    if len(single) == 2 and not is_transcript(single[0].content):
+      rows["capitals"] = {"Instruction": single[0].content, "Response": answer, "System": m.system}
+      rows["input and output"] = {"input": single[0].content, "output": answer, "system": m.system}
     if len(single) == 2 and not is_transcript(single[0].content):
       rows["self_instruct"] = {
         "instruction": m.turns[0][0],
@@ -166,6 +180,22 @@ def pair_rows(m: Meaning) -> dict[str, dict]:
   }
   if is_transcript(prompt[-1].content):
     del rows["ultrafeedback"]
+  else:
+    rows["verdict of dialogues"] = {
+      "conversation_a": whole["rejected"],
+      "conversation_b": whole["chosen"],
+      "winner": "model_b",
+    }
+    rows["verdict"] = {
+      "prompt": _chat(prompt),
+      "response_1": chosen,
+      "response_2": rejected,
+      "preference": 1,
+    }
+    rows["rated"] = {
+      "prompt": _chat(prompt),
+      "completions": [{"response": rejected, "rank": 2}, {"response": chosen, "rank": 1}],
+    }
   if not any(map(is_transcript, answers.values())):
     for name, key, context in (
       ("alpaca_pairs", "instruction", "input"),

@@ -111,7 +111,7 @@ class Look:
     self.whole = most is None  # whether all rows were read
     characters = 0
     for record in itertools.islice(reader, most):
-      prompt, answers = _split(record, settings.kind)
+      prompt, answers = split(record, settings.kind)
       self.prompts.append(_digest(prompt))
       self.wholes.append(_digest(prompt, answers))
       if renderer is not None and (not sample or characters < sample):
@@ -170,7 +170,7 @@ def prompt_items(prompt: Example, renderer: Renderer, max_length: int) -> Items:
   return builder.build(counts, branched=False)
 
 
-def _split(record: Example | Pair, kind: str) -> tuple[Messages, list[str]]:
+def split(record: Example | Pair, kind: str) -> tuple[Messages, list[str]]:
   """What is asked, and what is said in answer."""
   if isinstance(record, Pair):
     return record.prompt, [record.chosen, record.rejected]
