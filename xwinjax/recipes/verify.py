@@ -6,6 +6,7 @@ Reads alone; a folder that another program is writing may be found unfinished, n
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from xwinjax import report
 from xwinjax.checkpoint import store
 from xwinjax.core.errors import UserError
-from xwinjax.data import seal
+from xwinjax.data import jsonl, seal
 from xwinjax.report import workdir
 from xwinjax.stages import common, manifest
 
@@ -184,7 +185,8 @@ def _run(folder: Path, verdict: Verdict) -> None:
     verdict.checked |= {path, made}
     remedy = "run the recipe's command again"
     compared = made.exists() and not verdict.findings and not verdict.begun
-    if compared and workdir.read_json(made, remedy) != report.summary(folder):
+    as_written = lambda: json.loads(jsonl.dumps(report.summary(folder)))
+    if compared and workdir.read_json(made, remedy) != as_written():
       verdict.find(made, "is not what the stages' files give")
   except UserError as e:
     name = path if str(e).startswith(f"{path}:") else made
