@@ -9,6 +9,8 @@ import random
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn", reason="needs the extra [leaderboard]")
+
 from experiments import leaderboard as command
 from xwinjax.core.errors import UserError
 from xwinjax.eval import leaderboard

@@ -44,6 +44,7 @@ def rows_of(path):
 
 
 def test_alpaca_eval_writes_what_the_official_tool_reads(tiny_folder, tmp_path):
+  pytest.importorskip("sklearn", reason="needs the extra [leaderboard]")
   asked = [
     {"dataset": "d", "instruction": f"q{i}", "output": "them" * (i % 4), "generator": "ref"}
     for i in range(12)

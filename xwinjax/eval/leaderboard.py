@@ -287,6 +287,12 @@ def length_controlled(entry: Entry, gamed: Gamed | None, *, bootstrap: int = 0) 
   }
 
 
+def check_installed() -> None:
+  """Raises UserError where what length control needs is missing: before judging, not after."""
+  with needs("leaderboard"):
+    import sklearn  # noqa: F401
+
+
 def _design(rows_N4: np.ndarray, features: Sequence[int]) -> np.ndarray:
   x = rows_N4.copy()
   x[:, 1] = np.tanh(x[:, 1])

@@ -113,6 +113,7 @@ def make(
   judge: Judge,
 ) -> dict[str, Any]:
   """Writes the model's outputs, the reference's, and the judge's annotations."""
+  leaderboard.check_installed()
   asked = read_outputs(prompts, config.limit)
   theirs = reference_outputs(asked, reference)
   examples = [Example(str(i), (Message("user", r["instruction"]),)) for i, r in enumerate(asked)]
