@@ -1,14 +1,18 @@
-"""Tries of a model before a run, on a few rows: does the sampler agree with the trainer, is DPO's
-first loss log 2? Loading it says whether its weights are finite."""
+"""Tries of a model before a run: is the sampler the trainer's, is DPO's first loss log 2?
+
+Loading it says whether its weights are finite.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
+from xwinjax.core.types import Mean, Params
 from xwinjax.data import batching
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.preflight import Line
@@ -32,7 +36,8 @@ def sampler_agrees(model: Model, prompt: Example, tokens: int = 8) -> Line:
   sampler = make_sampler(model, GenerateConfig(samples=1, max_new=tokens), 0)
   ((completion,), _) = sampler.sample([Request(prompt.id, ids, 1, tokens)])[0]
   score = sequence_logps(model.config, model.params, model.renderer, batch=BATCH, branches=1)
-  ours, theirs = float(np.sum(completion.logps)), score([prompt], [[completion.ids]])[0][0]
+  answers: Any = [[completion.ids]]  # ids, as sampled: another text might be cut into others
+  ours, theirs = float(np.sum(completion.logps)), score([prompt], answers)[0][0]
   text = f"log-prob of {len(completion.ids)} tokens: {ours:.4f} sampling, {theirs:.4f} training"
   return Line("sampler", text, not abs(ours - theirs) < NEAR)
 
@@ -45,7 +50,13 @@ def first_dpo_loss(model: Model, pairs: Sequence[Pair], max_length: int) -> Line
   logps = reference_logps(model.config, model.params, items, BATCH, None)
   items = items.with_fields(reference=logps)
   plan = batching.make_plan(items, BATCH, seed=0, epochs=1.0)
-  loss = jax.jit(lambda params, batch: objectives.dpo(model.config)(params, batch, None)[0].value())
-  value = float(loss(model.params, put_batch(batching.build_batch(items, plan, 0), None)))
+
+  def loss(params: Params, batch: dict[str, Any]) -> jax.Array:
+    mean, _ = objectives.dpo(model.config)(params, batch, None)
+    assert isinstance(mean, Mean)
+    return mean.value()
+
+  batch = put_batch(batching.build_batch(items, plan, 0), None)
+  value = float(jax.jit(loss)(model.params, batch))
   text = f"first loss {value:.4f}, log 2 is {math.log(2):.4f}"
   return Line("DPO", text, not abs(value - math.log(2)) < 1e-3)
