@@ -138,6 +138,7 @@ def test_each_stage_alone_reads_what_a_person_wrote(by_hand, tiny_folder, tmp_pa
     model__path=sft / "model",
     data=select / "pairs.jsonl",
     reference=reference / "logps.jsonl",
+    nll_weight=0.0,
   )
   assert figures(dpo)["loss_first"] == pytest.approx(0.693147, abs=1e-3)
   evaluate = run(
