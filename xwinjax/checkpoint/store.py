@@ -117,6 +117,7 @@ class Store:
     self._pending = (step, _leaves(state), notes or {})
 
   def _unwritten(self, step: int, error: Exception) -> UserError:
+    processes.find_cause()  # that another process has ended looks the same
     why = " ".join(str(error).split())
     return UserError(
       f"{self._step_path(step)}: cannot be written ({why[:200]}{'…' * (len(why) > 200)}); "
