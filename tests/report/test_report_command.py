@@ -44,8 +44,11 @@ def test_a_mistake_is_one_line(arguments, said, capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("record", "said"),
   [
-    ('{"recipe": ', "recipe.json: damaged; run the recipe's command again"),
-    ('{"stage": "sft"}', "recipe.json: names no recipe; run the recipe's command again"),
+    ('{"recipe": ', "recipe.json: damaged; delete it and run the recipe's command again"),
+    (
+      '{"stage": "sft"}',
+      "recipe.json: names no recipe; delete it and run the recipe's command again",
+    ),
     ('["xwin"]', "recipe.json: names no recipe"),
     ('{"recipe": "ppo"}', "recipe.json: recipe 'ppo' is not one of xwin, self_rewarding, lima"),
     ('{"recipe": "lima"}', "holds no run of experiments.lima"),

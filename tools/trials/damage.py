@@ -187,7 +187,10 @@ def kept(work: Path, count: int, seed: int, say: Callable[[str], None]) -> Itera
   first = work / "kept"
   if runs.inside("xwin", first, *more, until="pretrain").status:
     raise RuntimeError("the run that keeps a base model failed")
-  wanted, place = runs.results(first), next((work / "cache" / "sandbox").glob("*[0-9a-f]"))
+  wanted, place = (
+    runs.results(first),
+    next(path for path in (work / "cache" / "sandbox").iterdir() if path.is_dir()),
+  )
   whole = shutil.copytree(place, work / "whole")
   for number in range(count):
     kind = KINDS[number % len(KINDS)]

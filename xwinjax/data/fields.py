@@ -117,12 +117,14 @@ def a_list(row: Row, key: str) -> list:
   return value
 
 
-def number(row: Row, key: str, default: float = 0.0) -> float:
+def number(row: Row, key: str, default: float = 0.0, *, text: bool = True) -> float:
+  """A finite number; people's files have it as a text, too, ours (not `text`) never."""
   value = row.get(key)
   if value is None:
     return default
+  wrong = isinstance(value, bool) or (isinstance(value, str) and not text)
   try:
-    given = math.nan if isinstance(value, bool) else float(value)  # of a text, too
+    given = math.nan if wrong else float(value)
   except (TypeError, ValueError):
     given = math.nan
   if not math.isfinite(given):

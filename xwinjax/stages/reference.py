@@ -84,7 +84,7 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
     )
   names, nothing = ("chosen", "rejected"), float("nan")
   try:
-    values = [[fields.number(row, name, nothing) for name in names] for row in rows[1:]]
+    values = [[fields.number(row, name, nothing, text=False) for name in names] for row in rows[1:]]
   except fields.MISTAKES as e:
     raise UserError(f"{path}: {e}; run the reference stage again") from None
   with np.errstate(over="ignore"):  # too large for f32 is infinite, which is told below
