@@ -15,7 +15,7 @@ from xwinjax.stages.config import identity
 
 ROOT = Path(__file__).parents[2]
 PLACE = "docs/results"
-MOST = 10  # figures beside a run's own; all of them are in the file
+MOST = 12  # figures beside a run's own; all of them are in the file
 
 
 def _where(summary: dict[str, Any]) -> str:
@@ -30,6 +30,12 @@ def markdown(summary: dict[str, Any]) -> str:
   for a in summary["ablations"]:
     parts += [tables.markdown(sweep.table(a)), *(f"- {sweep.claim(c)}" for c in a["claims"])]
   return "\n\n".join(parts)
+
+
+def short(a: dict[str, Any]) -> tables.Table:
+  """The first figures of a single row, without those of each run."""
+  table = sweep.by_figure(dict(list(a["rows"][0]["figures"].items())[:MOST]))
+  return tables.Table(table.head[:3], [row[:3] for row in table.rows])
 
 
 def into(text: str, name: str, made: str) -> str:
@@ -63,6 +69,9 @@ def publish(summary: dict[str, Any], name: str, root: Path = ROOT) -> Sequence[P
   for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
     text = path.read_text(encoding="utf-8")
     made = into(text, name, markdown(summary))
+    if len(summary["ablations"]) == 1 == len(summary["ablations"][0]["rows"]):
+      few = tables.markdown(short(summary["ablations"][0]))
+      made = into(made, f"{name}, short", f"{_where(summary)}\n\n{few}")
     if made != text:
       jsonl.write_atomic(path, made)
       written.append(path)
@@ -90,7 +99,5 @@ def beside(config: Any, root: Path = ROOT) -> str:
     summary = json.loads(path.read_text(encoding="utf-8"))
     for a in summary["ablations"]:
       if a.get("config") and _same(a["config"], mine, default):
-        table = sweep.by_figure(dict(list(a["rows"][0]["figures"].items())[:MOST]))
-        short = tables.Table(table.head[:3], [row[:3] for row in table.rows])  # no single runs
-        return f"{_where(summary)}\n\n{tables.lines(short)}"
+        return f"{_where(summary)}\n\n{tables.lines(short(a))}"
   return ""

@@ -53,7 +53,7 @@ FIGURES: dict[str, dict[str, tuple[str | int, ...]]] = {
     "false claims, DPO": ("stages", 3, "hallucination"),
     "false claims, RS − SFT": ("stages", 2, "false_claims_gain"),
     "false claims, DPO − RS": ("stages", 3, "false_claims_gain"),
-    "SFT, best of 16 − of 1": ("stages", 1, "best_of_gain", "16"),
+    "SFT, best of 16 − of 4": ("stages", 1, "best_of_gain", "16"),
     "SFT, best of 64 − of 16": ("stages", 1, "best_of_gain", "64"),
     "RM accuracy": ("reward_model", "heldout_accuracy"),
     "RM on truth": ("reward_model", "card", "truth", "accuracy"),
