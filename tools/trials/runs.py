@@ -45,6 +45,8 @@ XWIN = {
   **_under("sandbox.pretrain", _PRETRAIN),
   "sandbox.label.generate.max_new": 12,
   "sandbox.label.tie": 0.0,
+  "sandbox.label.contrasts": 8,
+  "sandbox.world.card": 2,
   "sample.generate.samples": 4,
   "sample.generate.max_new": 12,
   "sample.shard": 2,
