@@ -10,17 +10,19 @@ candidate with one of a chosen rank, by the plain loss; it does not give its num
 from ml_collections import ConfigDict
 
 from configs import xwin
+from xwinjax.recipes import sweep
 from xwinjax.stages.config import choose
 
 EXPERIMENT = "xwin"
-FIGURES = {
-  "DPO − RS": ("stages", 3, "gain_vs_previous", "mean"),
-  "gold, DPO": ("stages", 3, "gold_mean"),
-  "false claims, DPO − RS": ("stages", 3, "false_claims_gain"),
-  "RM score, DPO": ("stages", 3, "rm_mean"),
-  "KL, DPO": ("stages", 3, "kl"),
-  "tokens, DPO": ("stages", 3, "mean_length"),
-}
+SHOWN = (
+  "DPO − RS",
+  "gold, DPO",
+  "false claims, DPO − RS",
+  "RM score, DPO",
+  "KL, DPO",
+  "tokens, DPO",
+)
+FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
 
 
 def get_config(row: str = "base") -> ConfigDict:

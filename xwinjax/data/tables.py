@@ -5,6 +5,7 @@ A reader gets (path, how to open it, what to tell of a bad line), and gives (lin
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Callable, Iterator
@@ -17,7 +18,6 @@ Rows = Iterator[tuple[int, dict[str, Any]]]
 OnBad = Callable[[int, str], None]
 Open = Callable[[Path], BinaryIO]
 MAX_CELL = 64 * 2**20  # characters
-ARROWS = (OSError, ValueError, NotImplementedError, MemoryError)  # its exceptions are of these
 
 
 def separated(path: Path, open_bytes: Open, on_bad: OnBad) -> Rows:
@@ -46,27 +46,17 @@ def separated(path: Path, open_bytes: Open, on_bad: OnBad) -> Rows:
 
 
 def parquet(path: Path, open_bytes: Open, on_bad: OnBad) -> Rows:
-  try:
+  with _arrow(path, "Parquet"):
     import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
-  except ImportError:
-    raise UserError(
-      f"{path}: reading Parquet needs pyarrow; pip install 'xwinjax[parquet]'"
-    ) from None
-  try:
+
     yield from _of_batches(pq.ParquetFile(path).iter_batches(batch_size=1024))
-  except ARROWS as e:
-    raise _damaged(path, "Parquet", e) from None
 
 
 def arrow(path: Path, open_bytes: Open, on_bad: OnBad) -> Rows:
   """A stream of batches, as `datasets` saves them, or a file of them."""
-  try:
+  with _arrow(path, "Arrow"):
     from pyarrow import ipc  # pyright: ignore[reportMissingImports]
-  except ImportError:
-    raise UserError(
-      f"{path}: reading Arrow needs pyarrow; pip install 'xwinjax[parquet]'"
-    ) from None
-  try:
+
     with open_bytes(path) as file:
       if file.read(6) == b"ARROW1":
         whole = ipc.open_file(path)
@@ -74,12 +64,22 @@ def arrow(path: Path, open_bytes: Open, on_bad: OnBad) -> Rows:
         return
       file.seek(0)
       yield from _of_batches(ipc.open_stream(file))
-  except ARROWS as e:
-    raise _damaged(path, "Arrow", e) from None
 
 
-def _damaged(path: Path, kind: str, e: Exception) -> UserError:
-  return UserError(f"{path}: not a readable {kind} file ({' '.join(str(e).split())[:200]})")
+@contextlib.contextmanager
+def _arrow(path: Path, kind: str) -> Iterator[None]:
+  """Around the use of pyarrow: its absence and its complaints are one line."""
+  try:
+    yield
+  except ImportError:
+    raise UserError(
+      f"{path}: reading {kind} needs pyarrow; pip install 'xwinjax[parquet]'"
+    ) from None
+  except UserError:
+    raise
+  except (OSError, ValueError, NotImplementedError, MemoryError) as e:  # Arrow's are of these
+    why = " ".join(str(e).split())[:200]
+    raise UserError(f"{path}: not a readable {kind} file ({why})") from None
 
 
 def _of_batches(batches: Any) -> Rows:

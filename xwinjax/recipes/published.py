@@ -11,6 +11,7 @@ from typing import Any
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.report import sweep, tables
+from xwinjax.report.workdir import read_json
 from xwinjax.stages.config import identity
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,7 @@ def beside(config: Any, root: Path = ROOT) -> str:
   mine, default = (json.loads(json.dumps(identity(c))) for c in (config, type(config)()))
   mine.pop("seed", None)
   for path in sorted((root / PLACE).glob("*.json")):
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = read_json(path, "publish it again, or restore it")
     for a in summary["ablations"]:
       if a.get("config") and _same(a["config"], mine, default):
         return f"{_where(summary)}\n\n{tables.lines(short(a))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.recipes.sweep import ALONE, Ablation, collect, find, summary_of
+from xwinjax.report.workdir import read_json
 from xwinjax.stages import common
 
 
@@ -41,7 +41,7 @@ def alone(a: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
   path = workdir / a.name / ALONE / f"seed{seeds[0]}" / "recipe.json"
   if a.rows != (ALONE,) or not path.exists():
     return {}
-  config = json.loads(path.read_text(encoding="utf-8"))["config"]
+  config = read_json(path, "run its recipe's command again").get("config", {})
   return {"config": {name: value for name, value in config.items() if name != "seed"}}
 
 

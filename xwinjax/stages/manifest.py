@@ -245,9 +245,9 @@ def run_stage(
   def begin() -> dict[str, Any]:
     for path in inputs.values():
       _check_input(path)
-    settings = configs.identity(config) if dataclasses.is_dataclass(config) else config
-    read = {role: fingerprint(path) for role, path in inputs.items()}
-    what = {"stage": stage, "config": json.loads(json.dumps(settings)), "inputs": read}
+    given = configs.identity(config) if dataclasses.is_dataclass(config) else config
+    digests = {role: fingerprint(path) for role, path in inputs.items()}
+    what = {"stage": stage, "config": json.loads(json.dumps(given)), "inputs": digests}
     done = _done(folder, what, redo) or (like and _taken(like, folder, what))
     if done is None:
       folder.mkdir(parents=True, exist_ok=True)
