@@ -9,6 +9,8 @@ its hyper-parameters; every number below that is not marked "paper" is ours.
       --config.data.prompts=FILE --config.data.heldout_prompts=FILE
 """
 
+from collections.abc import Callable, Mapping
+
 from ml_collections import ConfigDict
 
 from xwinjax.recipes import commands
@@ -26,6 +28,15 @@ def stage(name: str, variant: str) -> ConfigDict:
   """The fields of one stage's command in a variant, with the chain's model settings."""
   chain = get_config(variant)
   return commands.ALONE[name].values(chain[name], model=chain.model)
+
+
+def row_of(rows: Mapping[str, Callable[[ConfigDict], None]], spec: str) -> ConfigDict:
+  """VARIANT or VARIANT/ROW of an ablation in configs/ablations; the first row if none is named."""
+  variant, _, row = spec.partition("/")
+  config = get_config(variant)
+  config.sample.generate.samples = 64  # paper
+  choose(rows, row or next(iter(rows)))(config)
+  return config
 
 
 def sandbox(config: ConfigDict) -> ConfigDict:

@@ -65,6 +65,7 @@ class XwinConfig:
   select: SelectConfig = group(SelectConfig)
   rs: SFTConfig = group(SFTConfig)
   rs_from: str = "sft"  # what rejection-sampling fine-tuning starts from: sft or base
+  dpo_from: str = "rs"  # what DPO starts from, and its reference: rs, or sft as if RS were not
   dpo: DPOConfig = group(DPOConfig)
   evaluate: EvaluateConfig = group(EvaluateConfig)
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
@@ -76,8 +77,9 @@ class XwinConfig:
 
 def check(c: XwinConfig) -> None:
   """Refuses what does not exist, and files with a bad row or none."""
-  if c.rs_from not in ("sft", "base"):
-    raise UserError(f"config.rs_from {c.rs_from!r} is not one of sft, base")
+  for field, known in (("rs_from", ("sft", "base")), ("dpo_from", ("rs", "sft"))):
+    if getattr(c, field) not in known:
+      raise UserError(f"config.{field} {getattr(c, field)!r} is not one of {', '.join(known)}")
   select.check(c.select)
   dpo.check(c.dpo)
   if c.sandbox.on:
@@ -151,11 +153,11 @@ def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
   start = trained["sft"] if c.rs_from == "sft" else base
   yield tuned("rs", c.rs, start, folder / "select" / "examples.jsonl")
   yield evaluated("rs", trained["rs"], "sft")
-  pairs = {"model": trained["rs"], "data": folder / "select" / "pairs.jsonl"}
+  pairs = {"model": trained[c.dpo_from], "data": folder / "select" / "pairs.jsonl"}
   yield Step("reference", reference.STAGE, dpo.reference_of(c.dpo), pairs)
   logps = folder / "reference" / "logps.jsonl"
   yield Step("dpo", dpo.STAGE, c.dpo, {**pairs, "reference": logps})
-  yield evaluated("dpo", trained["dpo"], "rs")
+  yield evaluated("dpo", trained["dpo"], c.dpo_from)
 
 
 RECIPE = Recipe("xwin", XwinConfig, check, steps)

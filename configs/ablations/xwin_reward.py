@@ -1,0 +1,67 @@
+"""Xwin's analysis of the reward model: how many labelled pairs, of truth too, and how clean.
+
+  python -m experiments.sweep --config configs/ablations/xwin_reward.py:sandbox \\
+      --workdir runs/xwin_reward --seeds 0 1 2
+
+The paper compares sizes of model and sets of data. Rows all, half and eighth are shares of the
+pairs; with files of one's own, of the first 40,000. The others change the sandbox's annotators.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import xwin
+from xwinjax.core.errors import UserError
+from xwinjax.recipes import sweep
+
+EXPERIMENT = "xwin"
+OWN = 40_000  # pairs of a set of one's own
+EXPECTS = (("all", ">", "eighth"),)
+SHOWN = (
+  "RM accuracy",
+  "RM on truth",
+  "gold, RS",
+  "gold, DPO",
+  "false claims, DPO",
+  "SFT, best of 64 − of 16",
+)
+FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
+
+
+def get_config(spec: str = "sandbox") -> ConfigDict:
+  return xwin.row_of(ROWS, spec)
+
+
+def share(part: int):
+  def change(config: ConfigDict) -> None:
+    if config.sandbox.on:
+      config.sandbox.world.pair_prompts //= part
+      config.sandbox.label.contrasts //= part
+    else:
+      config.reward.limit = OWN // part
+
+  return change
+
+
+def no_contrasts(config: ConfigDict) -> None:
+  """No pairs that differ in one fact alone: a reward model blind to truth."""
+  in_sandbox(config).label.contrasts = 0
+
+
+def noisy(config: ConfigDict) -> None:
+  """Annotators who see gaps through five times the noise."""
+  in_sandbox(config).label.noise *= 5
+
+
+def in_sandbox(config: ConfigDict) -> ConfigDict:
+  if not config.sandbox.on:
+    raise UserError("this row changes the sandbox's annotators; take the variant sandbox")
+  return config.sandbox
+
+
+ROWS = {
+  "all": share(1),
+  "half": share(2),
+  "eighth": share(8),
+  "no_contrasts": no_contrasts,
+  "noisy": noisy,
+}
