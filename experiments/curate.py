@@ -26,7 +26,7 @@ def main(config: curate.CurateConfig, workdir: Path, redo: bool) -> None:
   cli.shown(workdir, curate.table(curate.run(config, workdir, redo=redo)), curate.WRITES)
 
 
-command = cli.Command(__doc__, "configs/curate.py", curate.CurateConfig, main)
+command = cli.Command("curate", __doc__, "configs/curate.py", curate.CurateConfig, main)
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -17,7 +17,7 @@ import sys
 from xwinjax.recipes import cli
 from xwinjax.recipes.serve import ServeConfig, serve
 
-command = cli.Command(__doc__, "configs/serve.py", ServeConfig, serve, writes=False)
+command = cli.Command("serve", __doc__, "configs/serve.py", ServeConfig, serve, writes=False)
 
 if __name__ == "__main__":
   sys.exit(command())

@@ -223,7 +223,9 @@ def _llama(fields: dict[str, Any], path: Path) -> LlamaConfig:
   family = fields.get("model_type")
   if not isinstance(family, str) or family not in FAMILIES:
     known = ", ".join(map(repr, FAMILIES))
-    raise UserError(f"{path}: model_type is {family!r}; only {known} can be read")
+    inside = path.parent / "model"
+    meant = f"; did you mean {inside}?" if (inside / path.name).exists() else ""
+    raise UserError(f"{path}: model_type is {family!r}; only {known} can be read{meant}")
   for name, value in fields.items():
     if name in _ONLY:
       if value not in (None, _ONLY[name]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -14,10 +15,11 @@ def cores() -> int:
   return os.cpu_count() or 1
 
 
+@functools.cache
 def code_digest(*rooms: str) -> str:
-  """sha256 of the package's own code in these rooms, for what is kept between runs."""
+  """sha256 of the package's own code in these rooms, or in all; for what is kept between runs."""
   package, digest = Path(__file__).parents[1], hashlib.sha256()
-  for path in sorted(p for room in rooms for p in (package / room).glob("*.py")):
+  for path in sorted(p for room in rooms or ("",) for p in (package / room).rglob("*.py")):
     digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
   return digest.hexdigest()
 

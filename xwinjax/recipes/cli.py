@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from xwinjax import report
 from xwinjax.core import host, processes, system
 from xwinjax.core.errors import UserError
-from xwinjax.recipes import commands, published
+from xwinjax.recipes import commands, published, stored
 from xwinjax.recipes import recipe as recipes
 from xwinjax.recipes.recipe import Recipe
 from xwinjax.stages import config as configs
@@ -35,6 +35,7 @@ _HELP = ("--help", "-h", "-help", "--helpshort", "--helpfull")
 class Command(Generic[T]):
   """A command line: `python -m experiments.NAME --config=FILE[:VARIANT] --workdir=FOLDER …`."""
 
+  name: str  # as config.json names it
   doc: str | None  # what --help says before the flags and fields
   default: str  # the config file, with a variant behind a colon
   kind: type[T]  # the dataclass its ConfigDict must fit
@@ -52,9 +53,9 @@ class Command(Generic[T]):
 
   def _run(self, argv: list[str]) -> int:
     spec, rest = _split(argv, self.default)
-    values = load(spec)
     if other := self.others.get(_stage_of(spec)):
       return other._run(argv)
+    values = load(spec, self.kind, self.name)
     if any(a in _HELP for a in argv):
       print(self._help(spec, configs.from_config_dict(self.kind, values)))
       return 0
@@ -67,6 +68,8 @@ class Command(Generic[T]):
     host.prepare()
     processes.check_same({"--workdir": workdir, "--redo": str(redo), **_fields(values)})
     self.main(config, Path(workdir), redo)
+    if self.writes and system.leads():
+      stored.write(Path(workdir), self.name, config)
     return 0
 
   def _help(self, spec: str, config: T) -> str:
@@ -75,9 +78,8 @@ class Command(Generic[T]):
         (self.doc or "").strip(),
         "",
         "Flags:",
-        "  --config=FILE[:VARIANT]   Python file whose get_config() gives the fields below; "
-        "default",
-        f"                            {self.default}",
+        "  --config=FILE[:VARIANT]   Python file whose get_config() gives the fields below, or the",
+        f"                            {stored.NAME} of a run; default {self.default}",
         "  --config.FIELD=VALUE      changes one of them",
         *[
           "  --workdir=FOLDER          where results go; run again with the same to continue",
@@ -117,7 +119,7 @@ def stage(
     shown(folder, (show or figure_lines)(figures), alone.stage.writes)
 
   more = {other: stage(doc, default, other) for other in others}
-  return Command(doc, default, alone.config, main, others=more)
+  return Command(name, doc, default, alone.config, main, others=more)
 
 
 def shown(folder: Path, text: str, writes: Sequence[str]) -> None:
@@ -144,7 +146,7 @@ def recipe(doc: str | None, default: str, recipe: Recipe) -> Command[Any]:
       if (folder / name).exists():
         print(folder / name)
 
-  return Command(doc, default, recipe.config, main)
+  return Command(recipe.name, doc, default, recipe.config, main)
 
 
 def check_folder(folder: Path) -> None:
@@ -231,12 +233,16 @@ def _file_of(spec: str) -> tuple[Path, str]:
   return path, variant
 
 
-def load(spec: str) -> ConfigDict:
+def load(spec: str, kind: type | None = None, command: str = "") -> ConfigDict:
   """The ConfigDict of FILE[:VARIANT]; FILE is looked for here, then beside the package.
+
+  A run's config.json gives the fields of `kind`, if it is of that `command`.
 
   Raises: UserError for a missing file, a variant it lacks, or an error inside the file, by line.
   """
   path, variant = _file_of(spec)
+  if path.suffix == ".json":
+    return stored.load(path, kind, command) if kind else ConfigDict(stored.read(path).values)
   try:
     get_config = runpy.run_path(str(path))["get_config"]
     values = get_config(variant) if variant else get_config()
@@ -254,8 +260,11 @@ def load(spec: str) -> ConfigDict:
 
 
 def _stage_of(spec: str) -> str:
-  """The STAGE that a config file names, where a command has several; or ""."""
-  return str(runpy.run_path(str(_file_of(spec)[0])).get("STAGE", ""))
+  """The stage that a config file names, where a command has several; or ""."""
+  path, _ = _file_of(spec)
+  if path.suffix == ".json":
+    return stored.read(path).command
+  return str(runpy.run_path(str(path)).get("STAGE", ""))
 
 
 def _located(path: Path, error: Exception) -> str:

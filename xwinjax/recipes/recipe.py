@@ -13,6 +13,7 @@ from xwinjax import report
 from xwinjax.core import processes, system
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, seal
+from xwinjax.recipes import stored
 from xwinjax.report import workdir
 from xwinjax.stages import common, manifest
 from xwinjax.stages.config import check_bounds, identity
@@ -88,6 +89,7 @@ def begin(recipe: Recipe[C], config: Any, folder: Path) -> None:
     raise UserError(f"{folder}: holds a run of experiments.{other}; use another workdir")
   record = {"recipe": recipe.name, "config": identity(config)}
   jsonl.write_json(folder / workdir.RECIPE, seal.sealed(json.loads(jsonl.dumps(record))))
+  stored.write(folder, recipe.name, config)
 
 
 def summary(folder: Path) -> dict[str, Any]:

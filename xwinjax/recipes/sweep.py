@@ -18,7 +18,7 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.recipes import cli
+from xwinjax.recipes import cli, stored
 from xwinjax.stages import common
 from xwinjax.stages.config import nearest
 
@@ -103,7 +103,7 @@ def spec_of(spec: str, row: str) -> str:
 
 
 def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
-  """The ablation of FILE or FILE:VARIANT.
+  """The ablation of FILE or FILE:VARIANT; a run's config.json is one row, as it ran.
 
   Args:
     rows: some of its rows; () takes all.
@@ -115,12 +115,16 @@ def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
   path = next((p for p in (Path(file), Path(__file__).parents[2] / file) if p.is_file()), None)
   if path is None:
     raise UserError(f"--config={spec}: no such file")
-  namespace = runpy.run_path(str(path))
+  if path.suffix == ".json":  # of a run: the sweep's runs have another working directory
+    namespace: dict[str, Any] = {"EXPERIMENT": stored.read(path).command}
+    spec, name = str(path.absolute()), path.absolute().parent.name
+  else:
+    namespace, name = runpy.run_path(str(path)), path.stem
   known = tuple(namespace.get("ROWS", (ALONE,)))
   unknown = [r for r in rows if r not in known]
   if unknown:
     raise UserError(f"--rows {unknown[0]}: {file} has no such row{nearest(unknown[0], known)}")
-  runs = experiment or namespace.get("EXPERIMENT") or path.stem
+  runs = experiment or namespace.get("EXPERIMENT") or name
   if not (Path(__file__).parents[2] / "experiments" / f"{runs}.py").is_file():
     raise UserError(f"{file}: no command experiments.{runs}; name one with --experiment")
   for row in rows or known:
@@ -129,9 +133,9 @@ def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
   if not figures:
     raise UserError(f"{file}: says no FIGURES, and none are known of experiments.{runs}")
   return Ablation(
-    path.stem,
+    name,
     spec,
-    (namespace.get("__doc__") or path.stem).strip().split("\n")[0].rstrip("."),
+    (namespace.get("__doc__") or name).strip().split("\n")[0].rstrip("."),
     tuple(rows or known),
     runs,
     figures,

@@ -82,7 +82,8 @@ def in_folders(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
   return {name: importlib.metadata.version(name) for name in _PACKAGES} | {
-    "python": platform.python_version()
+    "python": platform.python_version(),
+    "code": system.code_digest()[:12],
   }
 
 
@@ -90,7 +91,8 @@ def device() -> str:
   first, count = jax.devices()[0], jax.device_count()
   if first.platform == "cpu":
     simulated = f", {count} simulated devices" if count > 1 else ""
-    return f"{system.cores()} cores of {host.cpu()}{simulated}"
+    cores = system.cores()
+    return f"{cores} core{'s' * (cores > 1)} of {host.cpu()}{simulated}"
   return f"{count} x {first.device_kind} ({first.platform})"
 
 
