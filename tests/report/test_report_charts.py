@@ -51,6 +51,14 @@ def test_every_figure_of_the_chain_has_its_picture(pictures):
   ]
 
 
+def test_a_coins_loss_is_drawn_where_the_loss_is_that_of_preferences_alone(work, monkeypatch):
+  drawn = lambda: [c.svg for c in chain_pictures.loss_charts(work) if c.title == "dpo: loss"]
+  assert "log 2" in drawn()[0]
+  rows = [row | {"nll_chosen": 0.2} for row in work.metrics("dpo")]
+  monkeypatch.setattr(work, "metrics", lambda name: rows)
+  assert "log 2" not in drawn()[0]
+
+
 def test_pictures_are_well_formed_and_described(pictures):
   for chart in pictures:
     root = ET.fromstring(chart.svg)

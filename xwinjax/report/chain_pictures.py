@@ -36,7 +36,9 @@ def loss_charts(work: Chain) -> list[Chart | None]:
     pairs = name in ("reward", "dpo")
     note = "Mean of each window of steps, and the window's range."
     note += " Diamonds: held-out text, before and after." if points else ""
-    coin = (math.log(2), "log 2 (a coin)") if pairs else None
+    added = any("nll_chosen" in row for row in rows)  # and a coin's loss is not log 2
+    note += " The chosen answers' cross-entropy is in it." if pairs and added else ""
+    coin = (math.log(2), "log 2 (a coin)") if pairs and not added else None
     y = "nats a pair" if pairs else "nats a token"
     keys = {"training": "loss"}
     pictures.append(
