@@ -184,10 +184,12 @@ def test_a_tree_gives_the_replies_ranked_first(write):
 
   again = {"role": "prompter", "text": "More?", "replies": [reply("A pear.", 0)]}
   row = {"prompt": {"role": "prompter", "text": Q, "replies": [reply(B, 1), reply(A, 0, again)]}}
-  example, _ = read(row, write)
+  example, counts = read(row, write)
   assert [m.content for m in example.messages] == [Q, A, "More?", "A pear."]
-  pair, _ = read(row, write, formats.read_pairs)
+  assert counts["changed: of several replies the one ranked first"] == 1
+  pair, counts = read(row, write, formats.read_pairs)
   assert (pair.chosen, pair.rejected) == (A, B)
+  assert counts["changed: turns behind the ranked answers left out"] == 1
 
 
 LINES = b"".join(json.dumps({"prompt": Q, "completion": A}).encode() + b"\r\n" for _ in range(2))

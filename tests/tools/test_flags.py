@@ -1,4 +1,4 @@
-"""Every number that a tool or experiments.annotate takes is within its bounds, or refused in a line."""
+"""Every number that a tool or experiments.annotate takes lies within bounds, or is one line."""
 
 from argparse import ArgumentTypeError
 

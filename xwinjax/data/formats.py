@@ -123,16 +123,20 @@ def _tidy(messages: Messages, counts: Counts) -> Messages:
   """Merges turns of one speaker that follow each other; drops what no template can render."""
   messages = merged(messages, counts)
   start = 1 if messages and messages[0].role == "system" else 0
-  if any(m.role == "system" for m in messages[start:]):
+  roles = [m.role for m in messages]
+  if "system" in roles[start:]:
     raise Drop("system turn in the middle")
   if len(messages) <= start:
     raise Drop("no turns")
-  if messages[start].role != "user":
+  if roles[start] != "user":
     raise Drop("assistant turn first")
-  if any(not m.content.strip() for m in messages[start:-1]):
-    raise Drop("empty turn")
-  if any(turns.is_written(m.content) for m in messages if m.role == "user"):
-    counts["questions with the words of a template or transcript in them"] += 1
+  for m in messages[start:-1]:
+    if is_empty(m.content):
+      raise Drop("empty turn")
+  for m in messages:
+    if m.role == "user" and turns.is_written(m.content):
+      counts["questions with the words of a template or transcript in them"] += 1
+      break
   return messages
 
 

@@ -1,10 +1,10 @@
 """A judge's score, read from what the judge wrote.
 
 Read is what a person reads without a doubt, in the forms that judges use (`Score: 4`, `4.0/5.0`,
-`[[4]]`, `[RESULT] 4`, `4/5` alone, JSON and their like) on the last line, or on the first where nothing behind
-could change it. What a judge quotes from the answer (in quotation marks, backticks, a quoted block
-or a fence) is nobody's score, and neither is one that the answer itself holds. Where anything is
-unclear there is none: a missing score is counted, an invented one would be trained on.
+`[[4]]`, `[RESULT] 4`, `4/5` alone, JSON and their like) on the last line, or on the first where
+nothing behind could change it. What a judge quotes from the answer (in quotation marks, backticks,
+a quoted block or a fence) is nobody's score, and neither is one that the answer itself holds. Where
+anything is unclear there is none: a missing score is counted, an invented one would be trained on.
 """
 
 from __future__ import annotations
