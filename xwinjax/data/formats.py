@@ -37,6 +37,7 @@ _CONVERSATIONS: Mapping[str, Format[Messages]] = conversation_formats.FORMATS
 _PAIRS: Mapping[str, Format[Answers]] = judged_formats.FORMATS
 FORMATS = (*_CONVERSATIONS, *_PAIRS)
 SYSTEM = ("system", "system_prompt")
+DIALOGUES = "pairs with an answer that is a whole dialogue"
 
 # Columns that change what a row means, where they hold something that no reader takes up.
 _ATTACHED = ("images", "image", "videos", "video", "audios", "audio", "tools", "functions")
@@ -321,6 +322,8 @@ def read_pairs(
       raise Drop("empty answer")
     if found.chosen == found.rejected:
       raise Drop("equal answers")
+    if turns.is_transcript(found.chosen) or turns.is_transcript(found.rejected):
+      notes[DIALOGUES] += 1
     asked = found.prompt[-1].content.strip()
     if found.chosen.lstrip().startswith(asked) and found.rejected.lstrip().startswith(asked):
       notes["both answers begin with the question"] += 1
