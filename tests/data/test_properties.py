@@ -255,6 +255,8 @@ def test_broken_rows_of_every_format_are_right_or_refused(format, tmp_path, tabl
     for _ in range(A_MEANING):
       good, kind = rng.choice([*rows_of(format, meaning)]), rng.choice(kinds_of(format))
       row = broken(good, rng)
+      if format == "implicit_text":  # a question beside them would make both texts answers
+        row = {k: v for k, v in row.items() if k not in ("prompt", "messages")}
       asked = format if rng.random() < 0.3 else "auto"
       ends[check_broken(kind, row, tmp_path, asked)] += 1
 
