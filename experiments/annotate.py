@@ -12,10 +12,16 @@ goes on where they stopped. docs/annotate.md says how to reach the page from ano
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
+from xwinjax.core import bounds
 from xwinjax.core.arguments import Parser
+from xwinjax.core.bounds import Within
 from xwinjax.core.extras import needs
+from xwinjax.data.rows import BAD_ROWS
 from xwinjax.recipes import cli
+
+Port = Annotated[int, Within(0, 65535)]
 
 
 def parser() -> Parser:
@@ -35,23 +41,17 @@ def parser() -> Parser:
     help="some of verdict, usefulness "
     "(1-6 each answer), grades (fail/pass/excellent each turn); default verdict",
   )
-  p.add_argument(
-    "--pairs",
-    default="first",
-    metavar="first|all",
-    help="compare the first system with each other one (first), or every two",
-  )
-  p.add_argument(
-    "--checks",
-    type=float,
-    default=0.05,
-    metavar="SHARE",
-    help="attention checks, as a share of the items (0.05)",
-  )
-  p.add_argument("--seed", type=int, default=0, help="of orders and checks (0)")
+  pairs = "compare the first system with each other one (first), or every two"
+  p.add_argument("--pairs", default="first", metavar="first|all", help=pairs)
+  share, seed, port = map(bounds.argument, (bounds.Part, bounds.Seed, Port))
+  checks = "attention checks, as a share of the items (0.05)"
+  p.add_argument("--checks", type=share, default=0.05, metavar="SHARE", help=checks)
+  p.add_argument("--seed", type=seed, default=0, help="of orders and checks (0)")
+  bad = "what malformed rows of --prompts do: stop, or skip them"
+  p.add_argument("--bad_rows", default="stop", choices=BAD_ROWS, help=bad)
   p.add_argument("--annotators", nargs="+", default=[], metavar="NAME", help="new annotators")
   p.add_argument("--new_link", metavar="NAME", help="a new link; the one before becomes void")
-  p.add_argument("--port", type=int, default=8400, help="on 127.0.0.1 (8400); 0 takes a free one")
+  p.add_argument("--port", type=port, default=8400, help="on 127.0.0.1 (8400); 0 takes a free one")
   p.add_argument("--export", metavar="FILE", help="writes all votes to a .jsonl or .csv and ends")
   return p
 

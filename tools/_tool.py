@@ -46,6 +46,15 @@ class Parser(argparse.ArgumentParser):
     )
     self.add_argument("--json", action="store_true", help="JSON on stdout, nothing else there")
 
+  def bounded(self, flag, hint, default, meaning):
+    """Adds a flag that takes a number within the bounds of its type (core.bounds)."""
+    from xwinjax.core import bounds
+
+    text = f"{meaning} [{bounds.of(hint)}]"
+    self.add_argument(
+      flag, type=bounds.argument(hint), default=default, metavar="N", help=text.replace("%", "%%")
+    )
+
   def error(self, message):
     print(f"error: {message}; --help shows what is expected", file=sys.stderr)
     sys.exit(2)

@@ -25,31 +25,52 @@ from xwinjax.testing.tiny import tiny_config, tiny_params
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import tokenizers_made as made
 
-CODE = "def f(x):\n    if x:\n\treturn [i for i in x]\n        # eight\n"
+SYSTEMS = (
+  "Be brief.",
+  "Be brief. 🙂",
+  "  Led by blanks.\n\nTwo lines.\n",
+  "# Rules\n- one\n- two\n\t- three",
+  "你是助手。",
+  "<rules>\n  <rule>No & yes</rule>\n</rules>",
+  "{{ not }} {% jinja %}",
+  "x" * 300,
+)
+SIGNS = (
+  "Hi 👩\u200d👧?",
+  "🏳️\u200d🌈🇩🇪 👍🏽",
+  "中文, русский: да.",
+  "שלום، مرحبا",
+  "e\u0301 ﬁ ½ ™ €",
+  "🙂\n🙃\n\n🫠",
+  "a\u00a0b\u2003c\u200bd",
+  "  blanks 😀  ",
+)
+CODE = (
+  "def f(x):\n    if x:\n\treturn [i for i in x]\n        # eight\n",
+  "int main(void) {\n  return 0; /* ok */\n}\n",
+  '{"a": [1, 2.5e-3, null], "b": "q\\"\\n"}',
+  "for f in *.txt; do\n\techo \"$f\" | sed 's/a/b/g'\ndone",
+  "| a | b |\n|---|---|\n| 1 | `2` |\n",
+  "{{ x }} \"q\" 'n' \\ %}{% y %} {}",
+  "<p class='x'>A &amp; B</p>\n<!-- no -->",
+  "\\frac{1}{2} + x_{i}^{2} \\\\ \\end{align*}",
+)
+
+
+def talk(*texts, system=""):
+  turns = [Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
+  return (*([Message("system", system)] if system else []), *turns)
 
 
 @pytest.fixture(scope="module")
 def talks(shared):
-  """50 conversations: LIMA's, several of them with many turns, and odd ones."""
-  real = list(formats.read_examples(shared / "lima" / "lima.json.gz"))
-  many = [e.messages for e in real if len(e.messages) > 3][:24]
-  M = Message
-  odd = [
-    (
-      M("system", "Be brief. 🙂"),
-      M("user", "Hi 👩\u200d👧?"),
-      M("assistant", "中文, русский: да."),
-    ),
-    (M("user", CODE), M("assistant", f"```\n{CODE}```"), M("user", "And?"), M("assistant", "No.")),
-    (
-      M("user", "  blanks  "),
-      M("assistant", "    led by four\n"),
-      M("user", "a"),
-      M("assistant", "b"),
-    ),
-    (M("user", "{{ x }} \"q\" 'n' \\ %}"), M("assistant", "{% y %} {}")),
-  ]
-  return [*many, *(e.messages for e in real[:22]), *odd]
+  """50 conversations: 16 of LIMA's with many turns, 10 others; 8 each with system, signs, code."""
+  real = [e.messages for e in formats.read_examples(shared / "lima" / "lima.json.gz")]
+  many = [messages for messages in real if len(messages) > 3][:16]
+  systems = [talk("Hi?", "So.", "And?", "No.", system=text) for text in SYSTEMS]
+  signs = [talk(text, f"Yes: {text}") for text in SIGNS]
+  code = [talk(f"What is it?\n{text}", f"```\n{text}```", "And?", text) for text in CODE]
+  return [*many, *real[:10], *systems, *signs, *code]
 
 
 def folder_with(tokenizer, config, folder):

@@ -1,7 +1,7 @@
 """One meaning written in every format that can hold it, and rows broken without changing meaning.
 
-Texts carry their role: questions hold tokens like q#1#, answers a#1#, system texts s#1#. So whoever
-reads a row can be checked without reading it a second time.
+Texts carry their role: questions hold tokens like q#1#, answers a#1#, worse ones r#1#, system texts
+s#1#. So whoever reads a row can be checked without reading it a second time.
 """
 
 import copy
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from xwinjax.data.records import Message
 from xwinjax.data.turns import is_transcript
 
-TOKEN = re.compile(r"[qas]#\d+#")
-ROLE_OF = {"q": "user", "a": "assistant", "s": "system"}
+TOKEN = re.compile(r"[qars]#\d+#")
+ROLE_OF = {"q": "user", "a": "assistant", "r": "assistant", "s": "system"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def meanings(draw, marked: bool = True) -> Meaning:
   return Meaning(
     draw(st.one_of(st.just(""), system)),
     turns,
-    draw(answer.filter(lambda text: text.strip() != turns[-1][1].strip())),
+    draw(texts("r")),
     draw(st.one_of(st.just(""), question)),
   )
 
@@ -77,6 +77,16 @@ def _transcript(messages) -> str | None:
     return None
   names = {"user": "Human", "assistant": "Assistant"}
   return "".join(f"\n\n{names[m.role]}: {m.content}" for m in messages)
+
+
+def _tree(messages, *last: str) -> dict:
+  """Replies below replies; `last` are those to the last message, the best of them first."""
+  ranked = [{"role": "assistant", "text": t, "rank": i} for i, t in enumerate(last)]
+  replies = [{**reply, "replies": []} for reply in reversed(ranked)]
+  for m in reversed(messages):
+    role = "prompter" if m.role == "user" else m.role
+    replies = [{"role": role, "text": m.content, "replies": replies}]
+  return replies[0]
 
 
 def _question(m: Meaning, key: str, context: str) -> dict | None:
@@ -149,6 +159,10 @@ def conversation_rows(m: Meaning) -> dict[str, dict]:
     row = _question(m, key, context)
     if row is not None:
       rows[name] = {**row, out: answer}
+  if "alpaca" in rows:
+    rows["alpaca_eval"] = {**rows["alpaca"], "generator": "g"}
+  if all(x.train for x in said):
+    rows["tree"] = {"prompt": _tree(single), "system": m.system}
   whole, asked = _transcript(said), _transcript(said[:-1])
   if whole is not None:
     rows["transcript"] = {"text": whole}
@@ -156,6 +170,15 @@ def conversation_rows(m: Meaning) -> dict[str, dict]:
     rows["hh_prompt"] = {"prompt": f"{asked}\n\nAssistant:", "response": f" {answer}"}
     if "\n" in "".join(x.content for x in said):
       del rows["transcript of Windows"]
+  return rows
+
+
+def prompt_rows(m: Meaning) -> dict[str, dict]:
+  """The formats that hold questions alone, each with its row."""
+  answers = [{"text": m.turns[-1][1]}, {"text": m.rejected}]
+  rows = {"candidates": {"prompt": _chat(m.prompt()), "candidates": answers}}
+  if len(m.turns) == 1:
+    rows["mt_bench"] = {"question_id": 7, "turns": [m.prompt()[-1].content], "system": m.system}
   return rows
 
 
@@ -205,6 +228,15 @@ def pair_rows(m: Meaning) -> dict[str, dict]:
       row = _question(m, key, context)
       if row is not None:
         rows[name] = {**row, **answers}
+      if row is not None and name == "alpaca_pairs":
+        rows["listed"] = {**row, "output": [chosen, rejected]}
+  rows["tree_pair"] = {
+    "prompt": _tree([x for x in prompt if x.role != "system"], chosen, rejected),
+    "system": m.system,
+  }
+  if _may_be_joined(prompt[-1].content, chosen, rejected) and len(m.turns) == 1:
+    joined = {k: f"{prompt[-1].content} {v}" for k, v in answers.items()}
+    rows["implicit_text"] = {**joined, "system": m.system}
   transcripts = [_transcript(messages) for messages in both]
   if None not in transcripts:
     rows["hh"] = dict(zip(answers, transcripts, strict=True))
@@ -214,11 +246,20 @@ def pair_rows(m: Meaning) -> dict[str, dict]:
   return rows
 
 
+def _may_be_joined(question: str, chosen: str, rejected: str) -> bool:
+  """Whether what two texts begin with is the question, and no more."""
+  texts = (question, chosen, rejected)
+  whole = all(t.strip() == t and not is_transcript(t) for t in texts)
+  return whole and chosen[0] != rejected[0]
+
+
 JUNK = (
   None, True, False, 0, -1, 10**400, 1.5, "", " ", "x" * 300, "[]", "{}", "[{]",
   "\n\nHuman: x\n\nAssistant: y", "Human: x", [], {}, [[]], [None], [{}], {"role": "user"},
   [1, "x"], {"x": {"y": []}}, [{"type": "image_url"}], [{"type": "text", "text": "x"}],
 )  # fmt: skip
+# What says which of two answers is better, or how good one is.
+JUDGED = ("rank", "label", "preference", "winner")
 COLUMNS = (
   "id", "source", "images", "tools", "weight", "label", "loss_mask", "system", "context", "history",
   "messages", "chosen", "prompt", "output", "margin", "meta", "score_chosen", "name", "tool_calls",

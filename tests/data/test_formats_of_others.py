@@ -19,6 +19,11 @@ ASK, SAY, BAD = said("user", Q), said("assistant", A), said("assistant", B)
 TALK = [("user", Q), ("assistant", A)]
 
 
+ASKED = f"\n\nHuman: {Q}\n\nAssistant:"
+DIALOGUE = f"{ASKED} {B}"
+AS_JSON = lambda text: json.dumps([{"role": "assistant", "content": text}])
+
+
 def read(row, write, reader=formats.read_examples):
   """(the only record or None, counts beside those of rows)."""
   counts = Counts()
@@ -165,6 +170,9 @@ def test_pairs_without_a_winner_are_dropped(row, reason, write):
     ({"response_a": A, "response_b": B + "x", "label": "A"}, "share no beginning"),
     ({"prompt": Q, "chosen": [A], "rejected": [B, "x"]}, "holds 2 answers, expected one"),
     ({"chosen": A, "rejected": "No."}, "share no beginning that could be the prompt"),
+    ({"chosen": DIALOGUE, "rejected": A}, "field 'chosen': holds a whole transcript"),
+    ({"prompt": ASKED, "chosen": A, "rejected": DIALOGUE}, "field 'rejected': holds a whole"),
+    ({"chosen": AS_JSON(A), "rejected": AS_JSON(B)}, "no column holds the question"),
   ],
 )
 def test_pairs_that_say_nothing_clear_get_a_line(row, says, write):
@@ -178,16 +186,26 @@ def test_a_file_of_judged_answers_holds_prompts_whatever_the_verdict(write):
   assert [(m.role, m.content) for m in prompt.messages] == TALK[:1]
 
 
+def test_an_answer_that_is_a_dialogue_is_counted(write):
+  row = {"prompt": Q, "chosen": A, "rejected": DIALOGUE}
+  pair, counts = read(row, write, formats.read_pairs)
+  assert (pair.rejected, counts[formats.DIALOGUES]) == (DIALOGUE, 1)
+  _, counts = read({**row, "rejected": B}, write, formats.read_pairs)
+  assert formats.DIALOGUES not in counts
+
+
 def test_a_tree_gives_the_replies_ranked_first(write):
   def reply(text, rank, *more):
     return {"role": "assistant", "text": text, "rank": rank, "replies": [*more]}
 
   again = {"role": "prompter", "text": "More?", "replies": [reply("A pear.", 0)]}
   row = {"prompt": {"role": "prompter", "text": Q, "replies": [reply(B, 1), reply(A, 0, again)]}}
-  example, _ = read(row, write)
+  example, counts = read(row, write)
   assert [m.content for m in example.messages] == [Q, A, "More?", "A pear."]
-  pair, _ = read(row, write, formats.read_pairs)
+  assert counts["changed: of several replies the one ranked first"] == 1
+  pair, counts = read(row, write, formats.read_pairs)
   assert (pair.chosen, pair.rejected) == (A, B)
+  assert counts["changed: turns behind the ranked answers left out"] == 1
 
 
 LINES = b"".join(json.dumps({"prompt": Q, "completion": A}).encode() + b"\r\n" for _ in range(2))

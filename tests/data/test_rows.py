@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 
 import pytest
 
@@ -187,3 +188,16 @@ def test_many_rows_say_how_far_they_are(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(rows, "SAY_EVERY", 0.0)
   assert len(questions(path)) == 10_000
   assert f"reading {path}: 4096 rows so far" in capsys.readouterr().err
+
+
+def test_rows_are_read_in_bounded_memory(tmp_path):
+  path = write(tmp_path / "many.jsonl", *(f"{i} {'long ' * 40}" for i in range(20_000)))
+  tracemalloc.start()
+  for _ in formats.read_examples(path):
+    pass
+  _, most = tracemalloc.get_traced_memory()
+  kept = list(formats.read_examples(path))  # the twin
+  _, all_kept = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert most < 2**20 < path.stat().st_size < all_kept
+  assert len(kept) == 20_000

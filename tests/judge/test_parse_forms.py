@@ -54,6 +54,20 @@ from xwinjax.judge.parse import CUT_OFF, NO_VERDICT, NOT_LAST, OUTSIDE, read_bet
     "Score: {n}. The main parts are there.",
     "Score: {n} (the main parts are there)",
     "Score: {n} because the main parts are there",
+    "Score -> {n}",
+    "Final score → {n}/5",
+    "Score – {n}",
+    "Overall score - {n}/5",
+    "Rating: ⟦{n}⟧",
+    "It is about the question. ⟦{n}⟧",
+    "[[{n}]]/5",
+    "Rating: [[{n}]] out of 5",
+    "Rating: [[{n}/5]]",
+    "Score: {n} points out of 5",
+    "Overall rating:\n{n} out of 5",
+    "{n}/5",
+    "**{n}/5**",
+    "{n} out of 5.",
     "Score: {n}</s>",
     "Score: {n}\n</s>",
     "Score: {n}<|im_end|>",
@@ -128,6 +142,27 @@ def test_a_score_on_the_first_line_needs_reasons_that_leave_it():
     "Score: 3 out of 10",
     "Score (0-10): 3",
     "Score: 3/5/5",
+    "Score => 3",
+    "Score -> 3 or 4",
+    "Score -> three",
+    "Score -> ",
+    "Score – 3–4",
+    "Score - 3, as it asks for",
+    "Score: 3 points out of 10",
+    "[[3]]/10",
+    "[[3]]/5 or [[4]]/5",
+    "⟦3⟧ or ⟦4⟧",
+    "⟦3",
+    "3/5 or 4/5",
+    "3/5/5",
+    "3/5 kg",
+    "> 3/5",
+    "Style: 4/5.\n3/5",
+    "Style\n3/5",
+    "Style:\n3/5",
+    "It was right on\n3/5",
+    "The right answer is 4/5.\n\n4/5",
+    "Score: 4\n\nIt is fine.\n3/5",
     "Score: 3, not 4",
     "Score: 3? Maybe.",
     "Score: 3, wait, that is wrong",
@@ -282,3 +317,9 @@ def test_twin_with_any_words_behind_it_a_range_becomes_a_score(monkeypatch):
   assert read_score("Score: 3 - 4").score is None
   monkeypatch.setattr(parse, "_harmless", lambda *_: True)
   assert read_score("Score: 3 - 4").score == 3
+
+
+def test_twin_a_fraction_under_any_heading_becomes_a_score(monkeypatch):
+  assert read_score("It is fine.\nStyle\n3/5").score is None
+  monkeypatch.setattr(parse, "_alone", lambda lines, _: lines[-1])
+  assert read_score("It is fine.\nStyle\n3/5").score == 3

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 
+import numpy as np
 import pytest
 
 from xwinjax.core.errors import UserError
@@ -16,7 +18,10 @@ from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.sft import SFTConfig
 from xwinjax.stages.stage import Context
 from xwinjax.stages.training import TrainConfig
-from xwinjax.testing.tiny import tiny_config
+from xwinjax.testing.tiny import tiny_config, tiny_params
+from xwinjax.train import objectives
+from xwinjax.train.optim import OptimConfig, make_optimizer
+from xwinjax.train.step import init_state, make_train_step
 
 TRAIN = TrainConfig(epochs=1.0, batch=BatchConfig(batch_size=8, buckets=1))
 ROWS = [{"instruction": f"Who came {i}?", "output": "Ann."} for i in range(4)]
@@ -41,6 +46,7 @@ def test_a_stage_looks_first_and_trains_the_same(tiny_folder, data, tmp_path, ca
   assert lines[0].startswith(f"{data}: 4 of 4 rows kept, tokens: median ")
   assert f"  ! 4 of 4 held-out prompts are among those trained on ({data})" in lines
   assert any(line.startswith("memory: about ") for line in lines)
+  assert re.fullmatch(r"looked at for [0-9]+\.[0-9] s; --config.preflight=false .*", lines[4])
   assert "memory" not in said[1]
   assert "rows kept" not in said[1]
   # A stage that is done has nothing to look at.
@@ -76,7 +82,7 @@ def test_a_look_is_bounded(tiny_folder, data, monkeypatch):
   eye = look.open_eye(tiny_folder, ModelConfig())
   seen = eye.look(data, Settings("example"), rows=3)
   assert (seen.rows["kept"], seen.taken, seen.whole) == (3, 1, False)
-  (line,) = look.report({"data": seen}, eye, {}, MeshConfig())
+  line, _ = look.report({"data": seen}, eye, {}, MeshConfig())
   assert "3 of 3 rows kept (the first ones), tokens of the first 1: median" in line
 
 
@@ -106,3 +112,26 @@ def test_memory_counts_state_and_activations():
   assert bad
   assert "; it has " in text
   assert (memory.device_bytes() or 0) > 0
+
+
+def peak(model, rows, length):
+  """Bytes that one compiled step of SFT holds at most, by XLA's own plan of its buffers."""
+  params, optimizer = tiny_params(model), make_optimizer(OptimConfig(), 10)
+  step = make_train_step(objectives.sft(model), optimizer)
+  ones = np.ones((rows, length), np.int32)
+  places = {"segments": 256 * ones, "positions": np.arange(length) * ones, "mask": ones}
+  state = init_state(params, optimizer)
+  planned = step.lower(state, {"tokens": ones, **places}).compile().memory_analysis()
+  return planned.argument_size_in_bytes + planned.temp_size_in_bytes
+
+
+@pytest.mark.parametrize("rows", [4, 16])
+def test_memory_is_near_what_xla_plans_for_a_step(rows):
+  """`pytest -s -k near_what_xla` shows both."""
+  model = tiny_config(dim=128, ffn_dim=352, num_layers=4, vocab_size=1000)
+  need = memory.training(model, BatchConfig(batch_size=rows), 128, MeshConfig(data=1))
+  planned = peak(model, rows, 128)
+  told = f"{rows} rows: told {need.total / 2**20:.0f} MiB, planned {planned / 2**20:.0f} MiB"
+  print(told)
+  assert 0.6 < need.total / planned < 1.7, told
+  assert not 0.6 < need.state / 4 / planned < 1.7  # the twin: of parameters alone

@@ -24,6 +24,7 @@ def open_store(options: argparse.Namespace) -> Store:
     pairs=options.pairs,
     checks=options.checks,
     seed=options.seed,
+    bad_rows=options.bad_rows,
     counts=counts,
   )
   store = Store.create(options.db, items, ask, options.seed)

@@ -174,6 +174,7 @@ def make_items(
   pairs: str = "first",
   checks: float = 0.05,
   seed: int = 0,
+  bad_rows: str = "stop",
   counts: Counts | None = None,
 ) -> list[Item]:
   """The items of a study, attention checks last.
@@ -184,13 +185,14 @@ def make_items(
     ask: some of ASKS; with "verdict" items are pairs, without it single answers.
     pairs: "first" compares the first system with each other one, "all" every two.
     checks: attention checks, as a share of the items.
+    bad_rows: what malformed prompts do: "stop", or be left out with "skip".
     counts: receives what was kept and left out.
 
   Raises: UserError for files that do not fit each other.
   """
   counts = Counts() if counts is None else counts
   prompts: dict[Messages, str] = {}
-  for example in read.prompts(prompts_file):
+  for example in read.prompts(prompts_file, bad_rows=bad_rows):
     prompts.setdefault(example.messages, example.id)
   files = systems(answers)
   by_system = {name: _by_prompt(prompts, path, name) for name, path in files.items()}

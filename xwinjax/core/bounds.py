@@ -109,7 +109,12 @@ def problem(bound: Bound | None, value: Any) -> str:
     return ""
   if isinstance(bound, OneOf):
     return f"{value!r} is not {bound}"
-  return f"is {value!r}; expected {bound}" + (f"; {bound.advice}" if bound.advice else "")
+  return f"is {_short(value)}; expected {bound}" + (f"; {bound.advice}" if bound.advice else "")
+
+
+def _short(value: Any) -> str:
+  text = repr(value)
+  return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
 
 
 def argument(hint: Any) -> Callable[[str], Any]:
@@ -120,7 +125,7 @@ def argument(hint: Any) -> Callable[[str], Any]:
     try:
       value = kind(word)
     except ValueError:
-      raise ArgumentTypeError(f"is {word!r}; expected {bound}") from None
+      raise ArgumentTypeError(f"is {_short(word)}; expected {bound}") from None
     if wrong := problem(bound, value):
       raise ArgumentTypeError(wrong)
     return value

@@ -206,7 +206,10 @@ def _tree(cells: Cells, counts: Counts) -> Messages:
     if role is None:
       raise ValueError(f"prompt: role {node.get('role')!r} is not one of prompter, assistant")
     made.append(Message(role, text))
-    node = next(iter(ranked(node)), None)
+    replies = ranked(node)
+    if len(replies) > 1:
+      counts["changed: of several replies the one ranked first"] += 1
+    node = next(iter(replies), None)
   return tuple(made)
 
 

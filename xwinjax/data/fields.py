@@ -92,7 +92,7 @@ def _ours(columns: tuple[str, ...]) -> dict[str, str]:
 def is_empty(value: Any) -> bool:
   """Whether a cell holds nothing: null, or a blank text or an empty list in its place."""
   if isinstance(value, str):
-    return not value.strip()
+    return not value or value.isspace()
   return value is None or (isinstance(value, (list, dict)) and not value)
 
 

@@ -37,6 +37,7 @@ _CONVERSATIONS: Mapping[str, Format[Messages]] = conversation_formats.FORMATS
 _PAIRS: Mapping[str, Format[Answers]] = judged_formats.FORMATS
 FORMATS = (*_CONVERSATIONS, *_PAIRS)
 SYSTEM = ("system", "system_prompt")
+DIALOGUES = "pairs with an answer that is a whole dialogue"
 
 # Columns that change what a row means, where they hold something that no reader takes up.
 _ATTACHED = ("images", "image", "videos", "video", "audios", "audio", "tools", "functions")
@@ -123,16 +124,20 @@ def _tidy(messages: Messages, counts: Counts) -> Messages:
   """Merges turns of one speaker that follow each other; drops what no template can render."""
   messages = merged(messages, counts)
   start = 1 if messages and messages[0].role == "system" else 0
-  if any(m.role == "system" for m in messages[start:]):
+  roles = [m.role for m in messages]
+  if "system" in roles[start:]:
     raise Drop("system turn in the middle")
   if len(messages) <= start:
     raise Drop("no turns")
-  if messages[start].role != "user":
+  if roles[start] != "user":
     raise Drop("assistant turn first")
-  if any(not m.content.strip() for m in messages[start:-1]):
-    raise Drop("empty turn")
-  if any(turns.is_written(m.content) for m in messages if m.role == "user"):
-    counts["questions with the words of a template or transcript in them"] += 1
+  for m in messages[start:-1]:
+    if is_empty(m.content):
+      raise Drop("empty turn")
+  for m in messages:
+    if m.role == "user" and turns.is_written(m.content):
+      counts["questions with the words of a template or transcript in them"] += 1
+      break
   return messages
 
 
@@ -317,6 +322,8 @@ def read_pairs(
       raise Drop("empty answer")
     if found.chosen == found.rejected:
       raise Drop("equal answers")
+    if turns.is_transcript(found.chosen) or turns.is_transcript(found.rejected):
+      notes[DIALOGUES] += 1
     asked = found.prompt[-1].content.strip()
     if found.chosen.lstrip().startswith(asked) and found.rejected.lstrip().startswith(asked):
       notes["both answers begin with the question"] += 1

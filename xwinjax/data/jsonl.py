@@ -62,7 +62,7 @@ def decode(text: str, where: str) -> Any:
   """One JSON value; `where` (file:line) opens the error's line."""
   try:
     value = _DECODER.decode(text)
-    if _SURROGATE.search(text):
+    if "\\u" in text and _SURROGATE.search(text):
       _check_surrogates(value)
     return value
   except RecursionError:

@@ -45,6 +45,7 @@ _FIRST = ("a", "model_a", "response_a", "answer_a", "a>b", "a>>b", "[[a]]", "ass
 _SECOND = tuple(w.translate(str.maketrans("ab><", "ba><")) for w in _FIRST[:4])
 _SECOND = (*_SECOND, "b>a", "b>>a", "a<b", "a<<b", "[[b]]", "assistant b")
 _TIES = ("tie", "tie (bothbad)", "both", "neither", "draw", "a=b", "[[c]]", "c", "both_bad")
+BEST_AND_WORST = "changed: of several answers the best and the worst"
 # Keys of an answer among several, and of what it is worth.
 _TEXT = ("response", "answer", "text", "completion", "output")
 _WORTH = ("fine-grained_score", "overall_score", "score", "rating")
@@ -143,7 +144,7 @@ def _rated(cells: Cells, counts: Counts) -> Answers:
   kept = {k: v for k, v in cells.items() if k not in (key, "output", "response", "answer")}
   texts = {"chosen": _text_of(answers[-best]), "rejected": _text_of(answers[-worst])}
   if len(answers) > 2:
-    counts["changed: of several answers the best and the worst"] += 1
+    counts[BEST_AND_WORST] += 1
   row = Cells({**kept, **texts})
   found = _as_pair(row, cells, counts)
   if "rank" not in answers[-best] and "margin" not in cells:
@@ -195,6 +196,10 @@ def _tree_pair(cells: Cells, counts: Counts) -> Answers:
   if (found := _ranked(cells)) is None:
     raise Drop("no question with two ranked replies")
   path, rated = found
+  if len(rated) > 2:
+    counts[BEST_AND_WORST] += 1
+  if any(ranked(reply) for reply in (rated[0], rated[-1])):
+    counts["changed: turns behind the ranked answers left out"] += 1
   said = tuple(Message(turns.ROLES[str(n["role"])], fields.text(n, "text")) for n in path)
   return Answers(said, fields.text(rated[0], "text"), fields.text(rated[-1], "text"))
 

@@ -132,7 +132,15 @@ def _pairs(cells: Cells, counts: Counts) -> Answers:
 
 def _rm_static(cells: Cells, counts: Counts) -> Answers:
   chosen, rejected = _two(cells, counts)
+  _check_alone(chosen, rejected)
   return Answers(hh_prompt(cells), chosen.strip(), rejected.strip())
+
+
+def _check_alone(chosen: str, rejected: str) -> None:
+  """Raises ValueError for a whole dialogue where an answer is read."""
+  for key, text in (("chosen", chosen), ("rejected", rejected)):
+    if turns.is_transcript(text):
+      raise ValueError(f"field {key!r}: holds a whole transcript, which is no answer")
 
 
 def _alpaca_pairs(cells: Cells, counts: Counts) -> Answers:
@@ -191,6 +199,9 @@ def _transcript(cells: Cells, key: str, counts: Counts) -> Messages:
 def _implicit_text(cells: Cells, counts: Counts) -> Answers:
   """TRL's implicit prompt of plain texts: what both begin with, up to a blank, is the prompt."""
   chosen, rejected = fields.text(cells, "chosen"), fields.text(cells, "rejected")
+  _check_alone(chosen, rejected)
+  if not all(isinstance(turns.decoded(text), str) for text in (chosen, rejected)):
+    raise ValueError("'chosen' and 'rejected' hold answers alone; no column holds the question")
   together = itertools.takewhile(lambda two: two[0] == two[1], zip(chosen, rejected, strict=False))
   shared = "".join(a for a, _ in together)
   if len(shared) < max(len(chosen), len(rejected)):  # a word of which only a part is shared

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 
 from xwinjax.data.conversation_formats import LOOSE, TURNS
 from xwinjax.data.fields import QUESTION, Cells
+from xwinjax.data.turns import is_transcript
 
 # Columns whose texts and objects say what they are only to those who read them: a format that tells
 # itself by the text of another belongs here with it.
@@ -21,9 +22,10 @@ def shape(cells: Cells) -> Hashable | None:
   for name, value in cells.items():
     part: Hashable = type(value)
     if isinstance(value, str):
-      if name in _READ and ("Human:" in value or "Assistant:" in value or _opens(value)):
+      read = name in _READ
+      if read and _opens(value):
         return None
-      part = (not value, name in cells.full)
+      part = (not value, name in cells.full, read and is_transcript(value))
     elif isinstance(value, list):
       part = _of_list(value, name in ("chosen", "rejected"))
       if part is None:

@@ -85,6 +85,8 @@ def names_of(value: Any) -> Names | None:
   turns = value if isinstance(value, list) else [value]
   if not turns or not all(isinstance(turn, dict) for turn in turns):
     return None
+  if turns[0].get("role") is not None and turns[0].get("content") is not None:
+    return OPENAI  # as most are: the first turn says it
   has = lambda name: any(turn.get(name) is not None for turn in turns)
   for speaker, text in (OPENAI, SHAREGPT):
     if has(speaker) and has(text):

@@ -1,10 +1,10 @@
 """A judge's score, read from what the judge wrote.
 
 Read is what a person reads without a doubt, in the forms that judges use (`Score: 4`, `4.0/5.0`,
-`[[4]]`, `[RESULT] 4`, JSON and their like) on the last line, or on the first where nothing behind
-could change it. What a judge quotes from the answer (in quotation marks, backticks, a quoted block
-or a fence) is nobody's score, and neither is one that the answer itself holds. Where anything is
-unclear there is none: a missing score is counted, an invented one would be trained on.
+`[[4]]`, `[RESULT] 4`, `4/5` alone, JSON and their like) on the last line, or on the first where
+nothing behind could change it. What a judge quotes from the answer (in quotation marks, backticks,
+a quoted block or a fence) is nobody's score, and neither is one that the answer itself holds. Where
+anything is unclear there is none: a missing score is counted, an invented one would be trained on.
 """
 
 from __future__ import annotations
@@ -33,26 +33,32 @@ _QUOTED = re.compile(
 # What stands behind a judge's last word: blanks, end tokens, rules.
 _END = re.compile(r"(?:\s|</s>|<\|(?:im_end|eot_id|endoftext|end|eot)\|>|\n[-=*_]{3,}(?=\s|\Z))+\Z")
 
+_SIGNS = str.maketrans({"：": ":", "⟦": "[[", "⟧": "]]"})
 _NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?"
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _KIND = (
   r"(?:(?:so|the|my|total|final|overall)\s+)*(?:score|rating|grade)|(?:total|final|overall) points"
 )
+_OF = r" ?(?:/|out of) ?"  # before a maximum
 _SCALE = r"(?: ?\((?:(?:[01] ?(?:-|–|to) ?)|out of )(?P<scale>[0-9]+)\))?"
 _GIVEN = r"I(?:'d| would)? (?:give|award|rate|grade) (?:it|this|(?:this|the) (?:answer|response))"
 _SCORE = re.compile(
-  rf"(?:(?:{_KIND}){_SCALE}(?: ?[:=] ?| is:? |(?P<loose> of | ))"
+  rf"(?:(?:{_KIND}){_SCALE}(?: ?(?:[:=]|->|→) ?| is:? |(?P<loose> of | [-–—] | ))"
   rf"|{_GIVEN}(?: an?)?(?: (?:score|rating) of)? )"
-  rf"(?P<score>{_NUMBER})(?: ?(?:/|out of) ?(?P<most>[0-9]+(?:\.[0-9]+)?))?"
-  rf"(?: ?\((?P<word>{'|'.join(_WORDS)})\))?(?: (?:points?|stars?))?(?P<rest>.*)",
+  rf"(?P<score>{_NUMBER})(?:{_OF}(?P<most>[0-9]+(?:\.[0-9]+)?))?"
+  rf"(?: ?\((?P<word>{'|'.join(_WORDS)})\))?"
+  r"(?: (?:points?|stars?)(?: out of (?P<top>[0-9]+))?)?(?P<rest>.*)",
   re.IGNORECASE,
 )
 # Forms that nobody writes by chance; they may end a line of prose.
 _MARK = re.compile(
-  rf".*?(?:\[RESULT\] ?:? ?\(?(?P<a>{_NUMBER})\)?|\[\[(?P<b>{_NUMBER})\]\])\.?", re.I
+  rf".*?(?:\[RESULT\] ?:? ?\(?(?P<a>{_NUMBER})\)?|\[\[(?P<b>{_NUMBER})\]\])"
+  rf"(?:{_OF}(?P<most>[0-9]+(?:\.[0-9]+)?))?\.?",
+  re.IGNORECASE,
 )
+_FRACTION = re.compile(rf"(?<![\w./])(?P<score>{_NUMBER}){_OF}(?P<most>[0-9]+(?:\.[0-9]+)?)")
 _HELD = re.compile(
-  rf"(?:score|rating|grade|total points|result\]|\[\[)[^\n0-9]{{0,12}}?(?P<score>{_NUMBER})", re.I
+  rf"(?:score|rating|grade|total points|result\]|\[\[|⟦)[^\n0-9]{{0,12}}?(?P<score>{_NUMBER})", re.I
 )
 
 _WHO = r"(?:answer |assistant |response )?"
@@ -69,7 +75,7 @@ _BETTER_MARK = re.compile(
 )
 _VERDICTS = {"a": 1.0, "b": -1.0, "c": 0.0, "tie": 0.0, "neither": 0.0, "draw": 0.0}
 
-_VALUE = re.compile(rf"(?:{_NUMBER}(?: ?/ ?[0-9]+)?|A|B|tie)\.?", re.I)
+_VALUE = re.compile(rf"(?:{_NUMBER}(?:{_OF}[0-9.]+)?|A|B|tie)\.?", re.I)
 
 # What a judge may add behind a score: words that begin like a reason, and none that changes it.
 _REASON = re.compile(r" ?[-–—] | ?[,;.:] | ?\(| (?=because |since )")
@@ -99,11 +105,12 @@ class _Given:
 
   score: float
   most: tuple[float, ...] = ()
+  alone: bool = False  # a fraction that no word calls a score
 
 
 def _plain(line: str) -> str:
   """A line without what only dresses it: emphasis, a bullet, a box, tags, brackets of a value."""
-  line = re.sub(r"[*_#⭐★]+", " ", line.replace("：", ":"))
+  line = re.sub(r"[*_#⭐★]+", " ", line.translate(_SIGNS))
   line = re.sub(r"\A\s*[-•+]\s+", "", line)
   line = re.sub(r"\\boxed\{([^{}]*)\}", r"\1", line)
   line = re.sub(r"<(score|rating)>([^<>]*)</\1>", r"\1: \2", line, flags=re.IGNORECASE)
@@ -131,13 +138,19 @@ def _harmless(rest: str, doubt: str = "") -> bool:
 def _score(line: str) -> _Given | None:
   line = _plain(line)
   if m := _MARK.fullmatch(line):
-    return _Given(float(m["a"] or m["b"])) if len(re.findall(r"\[\[|\[RESULT", line)) == 1 else None
+    one = len(re.findall(r"\[\[|\[RESULT", line)) == 1
+    return _Given(float(m["a"] or m["b"]), _named(m, "most")) if one else None
   m = _SCORE.fullmatch(_bare(line))
   if not m or not _harmless(m["rest"]) or (m["loose"] and m["rest"].strip(" .")):
     return None
   if m["word"] and _WORDS.index(m["word"].lower()) != float(m["score"]):
     return None
-  return _Given(float(m["score"]), tuple(float(x) for x in (m["most"], m["scale"]) if x))
+  return _Given(float(m["score"]), _named(m, "most", "scale", "top"))
+
+
+def _named(m: re.Match[str], *groups: str) -> tuple[float, ...]:
+  """The maxima that a match holds."""
+  return tuple(float(m[group]) for group in groups if m[group])
 
 
 def _verdict(line: str) -> _Given | None:
@@ -175,7 +188,25 @@ def _of_lines(lines: list[str], of_line: Callable[[str], _Given | None]) -> list
     value = _plain(lines[i])
     if given[i] is None and _VALUE.fullmatch(_bare(value)):
       given[i] = of_line(f"{_plain(lines[i - 1]).rstrip(' :')}: {value}")
+  if given and given[-1] is None and (fraction := _alone(lines, given)):
+    last = of_line(f"score: {fraction}")
+    given[-1] = last and dataclasses.replace(last, alone=True)
   return given
+
+
+def _alone(lines: list[str], given: list[_Given | None]) -> str:
+  """A last line that is a fraction, `6/10`, where nothing makes it the part of a score.
+
+  That would be a heading above it, or another fraction of the same maximum.
+  """
+  last = _bare(_plain(lines[-1])).rstrip(".")
+  if not (m := _FRACTION.fullmatch(last)):
+    return ""
+  if len(lines) > 1 and not re.search(r"[.!?…\])}]\W*\Z", lines[-2]):
+    return ""
+  unread = (line for line, g in zip(lines[:-1], given, strict=False) if g is None)
+  others = {float(f["most"]) for line in unread for f in _FRACTION.finditer(line)}
+  return "" if float(m["most"]) in others else last
 
 
 def _read(
@@ -253,6 +284,8 @@ def read_score(
     return Reading(None, OUTSIDE)
   held = {float(m["score"]) for m in _HELD.finditer(answer)}
   lines = [line.lstrip("> ") for line in answer.splitlines() if line.strip()]
+  if given.alone:
+    held |= {float(m["score"]) for m in _FRACTION.finditer(answer)}
   if given.score in held | {g.score for g in _of_lines(lines, _score) if g}:
     return Reading(None, ECHO)
   return Reading(given.score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Eye:
 
   renderer: Renderer
   llama: LlamaConfig
+  opened: float = dataclasses.field(default_factory=time.perf_counter)  # when, in seconds
 
   def look(self, path: str | Path, settings: Settings, *, rows: int = ROWS) -> Look:
     return Look(
@@ -75,4 +77,5 @@ def report(
     name = max(needs, key=lambda name: needs[name].total)
     text, bad = memory.told(needs[name], memory.device_bytes())
     said.append(f"{'  ! ' * bad}memory: {text}")
-  return said
+  took = time.perf_counter() - eye.opened
+  return [*said, f"looked at for {took:.1f} s; --config.preflight=false leaves that out"]
