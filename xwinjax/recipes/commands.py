@@ -13,6 +13,7 @@ from xwinjax.stages import (
   evaluate,
   instruct,
   judge_metrics,
+  label,
   make_eft,
   mt_bench,
   reference,
@@ -71,6 +72,9 @@ ALONE = {
     options=_any_judge,
   ),
   "select": Alone(select.STAGE),
+  "label": Alone(
+    label.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
+  ),
   "reference": Alone(reference.STAGE),
   "dpo": Alone(dpo.STAGE),
   "evaluate": Alone(evaluate.STAGE, options=lambda *_: {"gold_judge": sandbox_judge.gold_judge}),

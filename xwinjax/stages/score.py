@@ -178,12 +178,8 @@ class ScoreConfig:
   """Nothing of its own: the judge's settings decide."""
 
 
-def make(
-  context: Context, config: ScoreConfig, folder: Path, candidates: Path, *, judge: Judge
-) -> dict[str, Any]:
-  """Scores every candidate; writes candidates.jsonl and, for written ones, judgements.jsonl."""
-  sets = list(candidate_files.read(candidates))
-  sets, judged, figures = judge_sets(context, judge, sets, folder)
+def write(folder: Path, sets: Sequence[CandidateSet], judged: list[list[Judgements]]) -> None:
+  """Writes candidates.jsonl and, for written judgements, judgements.jsonl."""
   candidate_files.write(folder / "candidates.jsonl", sets)
   if judged:
     jsonl.write_rows(
@@ -193,6 +189,15 @@ def make(
         for s, row in zip(sets, judged, strict=True)
       ],
     )
+
+
+def make(
+  context: Context, config: ScoreConfig, folder: Path, candidates: Path, *, judge: Judge
+) -> dict[str, Any]:
+  """Scores every candidate."""
+  sets = list(candidate_files.read(candidates))
+  sets, judged, figures = judge_sets(context, judge, sets, folder)
+  write(folder, sets, judged)
   return figures | set_figures(sets, judge.config.score)
 
 
