@@ -38,7 +38,7 @@ MODES = ("sampled", "expected", "both", "pairwise")
 class JudgeConfig:
   """Who judges, and how."""
 
-  by: str = "self"  # self, rm, logps, gold (recipes/judges.py), or openai:MODEL behind an API
+  by: str = "self"  # self, rm, logps, gold, openai:MODEL, human:votes.db (recipes/judges.py)
   name: str = ""  # under which each candidate's `scores` gets the score; empty: the same as `by`
   template: str = ""  # of a reward model, or one whose log-probs judge; "": the model's own
   prompt: str = "additive"  # additive, multiple_choice, ten (1 to 10), short (for few tokens)
