@@ -16,6 +16,7 @@ from xwinjax.stages import (
   label,
   make_eft,
   mt_bench,
+  multiple_choice,
   reference,
   reward,
   reward_bench,
@@ -91,5 +92,6 @@ ALONE = {
   "reward_bench": Alone(
     reward_bench.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
   ),
+  "multiple_choice": Alone(multiple_choice.STAGE),
   "judge_metrics": Alone(judge_metrics.STAGE),
 }
