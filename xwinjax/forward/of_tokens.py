@@ -36,7 +36,7 @@ def logprobs(
     for b, i in enumerate(batch):
       tokens[b, : len(rows[i])] = rows[i]
     with jax.default_matmul_precision("highest"):
-      values = np.asarray(_forward(config, params, tokens))
+      values = np.asarray(_forward(config, params, jnp.asarray(tokens)))
     for b, i in enumerate(batch):
       found[i] = values[b, : len(rows[i]) - 1]
   return [found[i] for i in range(len(rows))]
@@ -51,7 +51,7 @@ def grid(n: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _forward(config: LlamaConfig, params: Params, tokens_BT: np.ndarray) -> jax.Array:
+def _forward(config: LlamaConfig, params: Params, tokens_BT: jax.Array) -> jax.Array:
   """log p(token t+1 | tokens up to t): [B, T - 1]."""
   hidden_BTD = llama.apply(config, params, tokens_BT)
   everything = jnp.ones(tokens_BT.shape, jnp.uint8)
