@@ -10,8 +10,9 @@
   python -m experiments.evaluate --config=configs/evaluate/alpaca_eval.py --workdir=runs/alpaca \\
       --config.model.path=FOLDER --config.prompts=outputs.json --config.judge.by=openai:gpt-4o
 
-alpaca_eval.py, mt_bench.py and reward_bench.py in configs/evaluate/ are benchmarks with a judge:
-docs/evaluation.md, and --help with their config. The first one, evaluate.py, measures a model.
+alpaca_eval.py, mt_bench.py and reward_bench.py in configs/evaluate/ are benchmarks with a judge,
+multiple_choice.py is one by log-likelihood: docs/evaluation.md, and --help with their config. The
+first one, evaluate.py, measures a model.
 
 Measures length and repeats always; score and best-of-k where a reward model is named; KL where a
 reference is; win rate where another model's evaluation is. Writes, under --workdir:
@@ -26,7 +27,10 @@ import sys
 from xwinjax.recipes import cli
 
 command = cli.stage(
-  __doc__, "configs/evaluate.py", "evaluate", others=("alpaca_eval", "mt_bench", "reward_bench")
+  __doc__,
+  "configs/evaluate.py",
+  "evaluate",
+  others=("alpaca_eval", "mt_bench", "reward_bench", "multiple_choice"),
 )
 
 if __name__ == "__main__":

@@ -60,13 +60,12 @@ def test_scores():
 
 def test_held_out_words_in_a_row():
   held = Heldout(["one two three four five six seven", "Name a plum tree", "Why is that?"], 5)
-  assert held.holds(entry("x", prompt="Say: TWO, three four five six!"))
-  assert held.holds(entry("It was two three four five six."))  # in the answer, too
-  assert not held.holds(entry("two three four five and six"))
-  assert held.holds(entry("x", prompt="Please name a plum tree."))  # the whole of a short one
-  assert not held.holds(entry("Why is that?"))  # too short to be anyone's
-  assert not Heldout(["one two three four five six seven"], 0).holds(
-    entry("one two three four five six seven")
+  assert held.shared("Say: TWO, three four five six!\nx") == "two three four five six"
+  assert not held.shared("two three four five and six")
+  assert held.shared("Please name a plum tree.")  # the whole of a short one
+  assert not held.shared("Why is that?")  # too short to be anyone's
+  assert not Heldout(["one two three four five six seven"], 0).shared(
+    "one two three four five six seven"
   )
 
 

@@ -42,6 +42,35 @@ def test_the_best_answer_of_a_question_is_taken(tmp_path):
   assert counts == {"read": 4, "no answer": 1, "no question": 1}
 
 
+def test_reddits_best_comment_is_taken(tmp_path):
+  """Comments by row, or answers by column; what was deleted asks and answers nothing."""
+  rows = [
+    {"id": "t3", "title": "Why salt?", "selftext": "[removed]", "comments": [
+      {"body": "[deleted]", "score": 99}, {"body": "Taste.", "score": 5},
+      {"body": "No.", "score": -2}]},
+    {"title": "Why ice?", "answers": {"text": ["Cold.", "Frost."], "score": [1, 7]}},
+    {"title": "Gone?", "comments": [{"body": "[removed]", "score": 3}]},
+  ]  # fmt: skip
+  found, counts = read(jsonl.write_rows(tmp_path / "reddit.jsonl", rows))
+  assert [(e.id, e.prompt, e.answer, e.score) for e in found] == [
+    ("reddit-t3", "Why salt?", "Taste.", 5.0),
+    ("reddit-2", "Why ice?", "Frost.", 7.0),
+  ]
+  assert counts["no answer"] == 1
+
+
+def test_an_article_answers_its_title(tmp_path):
+  rows = [
+    {"title": "How to Peel a Plum2", "headline": "Cut.",
+      "text": "This article helps. This article ends."},
+    {"title": "How to Do Nothing", "text": " "},
+  ]  # fmt: skip
+  (entry,), counts = read(jsonl.write_rows(tmp_path / "wikihow.jsonl", rows))
+  assert entry.prompt == "How to Peel a Plum"
+  assert entry.answer == "The following answer helps. This article ends."
+  assert counts["no answer"] == 1
+
+
 def test_html_becomes_text_with_its_code_and_lists():
   html = (
     '<p>Use <a href="http://x.y">this</a> &amp; <em>that</em>:</p><pre><code>a = b_c * 2\n'

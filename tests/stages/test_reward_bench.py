@@ -70,13 +70,53 @@ def test_rm_benchs_three_styles(tmp_path):
   }
 
 
+SCORED = [{"text": t, "scores": {"gold": g}} for t, g in (("bad", 1), ("good", 3), ("bad one", 2))]
+
+
+@pytest.mark.parametrize(
+  ("row", "subset"),
+  [
+    ({"prompt": "p", "chosen": ["good"], "rejected": ["bad", "worse", "b"], "subset": "s"}, "s"),
+    ({"prompt": "p", "chosen": ["good 1", "good 2", "good 3"], "rejected": ["x", "y", "z"],
+      "subset": "Ties", "num_correct": 3}, "Ties"),
+    ({"conversation_input": [{"role": "user", "content": "p"}], "bon_best": {"answer": "good"},
+      "loser_list": [{"answer": "bad"}, {"answer": "x"}], "category_path": "Chat/a"}, "Chat/a"),
+    ({"prompt": "p", "candidates": SCORED}, "all"),
+  ],
+)  # fmt: skip
+def test_the_best_of_n(tmp_path, row, subset):
+  """Right is who prefers the best answer to every other one."""
+  figures = judged(tmp_path, [row], by_goodness)
+  assert (figures["accuracy"], list(figures["subsets"])) == (1, [subset])
+  assert figures["chance"] in (1 / 4, 1 / 3)
+  # The twin: beating all others but one is not enough.
+  fooled = lambda p, text: 2.0 if text in ("worse", "z", "x", "bad one") else by_goodness(p, text)
+  assert judged(tmp_path, [row], fooled)["accuracy"] == 0
+
+
+def test_a_judge_of_places_is_at_chance_of_n(tmp_path):
+  rows = [{"prompt": str(i), "candidates": SCORED} for i in range(6)]
+  places = iter([1.0, 0.0, 0.0] * 6)
+  assert judged(tmp_path, rows, lambda *_: next(places))["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_candidates_that_tie_are_left_out_and_the_truth_has_a_name(tmp_path):
+  same = [{"text": t, "scores": {"gold": 1, "people": g}} for t, g in (("good", 2), ("bad", 1))]
+  rows = [{"prompt": "p", "candidates": same}, {"prompt": "q", "candidates": SCORED}]
+  assert judged(tmp_path, rows, by_goodness)["rows"]["left out: a tie"] == 1
+  (asked,) = reward_bench.questions(rows[0], "people")
+  assert (asked.chosen, asked.rejected) == ("good", ("bad",))
+  with pytest.raises(ValueError, match="no score 'people'"):
+    reward_bench.questions(rows[1], "people")
+
+
 def test_ties_of_people_are_left_out_and_counted(tmp_path):
   rows = [
     {"prompt": "p", "response 1": "good", "response 2": "bad", "label": 2},
     {"prompt": "p", **SAY},
   ]
   figures = judged(tmp_path, rows, by_goodness)
-  assert (figures["pairs"], figures["rows"]["left out: people's tie"]) == (1, 1)
+  assert (figures["pairs"], figures["rows"]["left out: a tie"]) == (1, 1)
 
 
 def test_what_a_judge_cannot_tell_counts_half(tmp_path):
@@ -97,7 +137,7 @@ def test_a_judge_of_places_gains_nothing(tmp_path):
   [
     ({"prompt": "p", "response_a": "x", "response_b": "y", "label": "C"}, "'label': found 'C'"),
     ({"prompt": "p", "response_a": 5, "response_b": "y", "label": "A"}, "'response_a': found 5"),
-    ({"prompt": "p", "chosen": ["a"], "rejected": ["b"]}, "three styles"),
+    ({"prompt": "p", "chosen": ["a"], "rejected": []}, "lists of texts, not empty"),
   ],
 )
 def test_bad_rows_are_named(tmp_path, row, said):

@@ -25,7 +25,7 @@ from xwinjax.annotate.store import Store, readable
 from xwinjax.annotate.study import SIDES, Item
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.data.records import Messages
+from xwinjax.data.records import prompt_text
 
 Row = dict[str, Any]
 NAMES = ("a", "b")
@@ -66,7 +66,7 @@ def _row(annotator: str, item: Item, swapped: bool, vote: Any) -> Row:
   count = len(item.answers)
   # side on the page -> system: swapped, A is the item's second answer
   names = dict(zip(SIDES, NAMES[:count][:: -1 if swapped else 1], strict=False))
-  row: Row = {"id": item.prompt_id, "prompt": _text(item.prompt)}
+  row: Row = {"id": item.prompt_id, "prompt": prompt_text(item.prompt)}
   row |= {name: answer.system for name, answer in zip(NAMES, item.answers, strict=False)}
   row["annotator"] = annotator
   if count == 2:
@@ -88,12 +88,6 @@ def _row(annotator: str, item: Item, swapped: bool, vote: Any) -> Row:
   else:
     row["check"] = choices == item.expected
   return row | {"seconds": vote.seconds, "at": vote.at, "revision": vote.revision}
-
-
-def _text(prompt: Messages) -> str:
-  if len(prompt) == 1:
-    return prompt[0].content
-  return "\n\n".join(f"{m.role}: {m.content}" for m in prompt)
 
 
 def write(store: Store, path: str | Path) -> Path:

@@ -24,6 +24,7 @@ from typing import Any
 from xwinjax.core.errors import UserError
 from xwinjax.data import formats, jsonl, read
 from xwinjax.data.records import Counts, Message, Messages
+from xwinjax.data.sources import sources
 
 ASKS = ("verdict", "usefulness", "grades")
 PAIRS = ("first", "all")
@@ -107,18 +108,14 @@ def check_ask(ask: Sequence[str]) -> tuple[str, ...]:
 
 def systems(specs: Sequence[str]) -> dict[str, Path]:
   """System name -> file, of FILE or NAME=FILE; files of one name are called by their folder."""
-  named: list[tuple[str, Path]] = []
-  stems = [Path(s.rpartition("=")[2]).name.split(".")[0] for s in specs]
-  for spec, stem in zip(specs, stems, strict=True):
-    name, _, file = spec.rpartition("=")
-    path = Path(file)
-    named.append((name or (stem if stems.count(stem) == 1 else path.absolute().parent.name), path))
-  for name, path in named:
-    if not NAME.fullmatch(name):
-      raise UserError(f"--answers {path}: {name!r} is no name for a system; write NAME={path}")
-    if [n for n, _ in named].count(name) > 1:
-      raise UserError(f"--answers {path}: two systems are called {name!r}; write NAME={path}")
-  return dict(named)
+  named = sources(specs, "--answers ")
+  for source in named:
+    if not NAME.fullmatch(source.name):
+      raise UserError(
+        f"--answers {source.path}: {source.name!r} is no name for a system; "
+        f"write NAME={source.path}"
+      )
+  return {source.name: source.path for source in named}
 
 
 def read_answers(path: Path) -> dict[Messages, dict[str, float]]:

@@ -1,8 +1,12 @@
-"""Rows to choose from: conversations of any format, and Stack-Exchange-like questions.
+"""Rows to choose from: conversations of any format, questions with answers, articles.
 
-A Stack-Exchange-like row is {"title"?, "question" | "body", "answers": [{"text" | "body", "score" |
-"pm_score" | "votes"}, …], "score"?, "tags"?, "site"?}: its best answer is taken. Texts in HTML
-become plain ones.
+  Stack Exchange  {"title"?, "question" | "body", "answers": [{"text" | "body", "score" |
+                  "pm_score" | "votes"}, …], "score"?, "tags"?, "site"?}: the best answer is taken
+  Reddit          {"title", "selftext"?, "comments": [{"body", "score"}, …]}, or answers as columns,
+                  {"text": […], "score": […]}, as ELI5 has them; what was deleted is left out
+  wikiHow         {"title": "How to …", "text", "headline"?}: the article answers its title
+
+Texts in HTML become plain ones.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ from xwinjax.data.records import Counts, Example, Message, Messages
 
 Row = dict[str, Any]
 SCORES = ("score", "pm_score", "votes")
+ANSWERS = ("answers", "comments")
+_DELETED = ("[deleted]", "[removed]", "")
+_OPENING = re.compile(r"^This article\b")
 _TAG = re.compile(r"</?(?:p|a|pre|code|ul|ol|li|em|strong|blockquote|br|h[1-6]|img|hr|div|span)\b")
 
 
@@ -79,9 +86,36 @@ def number(value: Any, where: str) -> float | None:
   return float(value)
 
 
+def _answers(row: Row) -> list[Any] | None:
+  """The answers of a question, told by rows or by columns; None where there are none."""
+  found = _first(row, ANSWERS)
+  if isinstance(found, dict) and all(isinstance(v, list) for v in found.values()):
+    found = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+  return found if isinstance(found, list) else None
+
+
 def is_question(row: Row) -> bool:
-  """Whether a row is Stack-Exchange-like."""
-  return isinstance(row.get("answers"), list) and bool({"question", "title", "body"} & row.keys())
+  """Whether a row is a question with answers, as Stack Exchange and Reddit have them."""
+  return _answers(row) is not None and bool({"question", "title", "body"} & row.keys())
+
+
+def is_article(row: Row) -> bool:
+  """Whether a row is wikiHow-like."""
+  title, text = row.get("title"), row.get("text")
+  how = isinstance(title, str) and title.lower().startswith("how to ")
+  return how and isinstance(text, str)
+
+
+def _article(row: Row) -> Messages:
+  """The title asks, the text answers.
+
+  Source: LIMA, section 2.1, whose "The following answer …" stands for "This article …".
+  """
+  title = row["title"].strip().rstrip("0123456789")  # the data set numbers an article's methods
+  text = _OPENING.sub("The following answer", plain(row["text"]))
+  if not text:
+    raise formats.Drop("no answer")
+  return (Message("user", title), Message("assistant", text))
 
 
 def _question(row: Row, rng: random.Random) -> tuple[Messages, float | None]:
@@ -94,16 +128,17 @@ def _question(row: Row, rng: random.Random) -> tuple[Messages, float | None]:
     row = {**row, **question}
   elif isinstance(question, str):
     row = {**row, "body": row.get("body") or question}
-  asked = [
-    plain(t) for t in (row.get("title"), row.get("body")) if isinstance(t, str) and t.strip()
-  ]
+  texts = (row.get("title"), _first(row, ("body", "selftext")))
+  asked = [plain(t) for t in texts if isinstance(t, str) and t.strip() not in _DELETED]
   answers: list[tuple[float, int, str]] = []
-  for i, a in enumerate(row["answers"]):
+  for i, a in enumerate(_answers(row) or ()):
     if not isinstance(a, dict):
       raise ValueError(f"answers[{i}]: found {type(a).__name__}, expected an object")
     text = _first(a, ("text", "body"))
     if not isinstance(text, str):
       raise ValueError(f"answers[{i}]: has no 'text' or 'body'")
+    if text.strip() in _DELETED:
+      continue
     score = number(_first(a, SCORES), f"answers[{i}]")
     answers.append((score if score is not None else 0.0, -i, text))
   if not asked:
@@ -156,6 +191,8 @@ def read(
     try:
       if is_question(row):
         messages, score = _question(row, rng)
+      elif is_article(row):
+        messages, score = _article(row), None
       else:
         messages, score = _conversation(row, format), None
       if score_field in row or score is None:

@@ -103,10 +103,13 @@ class Heldout:
         grams = (tuple(words[i : i + size]) for i in range(len(words) - size + 1))
         self.by_length.setdefault(size, set()).update(grams)
 
-  def holds(self, entry: Entry) -> bool:
-    words = rouge.words(f"{entry.prompt}\n{entry.answer}")
-    return any(
-      tuple(words[i : i + size]) in grams
+  def shared(self, text: str) -> str:
+    """The first run of words that a text shares with a held-out one; "" where it shares none."""
+    words = rouge.words(text)
+    runs = (
+      words[i : i + size]
       for size, grams in self.by_length.items()
       for i in range(len(words) - size + 1)
+      if tuple(words[i : i + size]) in grams
     )
+    return " ".join(next(runs, ()))

@@ -79,6 +79,13 @@ def messages_json(messages: Messages) -> list[dict[str, Any]]:
   return [{"role": m.role, "content": m.content, **left_out(m)} for m in messages]
 
 
+def prompt_text(prompt: Messages) -> str:
+  """A prompt as one text, which tells it from others: the question, or all turns with roles."""
+  if len(prompt) == 1:
+    return prompt[0].content
+  return "\n\n".join(f"{m.role}: {m.content}" for m in prompt)
+
+
 def example_json(example: Example) -> dict[str, Any]:
   return {"id": example.id, "messages": messages_json(example.messages), **meta_json(example)}
 

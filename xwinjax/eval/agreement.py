@@ -144,11 +144,9 @@ def _by_prompt(votes: Iterable[Vote], worth: Mapping[str, float]) -> dict[str, l
 
 
 def _credits(votes: Iterable[Vote]) -> dict[str, list[float]]:
-  """What each vote gives the first system: a tie a half, a judge's share as it is."""
   values = defaultdict(list)
   for v in votes:
-    label = {"A": 1.0, "tie": 0.5}.get(v.label, 0.0)
-    values[v.prompt].append(label if v.share is None else v.share)
+    values[v.prompt].append(v.credit)
   return values
 
 

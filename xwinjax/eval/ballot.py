@@ -34,6 +34,11 @@ class Vote:
   def item(self) -> tuple[str, int, str, str]:
     return self.prompt, self.turn, self.a, self.b
 
+  @property
+  def credit(self) -> float:
+    """What the vote gives a: a tie a half, a judge's share as it is."""
+    return {"A": 1.0, "tie": 0.5}.get(self.label, 0.0) if self.share is None else self.share
+
   def swapped(self) -> Vote:
     """The same vote, told with b first."""
     return dataclasses.replace(

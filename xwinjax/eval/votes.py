@@ -44,7 +44,7 @@ NO_VERDICT = "left out: a judge's reply without a verdict"
 FIRST, SECOND = "response 1", "response 2"
 
 
-def _named(data: str, number: Any) -> str:
+def named(data: str, number: Any) -> str:
   """The prompt of a row that names it by number, until its text is known."""
   return f"{data} question {number}"
 
@@ -112,7 +112,7 @@ def _mt_bench(row: Row, ballot: Ballot, where: str) -> list[Vote]:
   if prompt is None and row.get("conversation_a"):
     prompt = row["conversation_a"][0]["content"]
   if prompt is None:
-    prompt = _named("mt_bench", number)
+    prompt = named("mt_bench", number)
   elif number is not None:
     ballot.known["mt_bench", str(number)] = (prompt,)
   names = _get(row, "model_a", str), _get(row, "model_b", str)
@@ -128,7 +128,7 @@ def _fastchat(row: Row, ballot: Ballot, where: str) -> list[Vote]:
   labels = {_label(x, {"model_1": "A", "model_2": "B", "tie": "tie"}) for x in said}
   label = labels.pop() if len(labels) == 1 else "tie"
   names = _get(row, "model_1", str), _get(row, "model_2", str)
-  prompt = _named("mt_bench", _get(row, "question_id", (int, str)))
+  prompt = named("mt_bench", _get(row, "question_id", (int, str)))
   return [Vote(prompt, _judge(row), *names, label, _get(row, "turn", int, 1))]
 
 
@@ -154,7 +154,7 @@ def _pandalm_judge(row: Row, ballot: Ballot, where: str) -> list[Vote]:
   if isinstance(value, str) and value.lower() in ("tie", "garbage"):
     ballot.counts["judges' garbage, a tie as in PandaLM's script"] += value.lower() == "garbage"
     value = 0
-  prompt = _named("pandalm", _get(row, "idx", (int, str)))
+  prompt = named("pandalm", _get(row, "idx", (int, str)))
   # The systems' names stand in the people's file.
   return [Vote(prompt, key.removesuffix("_result"), FIRST, SECOND, _label(value, meaning))]
 
@@ -191,7 +191,7 @@ def _faireval_people(path: Path) -> Ballot:
     if word:
       if plain(word) not in meaning:
         raise UserError(f"{path}:{number}: found {word!r:.40}, expected {m['a']}, {m['b']} or TIE")
-      prompt = _named("faireval", number)
+      prompt = named("faireval", number)
       found.votes.append(Vote(prompt, m["judge"], m["a"], m["b"], meaning[plain(word)]))
   return found
 
@@ -213,7 +213,7 @@ def _auto_j_judge(row: Row, ballot: Ballot, where: str) -> list[Vote]:
     ballot.counts[NO_VERDICT] += 1
     return []
   label = {"1": "A", "2": "B"}.get(said[-1][-1], "tie")
-  return [Vote(_named("auto_j", number), Path(path).stem, FIRST, SECOND, label)]
+  return [Vote(named("auto_j", number), Path(path).stem, FIRST, SECOND, label)]
 
 
 def _alpaca_eval(row: Row, ballot: Ballot, where: str) -> list[Vote]:
@@ -293,11 +293,12 @@ def collect(
       read += _READERS[detect(row)](row, ballot, where)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as e:
       raise UserError(f"{where}: {e}") from None
-  return _merged(ballot, read, judges)
+  return add(ballot, read, judges)
 
 
-def _merged(ballot: Ballot, read: Sequence[Vote], judges: Sequence[str]) -> Ballot:
-  texts = {_named(*key): value for key, value in ballot.known.items()}
+def add(ballot: Ballot, read: Sequence[Vote], judges: Sequence[str]) -> Ballot:
+  """Adds votes that were read; as `collect` tells of them."""
+  texts = {named(*key): value for key, value in ballot.known.items()}
   votes = ballot.votes + [v for v in read if v.annotator not in judges]
   apart = ballot.judges + [v for v in read if v.annotator in judges]
   votes, apart = ([_identified(v, texts) for v in some] for some in (votes, apart))
@@ -318,7 +319,7 @@ def _identified(vote: Vote, texts: dict[str, tuple[str, ...]]) -> Vote:
 
 def unknown(ballot: Ballot) -> str:
   """A line about votes whose systems no file names; empty where there are none."""
-  lost = [v for v in ballot.votes + ballot.judges if v.prompt.startswith(_named("pandalm", ""))]
+  lost = [v for v in ballot.votes + ballot.judges if v.prompt.startswith(named("pandalm", ""))]
   if not lost:
     return ""
   return (
@@ -347,7 +348,7 @@ def read(path: str | Path, judges: Sequence[str] = (), ballot: Ballot | None = N
     ballot = ballot or Ballot()
     found = _faireval_people(Path(path)).votes
     ballot.counts["rows"] += len(found)
-    return _merged(ballot, found, judges)
+    return add(ballot, found, judges)
   with jsonl.open_bytes(Path(path)) as file:
     study = Path(path).suffix != ".gz" and file.read(16) == b"SQLite format 3\0"
   if study:

@@ -13,8 +13,10 @@ from xwinjax.stages import (
   evaluate,
   instruct,
   judge_metrics,
+  label,
   make_eft,
   mt_bench,
+  multiple_choice,
   reference,
   reward,
   reward_bench,
@@ -71,6 +73,9 @@ ALONE = {
     options=_any_judge,
   ),
   "select": Alone(select.STAGE),
+  "label": Alone(
+    label.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
+  ),
   "reference": Alone(reference.STAGE),
   "dpo": Alone(dpo.STAGE),
   "evaluate": Alone(evaluate.STAGE, options=lambda *_: {"gold_judge": sandbox_judge.gold_judge}),
@@ -87,5 +92,6 @@ ALONE = {
   "reward_bench": Alone(
     reward_bench.STAGE, reads=_GOLD, groups={"judge": judges.RecipeJudge}, options=_group_judge
   ),
+  "multiple_choice": Alone(multiple_choice.STAGE),
   "judge_metrics": Alone(judge_metrics.STAGE),
 }

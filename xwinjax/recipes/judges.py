@@ -10,7 +10,7 @@ from xwinjax.core.bounds import Branches
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
 from xwinjax.sandbox import judge as sandbox_judge
-from xwinjax.stages import common, model_judges, remote_judge, score, self_judge
+from xwinjax.stages import common, human_judge, model_judges, remote_judge, score, self_judge
 from xwinjax.stages.config import plumbing
 from xwinjax.stages.score import Judge, JudgeConfig, Opened
 from xwinjax.stages.stage import Context
@@ -30,6 +30,7 @@ JUDGES: dict[str, Kind] = {
   "rm": Kind(model_judges.open_reward, "reward"),  # a reward model
   "logps": Kind(model_judges.open_logps, "model"),  # a language model's log-probs
   "gold": Kind(sandbox_judge.open_judge, "gold"),  # the sandbox's own scorer
+  "human": Kind(human_judge.open_judge, "votes"),  # human:votes.db, people of a study
   "openai": Kind(remote_judge.open_judge, "", asked=True),  # openai:MODEL, behind an API
 }
 
@@ -39,10 +40,10 @@ def check(config: JudgeConfig) -> None:
   for field, value, known in (("by", config.kind, JUDGES), ("mode", config.mode, score.MODES)):
     if value not in known:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
+  if expected := {"openai": "openai:MODEL", "human": "human:votes.db"}.get(config.by.rstrip(":")):
+    raise UserError(f"config.by is {config.by!r}; expected {expected}")
   if config.kind == "openai":
     remote_judge.check(config)
-    if not config.by.partition(":")[2]:
-      raise UserError(f"config.by is {config.by!r}; expected openai:MODEL")
   if config.mode != "pairwise":
     score.get_prompt(config)
 

@@ -67,3 +67,12 @@ def write_sweep(summary: dict[str, Any], path: str | Path) -> Path:
   from xwinjax.report import pages, sweep
 
   return pages.write(sweep.page(summary), path)
+
+
+def write_compare(
+  summary: dict[str, Any], samples: dict[str, Any], title: str, path: str | Path
+) -> Path:
+  """Makes the page of xwinjax.eval.comparison's figures. Raises UserError as `write` does."""
+  from xwinjax.report import compare, pages
+
+  return pages.write(compare.page(summary, samples, title), path)

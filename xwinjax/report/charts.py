@@ -176,7 +176,8 @@ def plot(
     if "x" in log:
       axes.set_xscale("log", base=2)
     if ticks:
-      slanted = "x" not in log and len(ticks) > 4
+      wide = sum(map(len, ticks.values())) > 40  # characters, side by side
+      slanted = "x" not in log and (len(ticks) > 4 or wide)
       slant: Any = {"rotation": 40, "ha": "right"} if slanted else {}
       axes.set_xticks(list(ticks), list(ticks.values()), **slant)
       axes.minorticks_off()

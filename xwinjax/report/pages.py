@@ -65,7 +65,21 @@ class Details:
   shape: ClassVar[str] = "details"
 
 
-Part = str | Words | Says | Table | Text | Pictures | Beside | Details
+@dataclasses.dataclass(frozen=True)
+class Explorer:
+  """Prompts with all answers, to search and filter in the browser."""
+
+  samples: Row
+  shape: ClassVar[str] = "explorer"
+
+  @property
+  def json(self) -> str:
+    """The data as it may stand inside a <script>: no character in it ends one."""
+    escaped = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+    return json.dumps(self.samples, ensure_ascii=False).translate(escaped)
+
+
+Part = str | Words | Says | Table | Text | Pictures | Beside | Details | Explorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +97,8 @@ class Page:
 
 
 def render(page: Page, *, escape: bool = True) -> str:
-  """The page's HTML. Every text is escaped by the template; only the charts are markup."""
+  """The page's HTML. Every text is escaped by the template; only the charts are markup,
+  and an explorer's data a script that holds no text of markup."""
   with needs("report"):
     import jinja2
   environment = jinja2.Environment(

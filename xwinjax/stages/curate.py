@@ -74,7 +74,7 @@ class Curator:
     why = filters.reason(entry, self.config.filters)
     if why:
       return why, ""
-    if self.heldout.holds(entry):
+    if self.heldout.shared(f"{entry.prompt}\n{entry.answer}"):
       return "holds a held-out text", ""
     for seen, text, what in (
       (self.prompts, entry.prompt, "prompt"),

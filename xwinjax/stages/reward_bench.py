@@ -1,6 +1,6 @@
-"""How often a judge prefers the better of two answers, by subset.
+"""How often a judge prefers the better of two answers or the best of n, by subset.
 
-Layouts, told by a row's keys; every row is one or several pairs of a prompt:
+Layouts, told by a row's keys; every row is one or several pairs, or sets of n, of a prompt:
 
   RewardBench   {"prompt", "chosen", "rejected", "subset"}
   labelled      {"prompt", "response_a", "response_b", "label": "A" or "B"}
@@ -10,6 +10,11 @@ Layouts, told by a row's keys; every row is one or several pairs of a prompt:
   JudgeBench    {"question", "response_A", "response_B", "label": "A>B" or "B>A", "source"}
   Auto-J        {"prompt", "response 1", "response 2", "label": 0 or 1, "scenario"}; no ties (2)
   PandaLM       {"instruction", "input", "response1", "response2", "annotator1", …}; the majority
+  RewardBench 2 {"prompt", "chosen": [text, …], "rejected": [text, …], "subset"}; each chosen one
+                has to be the best of itself and all rejected ones
+  RMB           {"conversation_input", "bon_best": {"answer"}, "loser_list": [{"answer"}, …]}
+  multiwise     {"prompt", "candidates": [{"text", "scores"}, …]}: the best by config.truth against
+                all others
   any pairs     of docs/data_formats.md (HH, UltraFeedback, …)
 """
 
@@ -26,7 +31,7 @@ import numpy as np
 
 from xwinjax.core.bounds import Natural
 from xwinjax.core.errors import UserError
-from xwinjax.data import fields, formats, jsonl
+from xwinjax.data import candidates, fields, formats, jsonl, turns
 from xwinjax.data.records import Counts, Example, Message, Messages
 from xwinjax.eval import statistics
 from xwinjax.stages.score import Judge
@@ -40,16 +45,21 @@ class RewardBenchConfig:
   """Nothing of its own but how much is read: the judge's settings decide."""
 
   limit: Natural = 0  # read at most so many rows; 0 reads all
+  truth: str = "gold"  # of candidates: the scores that say which is the best
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-  """One pair, the better answer first."""
+  """The best of two answers or more, and the others."""
 
   prompt: Messages
   chosen: str
-  rejected: str
+  rejected: tuple[str, ...]
   subset: str = "all"
+
+  @property
+  def answers(self) -> tuple[str, ...]:
+    return (self.chosen, *self.rejected)
 
 
 def _text(row: Row, key: str) -> str:
@@ -71,7 +81,7 @@ def _two(prompt: str, answers: tuple[str, str], better: int | None, subset: Any)
   if better is None:
     return []
   messages = (Message("user", prompt),)
-  return [Question(messages, answers[better], answers[1 - better], str(subset or "all"))]
+  return [Question(messages, answers[better], (answers[1 - better],), str(subset or "all"))]
 
 
 def _labelled(row: Row) -> list[Question]:
@@ -109,20 +119,44 @@ def _pandalm(row: Row) -> list[Question]:
 
 def _rm_bench(row: Row) -> list[Question]:
   chosen, rejected = row["chosen"], row["rejected"]
-  if len(chosen) != 3 or len(rejected) != 3:
-    raise ValueError("fields 'chosen' and 'rejected': expected three styles each")
   prompt, domain = (Message("user", _text(row, "prompt")),), row.get("domain", "all")
   kind = lambda i, j: "normal" if i == j else "hard" if i < j else "easy"
   return [
-    Question(prompt, chosen[i], rejected[j], f"{domain}/{kind(i, j)}")
+    Question(prompt, chosen[i], (rejected[j],), f"{domain}/{kind(i, j)}")
     for i in range(3)
     for j in range(3)
   ]
 
 
+def _many(row: Row) -> list[Question]:
+  chosen, rejected = (fields.a_list(row, key) for key in ("chosen", "rejected"))
+  if not rejected or not all(isinstance(text, str) for text in (*chosen, *rejected)):
+    raise ValueError("fields 'chosen' and 'rejected': expected lists of texts, not empty")
+  prompt, subset = (Message("user", _text(row, "prompt")),), str(row.get("subset") or "all")
+  return [Question(prompt, text, tuple(rejected), subset) for text in chosen]
+
+
+def _rmb(row: Row) -> list[Question]:
+  prompt = turns.prompt_of(row["conversation_input"], "conversation_input", Counts())
+  others = tuple(_text(other, "answer") for other in row["loser_list"])
+  subset = str(row.get("category_path") or "all")
+  return [Question(prompt, _text(row["bon_best"], "answer"), others, subset)]
+
+
+def _multiwise(row: Row, truth: str) -> list[Question]:
+  made = candidates.parse(row, Path(), 0)
+  if any(truth not in c.scores for c in made.candidates):
+    raise ValueError(f"a candidate has no score {truth!r}; config.truth names the one that counts")
+  order = sorted({c.text: c for c in made.candidates}.values(), key=lambda c: -c.scores[truth])
+  if len(order) < 2 or order[0].scores[truth] == order[1].scores[truth]:
+    return []
+  others = tuple(c.text for c in order[1:])
+  return [Question(made.prompt, order[0].text, others, str(made.meta.get("subset") or "all"))]
+
+
 def _any(row: Row) -> list[Question]:
   pair = formats.parse_pair(row)
-  return [Question(pair.prompt, pair.chosen, pair.rejected, str(row.get("subset") or "all"))]
+  return [Question(pair.prompt, pair.chosen, (pair.rejected,), str(row.get("subset") or "all"))]
 
 
 LAYOUTS: tuple[tuple[set[str], Callable[[Row], list[Question]]], ...] = (
@@ -131,40 +165,59 @@ LAYOUTS: tuple[tuple[set[str], Callable[[Row], list[Question]]], ...] = (
   ({"question", "response_A", "response_B", "label"}, _judgebench),
   ({"prompt", "response 1", "response 2", "label"}, _auto_j),
   ({"response1", "response2", "annotator1"}, _pandalm),
+  ({"conversation_input", "bon_best", "loser_list"}, _rmb),
 )
 
 
-def questions(row: Row) -> list[Question]:
-  """The pairs of a row. Raises ValueError and its kin where it is none."""
+def questions(row: Row, truth: str = "gold") -> list[Question]:
+  """The pairs, or sets of n, of a row. Raises ValueError and its kin where it is none."""
   for keys, read in LAYOUTS:
     if keys <= row.keys():
       return read(row)
-  chosen = row.get("chosen")
+  if {"prompt", "candidates"} <= row.keys():
+    return _multiwise(row, truth)
+  chosen, rejected = row.get("chosen"), row.get("rejected")
   if isinstance(chosen, list) and chosen and all(isinstance(c, str) for c in chosen):
-    return _rm_bench(row)
+    styles = len(chosen) == 3 and isinstance(rejected, list) and len(rejected) == 3
+    # RewardBench 2 counts its answers; its ties may have three of each.
+    return _rm_bench(row) if styles and "num_correct" not in row else _many(row)
   return _any(row)
 
 
-def read(path: Path, limit: int, counts: Counts) -> list[Question]:
-  """All pairs of a file. Raises UserError by line, and for a file without any."""
+def read(path: Path, limit: int, counts: Counts, truth: str = "gold") -> list[Question]:
+  """All questions of a file. Raises UserError by line, and for a file without any."""
   found: list[Question] = []
   for n, (line, row) in enumerate(jsonl.read_rows(path)):
     if limit and n == limit:
       break
     counts["rows"] += 1
     try:
-      made = questions(row)
+      made = questions(row, truth)
     except fields.MISTAKES as e:
       raise UserError(f"{path}:{line}: {e}") from None
-    counts["left out: people's tie"] += not made
+    counts["left out: a tie"] += not made
     found += made
   if not found:
     raise UserError(f"{path}: no row says which answer is better")
   return found
 
 
+def point(scores: Sequence[float]) -> float:
+  """What a judge's scores are worth, the best answer's first: 1, or a share where it ties.
+
+  Without a score of every answer it is what chance would give.
+
+  >>> point([2, 1, 0]), point([1, 1, 0]), point([0, 1, 1]), point([1, float("nan")])
+  (1.0, 0.5, 0.0, 0.5)
+  """
+  if any(map(math.isnan, scores)):
+    return 1 / len(scores)
+  best = max(scores)
+  return (scores[0] == best) / list(scores).count(best)
+
+
 def accuracy(points: Sequence[float]) -> Row:
-  """The mean, with Wilson's interval of as many right answers; ties count half."""
+  """The mean, with Wilson's interval of as many right answers."""
   right = float(np.sum(points))
   return {
     "accuracy": right / len(points),
@@ -178,29 +231,32 @@ def make(
 ) -> dict[str, Any]:
   """Writes what the judge gave each pair to judged.jsonl."""
   counts = Counts()
-  asked = read(pairs, config.limit, counts)
+  asked = read(pairs, config.limit, counts, config.truth)
   examples = [Example(str(i), q.prompt) for i, q in enumerate(asked)]
-  # The better answer stands first and last in turn, so that a place that is liked gains nothing.
-  order = [(0, 1) if i % 2 == 0 else (1, 0) for i in range(len(asked))]
-  texts = [[(q.chosen, q.rejected)[k] for k in o] for q, o in zip(asked, order, strict=True)]
+  # The best answer stands in each place in turn, so that a place that is liked gains nothing.
+  places = [i % len(q.answers) for i, q in enumerate(asked)]
+  texts = [
+    [*q.rejected[:at], q.chosen, *q.rejected[at:]] for q, at in zip(asked, places, strict=True)
+  ]
   scored = judge.open(context, judge)(examples, texts, folder / "judge", "judge")
   by_subset: dict[str, list[float]] = defaultdict(list)
-  unread, rows = 0, []
-  longer = []
-  for q, o, given in zip(asked, order, scored.scores[judge.config.score], strict=True):
-    good, bad = (given[o.index(k)] for k in (0, 1))
-    missing = math.isnan(good) or math.isnan(bad)
-    unread += missing
-    point = 0.5 if missing or good == bad else float(good > bad)
-    by_subset[q.subset].append(point)
-    if not missing and good != bad and len(q.chosen) != len(q.rejected):
-      longer.append(float((good > bad) == (len(q.chosen) > len(q.rejected))))
-    rows.append({"subset": q.subset, "scores": [None if math.isnan(x) else x for x in (good, bad)]})
+  unread, longer, rows = 0, [], []
+  for q, at, given in zip(asked, places, scored.scores[judge.config.score], strict=True):
+    good, others = given[at], [*given[:at], *given[at + 1 :]]
+    by_subset[q.subset].append(point([good, *others]))
+    unread += any(map(math.isnan, given))
+    for bad, text in zip(others, q.rejected, strict=True):
+      known = not (math.isnan(good) or math.isnan(bad))
+      if known and good != bad and len(q.chosen) != len(text):
+        longer.append(float((good > bad) == (len(q.chosen) > len(text))))
+    scores = [None if math.isnan(x) else x for x in (good, *others)]
+    rows.append({"subset": q.subset, "scores": scores})
   jsonl.write_rows(folder / "judged.jsonl", rows)
   subsets = {name: accuracy(points) for name, points in sorted(by_subset.items())}
   every = accuracy([x for points in by_subset.values() for x in points])
   return {
     **every,
+    "chance": float(np.mean([1 / len(q.answers) for q in asked])),
     "mean_of_subsets": float(np.mean([s["accuracy"] for s in subsets.values()])),
     "subsets": subsets,
     "unread_share": unread / len(asked),
@@ -214,6 +270,6 @@ STAGE = Stage(
   "reward_bench",
   RewardBenchConfig,
   make,
-  {"pairs": "pairs of answers of which one is better: RewardBench, RM-Bench, LLMBar, …"},
+  {"pairs": "answers of which one is better, two or n: RewardBench, RM-Bench, RMB, candidates, …"},
   ("judged.jsonl",),
 )

@@ -38,7 +38,7 @@ MODES = ("sampled", "expected", "both", "pairwise")
 class JudgeConfig:
   """Who judges, and how."""
 
-  by: str = "self"  # self, rm, logps, gold (recipes/judges.py), or openai:MODEL behind an API
+  by: str = "self"  # self, rm, logps, gold, openai:MODEL, human:votes.db (recipes/judges.py)
   name: str = ""  # under which each candidate's `scores` gets the score; empty: the same as `by`
   template: str = ""  # of a reward model, or one whose log-probs judge; "": the model's own
   prompt: str = "additive"  # additive, multiple_choice, ten (1 to 10), short (for few tokens)
@@ -178,12 +178,8 @@ class ScoreConfig:
   """Nothing of its own: the judge's settings decide."""
 
 
-def make(
-  context: Context, config: ScoreConfig, folder: Path, candidates: Path, *, judge: Judge
-) -> dict[str, Any]:
-  """Scores every candidate; writes candidates.jsonl and, for written ones, judgements.jsonl."""
-  sets = list(candidate_files.read(candidates))
-  sets, judged, figures = judge_sets(context, judge, sets, folder)
+def write(folder: Path, sets: Sequence[CandidateSet], judged: list[list[Judgements]]) -> None:
+  """Writes candidates.jsonl and, for written judgements, judgements.jsonl."""
   candidate_files.write(folder / "candidates.jsonl", sets)
   if judged:
     jsonl.write_rows(
@@ -193,6 +189,15 @@ def make(
         for s, row in zip(sets, judged, strict=True)
       ],
     )
+
+
+def make(
+  context: Context, config: ScoreConfig, folder: Path, candidates: Path, *, judge: Judge
+) -> dict[str, Any]:
+  """Scores every candidate."""
+  sets = list(candidate_files.read(candidates))
+  sets, judged, figures = judge_sets(context, judge, sets, folder)
+  write(folder, sets, judged)
   return figures | set_figures(sets, judge.config.score)
 
 
