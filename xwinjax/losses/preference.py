@@ -42,6 +42,12 @@ def token_means(policy_A2: jax.Array, lengths_A2: jax.Array) -> jax.Array:
   return policy_A2.astype(jnp.float32) / jnp.maximum(lengths_A2, 1)
 
 
+def _right_and_wrong(gain_A2: jax.Array, beta: float) -> tuple[jax.Array, jax.Array]:
+  """(log σ(βm), log σ(-βm)): how likely a label is, and the opposite one."""
+  margin_A = margins(gain_A2)
+  return jax.nn.log_sigmoid(beta * margin_A), jax.nn.log_sigmoid(-beta * margin_A)
+
+
 def dpo(gain_A2: jax.Array, *, beta: float, label_smoothing: float = 0.0) -> jax.Array:
   """-(1-ε) log σ(βm) - ε log σ(-βm), with ε = label_smoothing.
 
@@ -53,8 +59,7 @@ def dpo(gain_A2: jax.Array, *, beta: float, label_smoothing: float = 0.0) -> jax
   >>> round(float(dpo(jnp.array([[-5.0, -5.0]]), beta=0.1)[0]), 6)
   0.693147
   """
-  margin_A = margins(gain_A2)
-  right, wrong = jax.nn.log_sigmoid(beta * margin_A), jax.nn.log_sigmoid(-beta * margin_A)
+  right, wrong = _right_and_wrong(gain_A2, beta)
   return -(1 - label_smoothing) * right - label_smoothing * wrong
 
 
@@ -63,8 +68,7 @@ def robust(gain_A2: jax.Array, *, beta: float, label_smoothing: float = 0.0) -> 
 
   Source: Chowdhury et al. 2024, "Provably Robust DPO".
   """
-  margin_A = margins(gain_A2)
-  right, wrong = jax.nn.log_sigmoid(beta * margin_A), jax.nn.log_sigmoid(-beta * margin_A)
+  right, wrong = _right_and_wrong(gain_A2, beta)
   return (label_smoothing * wrong - (1 - label_smoothing) * right) / (1 - 2 * label_smoothing)
 
 

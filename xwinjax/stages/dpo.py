@@ -142,6 +142,16 @@ def check(config: DPOConfig, reference: Path | None = Path(), **_) -> None:
     )
 
 
+def check_fits_in_a_step(params: Params) -> None:
+  """Raises UserError for parameters that cannot be constants of a compiled step."""
+  size = sum(p.nbytes for p in jax.tree.leaves(params))
+  if size >= 2**31 or processes.count() > 1:
+    raise UserError(
+      f"config.variant: 'tdpo' holds the reference's {size / 2**30:.1f} GB inside the "
+      "compiled step; that is for models of less than 2 GB, in one process"
+    )
+
+
 def reference_of(config: DPOConfig) -> stored.ReferenceConfig:
   """How the reference stage reads the pairs of such a DPO."""
   kind = table.kind_of(config.variant)
@@ -179,8 +189,10 @@ def make(
       start.config, config.beta, reference, preferences.answers_of(pairs)
     )
 
-  live = "kl_A2" in table.needs(config.variant)  # training gives the start's own memory away
-  kept = jax.tree.map(jnp.copy, start.params) if live else None
+  kept = None
+  if "kl_A2" in table.needs(config.variant):
+    check_fits_in_a_step(start.params)
+    kept = jax.tree.map(jnp.copy, start.params)  # training gives away the memory of the start's own
 
   def keep_model(step: int, state) -> None:
     common.keep_step(folder, step, start, state.params)
