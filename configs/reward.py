@@ -11,7 +11,13 @@ from ml_collections import ConfigDict
 
 from configs import xwin
 
+LOSSES = {  # docs/losses.md
+  "margin": {"use_margin": True},  # pairs with a margin, or two scores
+  "centred": {"centring": 0.01},
+  "lm_regularised": {"lm_weight": 0.01},
+}
+
 
 def get_config(variant: str = "llama") -> ConfigDict:
-  """llama or sandbox."""
-  return xwin.stage("reward", variant)
+  """llama, sandbox, …; or llama with something added to its loss."""
+  return xwin.stage("reward", variant, LOSSES)

@@ -11,7 +11,13 @@ from ml_collections import ConfigDict
 
 from configs import xwin
 
+LOSSES = {  # docs/losses.md
+  "label_smoothing": {"label_smoothing": 0.1},  # paper
+  "z_loss": {"z_loss": 1e-4},  # paper
+  "neftune": {"neftune": 5.0},  # paper: 5, 10 or 15
+}
+
 
 def get_config(variant: str = "llama") -> ConfigDict:
-  """llama or sandbox."""
-  return xwin.stage("sft", variant)
+  """llama, sandbox, …; or llama with something added to its loss."""
+  return xwin.stage("sft", variant, LOSSES)

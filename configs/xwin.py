@@ -10,6 +10,7 @@ its hyper-parameters; every number below that is not marked "paper" is ours.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -19,15 +20,29 @@ from xwinjax.stages.config import choose, to_config_dict
 
 
 def get_config(variant: str = "sandbox") -> ConfigDict:
-  variants = {"sandbox": sandbox, "laptop": laptop, "llama": llama} | PODS
-  change = choose(variants, variant)
+  change = choose(sizes(), variant)
   return change(to_config_dict(XwinConfig()))
 
 
-def stage(name: str, variant: str) -> ConfigDict:
-  """The fields of one stage's command in a variant, with the chain's model settings."""
-  chain = get_config(variant)
-  return commands.ALONE[name].values(chain[name], model=chain.model)
+def sizes() -> dict[str, Callable[[ConfigDict], ConfigDict]]:
+  """What makes each variant's config of the defaults."""
+  return {"sandbox": sandbox, "laptop": laptop, "llama": llama} | PODS
+
+
+def stage(
+  name: str, variant: str, others: Mapping[str, dict[str, Any]] | None = None
+) -> ConfigDict:
+  """The fields of one stage's command in a variant, with the chain's model settings.
+
+  `others` are further variants: `llama` with these fields changed.
+  """
+  known = sizes()
+  change = choose({**known, **(others or {})}, variant)
+  chain = get_config(variant if variant in known else "llama")
+  config = commands.ALONE[name].values(chain[name], model=chain.model)
+  if isinstance(change, dict):
+    config.update(change)
+  return config
 
 
 def row_of(rows: Mapping[str, Callable[[ConfigDict], None]], spec: str) -> ConfigDict:

@@ -20,6 +20,7 @@ from typing import Any
 
 _PUBLIC = {
   # modules
+  "attention": "model.attention",
   "batching": "data.batching",
   "formats": "data.formats",
   "heldout": "eval.heldout",
@@ -36,7 +37,9 @@ _PUBLIC = {
   # functions and classes
   "LlamaConfig": "model.config:LlamaConfig",
   "Mean": "core.types:Mean",
+  "Message": "data.records:Message",
   "OptimConfig": "train.optim:OptimConfig",
+  "Pair": "data.records:Pair",
   "Renderer": "data.templates:Renderer",
   "Tokenizer": "data.tokenizer:Tokenizer",
   "UserError": "core.errors:UserError",
@@ -44,6 +47,7 @@ _PUBLIC = {
   "init_state": "train.step:init_state",
   "make_optimizer": "train.optim:make_optimizer",
   "make_train_step": "train.step:make_train_step",
+  "reference_logps": "stages.reference:reference_logps",
 }
 
 

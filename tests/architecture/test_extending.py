@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 PATCHES = ROOT / "docs" / "extending"
 TRIES = {  # patch -> what uses it, the most files it may touch, what is missing without it
   "data_format": ("use_format.py", 1, "unknown format (keys: a, q)"),
-  "loss": ("use_loss.py", 1, "no attribute 'simpo'"),
-  "loss_command": ("use_loss_command.py", 3, "config.variant 'robust' is not one of"),
+  "loss": ("use_loss.py", 1, "no attribute 'apo_zero'"),
+  "loss_command": ("use_loss_command.py", 3, "config.variant 'exo' is not one of"),
   "recipe_stage": ("use_stage.py", 3, "cannot import name 'lengths'"),
   "judge": ("use_judge.py", 2, "config.by 'brevity' is not one of"),
   "qwen3_norms": ("use_norms.py", 3, "KeyError: 'q_norm'"),

@@ -1,4 +1,4 @@
-"""Run in a copy of the repository: SimPO gives a number that was worked out by hand."""
+"""Run in a copy of the repository: APO gives a number that was worked out by hand."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ import numpy as np
 
 from xwinjax.losses import preference
 
-# Chosen: 5 tokens of -2 nats; rejected: 4 of -3. With β = 2 and γ = 0.5: σ(-4 + 6 - 0.5) = σ(1.5)
-LOGPS, LENGTHS = np.array([[-10.0, -12.0]]), np.array([[5, 4]])
-LOSS = 0.201413  # log(1 + e^-1.5)
+# Gains of 5 and -20 nats with β = 0.1: σ(-0.5) + σ(-2)
+GAINS = np.array([[5.0, -20.0]], np.float32)
+LOSS = 0.496744  # 0.377541 + 0.119203
 
 
 def main() -> None:
   assert Path(preference.__file__).is_relative_to(Path.cwd()), "another copy is imported"
-  loss = lambda logps: preference.simpo(logps, LENGTHS, beta=2.0, gamma=0.5)[0]
-  assert abs(loss(LOGPS) - LOSS) < 1e-6, loss(LOGPS)
-  slope = jax.grad(loss)(LOGPS)[0]  # -(1 - σ(1.5)) β / |y|, of the other sign for the rejected
-  assert np.allclose(slope, [-0.182426 * 2 / 5, 0.182426 * 2 / 4], atol=1e-6), slope
+  loss = lambda gain: preference.apo_zero(gain, beta=0.1)[0]
+  assert abs(loss(GAINS) - LOSS) < 1e-6, loss(GAINS)
+  slope = jax.grad(loss)(GAINS)[0]  # ∓ β σ(1-σ) of either
+  assert np.allclose(slope, [-0.1 * 0.235004, 0.1 * 0.104994], atol=1e-6), slope
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from xwinjax.core.errors import UserError
-from xwinjax.losses import preference
+from xwinjax.losses import preference, table
 from xwinjax.recipes import cli
 from xwinjax.recipes.commands import ALONE
 from xwinjax.stages import dpo
 from xwinjax.stages.config import from_config_dict
 
-# log σ(0.5) = -0.474077 and log σ(-0.5) = -0.974077: (0.9 · 0.474077 - 0.1 · 0.974077) / 0.8
-LOSS = 0.411577
+# p = σ(0.5) = 0.622459: p (log p - log 0.999) + (1-p) (log (1-p) - log 0.001)
+LOSS = 1.945734
 
 
 def taken(values) -> dpo.DPOConfig:
@@ -24,19 +24,19 @@ def taken(values) -> dpo.DPOConfig:
 def main() -> None:
   assert Path(preference.__file__).is_relative_to(Path.cwd()), "another copy is imported"
   values = cli.load("configs/dpo.py")
-  values.variant, values.label_smoothing = "robust", 0.1
+  values.variant, values.label_smoothing = "exo", 0.1
   taken(values)
-  made = taken(cli.load("configs/dpo.py:robust"))
-  assert (made.variant, made.label_smoothing) == ("robust", 0.1)
+  made = taken(cli.load("configs/dpo.py:exo"))
+  assert (made.variant, made.label_smoothing) == ("exo", 0.001)
   values.label_smoothing, refused = 0.5, ""
   try:
     taken(values)
   except UserError as e:
     refused = str(e)
   assert refused.startswith("config.label_smoothing is 0.5; expected >= 0 and < 0.5"), refused
-  policy, reference = np.array([[-5.0, -12.0]]), np.array([[-6.0, -8.0]])  # a margin of 5
-  loss = preference.dpo(policy, reference, beta=0.1, variant="robust", label_smoothing=0.1)
-  assert abs(loss[0] - LOSS) < 1e-6, loss
+  gain = np.array([[1.0, -4.0]], np.float32)  # a margin of 5
+  loss = table.LOSSES["exo"](gain, beta=0.1, label_smoothing=0.001)
+  assert abs(loss[0] - LOSS) < 1e-5, loss
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def falls(history):
 def test_page_prints_losses_that_fall(page):
   _, printed = page
   found = [re.fullmatch(r"(\w+): loss (\S+) → (\S+)", line) for line in printed]
-  assert [m[1] for m in found if m] == ["composed", "simpo"]
+  assert [m[1] for m in found if m] == ["composed", "simpo", "module"]
   assert all(float(m[3]) < float(m[2]) / 2 for m in found if m)
 
 
@@ -52,6 +52,20 @@ def test_composed_objective_trains(page):
 def test_objective_from_scratch_trains(page):
   names, _ = page
   assert falls(names["history"])  # the last one the page trains
+
+
+def test_a_module_of_ones_own_trains_in_the_same_step(page):
+  names, _ = page
+  losses = names["losses"]
+  assert losses[0] == pytest.approx(math.log(2), abs=1e-5)  # its own reference pass
+  assert falls([{"loss": x} for x in losses])
+
+
+def test_twin_another_module_s_reference_is_not_log_2(page):
+  names, _ = page
+  first = names["batching"].build_batch(names["data"], names["plan"], 0)  # the Llama's log-probs
+  mean, _ = names["objectives"].dpo(names["forward"])(names["mine"], first, None)
+  assert float(mean.value()) != pytest.approx(math.log(2), abs=1e-3)
 
 
 def test_falling_is_not_seen_where_nothing_is_learned(page):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xwinjax.losses import preference, reward, sft
+from xwinjax.losses import preference, reward, sft, table
 
 RNG = np.random.default_rng(0)
 POLICY, REFERENCE = RNG.normal(-40, 10, (2, 16, 2))
@@ -32,15 +32,10 @@ def in_float64(variant, beta, smoothing=0.0, lengths=1.0):
   ("variant", "smoothing"), [("sigmoid", 0.0), ("sigmoid", 0.2), ("ipo", 0.0), ("hinge", 0.0)]
 )
 def test_dpo_equals_its_equation(variant, smoothing, normalised):
-  got = preference.dpo(
-    jnp.asarray(POLICY),
-    jnp.asarray(REFERENCE),
-    beta=0.3,
-    variant=variant,
-    label_smoothing=smoothing,
-    lengths_A2=jnp.asarray(LENGTHS) if normalised else None,
-  )
   lengths = LENGTHS if normalised else 1.0
+  gain = preference.gains(*map(jnp.asarray, (POLICY, REFERENCE)), LENGTHS if normalised else None)
+  settings = {"label_smoothing": smoothing} if smoothing else {}
+  got = table.LOSSES[variant](gain, beta=0.3, **settings)
   assert np.allclose(got, in_float64(variant, 0.3, smoothing, lengths), rtol=1e-4, atol=1e-5)
   assert not np.allclose(got, in_float64(variant, 0.31, smoothing, lengths), rtol=1e-4, atol=1e-5)
   other = 1.0 if normalised else LENGTHS
@@ -48,15 +43,16 @@ def test_dpo_equals_its_equation(variant, smoothing, normalised):
 
 
 def test_an_unmoved_policy_has_the_loss_of_a_coin():
-  same = jnp.asarray(POLICY)
-  assert preference.dpo(same, same, beta=0.7) == pytest.approx(np.log(2))
-  assert preference.dpo(same, same, beta=0.7, label_smoothing=0.1) == pytest.approx(np.log(2))
+  same = preference.gains(jnp.asarray(POLICY), jnp.asarray(POLICY))
+  assert preference.dpo(same, beta=0.7) == pytest.approx(np.log(2))
+  assert preference.dpo(same, beta=0.7, label_smoothing=0.1) == pytest.approx(np.log(2))
   assert reward.bradley_terry(jnp.zeros((1, 2))) == pytest.approx(np.log(2))
-  assert (preference.dpo(same + jnp.array([1.0, 0.0]), same, beta=0.7) < np.log(2) - 0.1).all()
+  assert (preference.dpo(same + jnp.array([1.0, 0.0]), beta=0.7) < np.log(2) - 0.1).all()
 
 
 def test_the_gradient_raises_chosen_and_lowers_rejected():
-  slope = jax.grad(lambda x: preference.dpo(x, jnp.asarray(REFERENCE), beta=0.1).sum())
+  gain = lambda x: preference.gains(x, jnp.asarray(REFERENCE))
+  slope = jax.grad(lambda x: preference.dpo(gain(x), beta=0.1).sum())
   assert (slope(jnp.asarray(POLICY))[:, 0] < 0).all()
   assert (slope(jnp.asarray(POLICY))[:, 1] > 0).all()
 
@@ -64,7 +60,7 @@ def test_the_gradient_raises_chosen_and_lowers_rejected():
 @pytest.mark.parametrize("gap", [1e4, -1e4])
 def test_saturated_pairs_have_finite_losses_and_gradients(gap):
   pair = jnp.array([[gap, 0.0]])
-  for loss in (lambda x: preference.dpo(x, jnp.zeros((1, 2)), beta=0.1), reward.bradley_terry):
+  for loss in (lambda x: preference.dpo(x, beta=0.1), reward.bradley_terry):
     value, slope = jax.value_and_grad(lambda x, f=loss: f(x).sum())(pair)
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
@@ -73,20 +69,23 @@ def test_saturated_pairs_have_finite_losses_and_gradients(gap):
 
 def test_an_answer_of_no_tokens_divides_by_nothing():
   zero = jnp.zeros((1, 2))
-  assert np.isfinite(preference.dpo(zero, zero, beta=0.1, lengths_A2=zero)).all()
+  assert np.isfinite(preference.gains(zero, zero, zero)).all()
+  assert np.isfinite(preference.simpo(zero, zero, beta=2.0, gap=1.0)).all()
+  assert np.isfinite(preference.odds_ratio(zero, zero)).all()
 
 
 def test_wrong_shapes_and_names_are_refused():
   with pytest.raises(ValueError, match=r"policy_A2 has shape \(3,\).*column 0 the chosen"):
-    preference.dpo(jnp.zeros(3), jnp.zeros(3), beta=0.1)
+    preference.gains(jnp.zeros(3), jnp.zeros(3))
+  with pytest.raises(ValueError, match="gain_A2 has shape"):
+    preference.dpo(jnp.zeros(3), beta=0.1)
   with pytest.raises(ValueError, match="rewards_A2 has shape"):
     reward.bradley_terry(jnp.zeros((2, 3)))
-  with pytest.raises(ValueError, match="'simpo' is not one of sigmoid, ipo, hinge"):
-    preference.dpo(jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="simpo")
-  with pytest.raises(ValueError, match="label_smoothing is defined for variant 'sigmoid'"):
-    preference.dpo(
-      jnp.zeros((1, 2)), jnp.zeros((1, 2)), beta=0.1, variant="ipo", label_smoothing=0.1
-    )
+  with pytest.raises(ValueError, match="'slic' is not one of sigmoid, ipo, hinge"):
+    table.terms("slic")
+  for weight in ("x", "0", "-1", "nan"):
+    with pytest.raises(ValueError, match="is no weight; expected"):
+      table.terms(f"ipo + {weight}*hinge")
 
 
 def test_cross_entropy_is_a_mean_over_supervised_tokens_with_its_z_loss():

@@ -132,3 +132,24 @@ def test_a_reward_head_starts_at_zero_and_replaces_the_other():
 def test_impossible_configs_are_refused_by_name(changes, said):
   with pytest.raises(ValueError, match=said):
     small_config(**changes)
+
+
+def test_neftune_s_noise_is_uniform_within_alpha_over_root_t_d():
+  config = CONFIG.replace(neftune=5.0)
+  x = jnp.zeros((64, 12, config.dim))
+  noise = np.asarray(llama.embedding_noise(config, x, jax.random.key(0)))
+  most = 5.0 / (12 * config.dim) ** 0.5
+  assert 0.999 * most < np.abs(noise).max() <= most
+  assert noise.std() == pytest.approx(most / 3**0.5, rel=0.02)
+  assert noise.std() != pytest.approx(most / 12**0.5, rel=0.02)  # of half the width
+
+
+def test_neftune_is_off_without_a_key_and_a_function_of_it_otherwise():
+  config = CONFIG.replace(neftune=5.0)
+  run = jax.jit(lambda key: llama.apply(config, PARAMS, IDS, dropout_key=key))
+  first, again, other = (np.asarray(run(jax.random.key(i))) for i in (0, 0, 1))
+  assert np.array_equal(first, again)
+  assert not np.allclose(first, other, atol=1e-3)
+  without = llama.apply(config, PARAMS, IDS)
+  assert np.allclose(without, llama.apply(CONFIG, PARAMS, IDS), atol=1e-6)
+  assert not np.allclose(without, first, atol=1e-3)

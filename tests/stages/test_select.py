@@ -187,6 +187,7 @@ def test_nothing_to_choose_is_refused_with_the_counts(tmp_path):
   ("changes", "says"),
   [
     ({"by": ""}, "config.by is empty"),
+    ({"spread_weight": 1.0}, "config.spread_weight is of several scores, and config.by is .rm."),
     ({"unscored": "maybe"}, "config.unscored 'maybe' is not one of refuse, leave_out"),
     ({"rejected": ("worst",)}, "config.rejected 'worst': expected"),
     ({"by": "gold"}, r"c.jsonl: prompt p has a candidate without a score 'gold'"),
@@ -196,3 +197,19 @@ def test_wrong_settings_are_refused(changes, says, tmp_path):
   path = candidate_files.write(tmp_path / "c.jsonl", [candidates()])
   with pytest.raises(UserError, match=says):
     STAGE.run(Context(), tmp_path / "select", SelectConfig(**changes), {"candidates": path})
+
+
+def test_an_ensemble_that_disagrees_is_not_believed():
+  """Both models like c0 by 2 on average, and c1 by 1.8; of c0 they are 4 apart."""
+  scores = (("c0", 4.0, 0.0), ("c1", 2.0, 1.6), ("c2", 0.0, 0.2))
+  made = tuple(Candidate(t, tokens=1, scores={"a": a, "b": b}) for t, a, b in scores)
+  row = CandidateSet("p", (Message("user", "Hi?"),), made)
+  assert chosen(SelectConfig(by="a, b"), row)[:2] == (["c0"], [("c0", "c2", 1.9)])
+  _, pairs, _ = chosen(SelectConfig(by="a,b", spread_weight=0.5), row)
+  assert pairs == [("c1", "c0", 1.78)]  # 1.8 - 0.5 · 0.04 against 2 - 0.5 · 4
+  assert chosen(SelectConfig(by="b", spread_weight=0.0), row)[0] == ["c1"]
+
+
+def test_an_ensemble_lacks_the_score_that_a_member_lacks():
+  with pytest.raises(UserError, match="without a score 'rm,other'"):
+    chosen(SelectConfig(by="rm,other"))

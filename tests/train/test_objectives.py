@@ -10,7 +10,7 @@ from compiled import close, logits
 from goldens.reference import log_softmax
 
 from xwinjax.core.types import Mean
-from xwinjax.losses import logprobs, preference
+from xwinjax.losses import logprobs, preference, table
 from xwinjax.model import llama
 from xwinjax.train import objectives
 
@@ -38,6 +38,10 @@ def sequence_logp(config, params, ids, n):
   """Sum of the log-probs of the last n tokens, from plain logits."""
   row = log_softmax(np.asarray(logits(config, params, ids[None]), np.float64)[0])
   return sum(row[t, ids[t + 1]] for t in range(len(ids) - 1 - n, len(ids) - 1))
+
+
+def gains(policy, reference, lengths=None):
+  return preference.gains(jnp.asarray(policy), jnp.asarray(reference), lengths)
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +77,22 @@ def test_z_loss_adds_the_squared_log_partition(config, params, sft_batch):
 def test_dpo_takes_both_answers_log_probs_from_one_row(config, params, pair_batch, pair_logps):
   loss, metrics = value(objectives.dpo(config, beta=0.2), params, pair_batch)
   reference = pair_batch["reference"][:3, 0]
-  wanted = preference.dpo(jnp.asarray(pair_logps), jnp.asarray(reference), beta=0.2).mean()
+  wanted = preference.dpo(gains(pair_logps, reference), beta=0.2).mean()
   assert loss == pytest.approx(float(wanted), abs=1e-4)
   assert metrics["logp_chosen"] == pytest.approx(pair_logps[:, 0].mean(), abs=1e-3)
   assert metrics["logp_rejected"] == pytest.approx(pair_logps[:, 1].mean(), abs=1e-3)
-  swapped = preference.dpo(jnp.asarray(pair_logps[:, ::-1]), jnp.asarray(reference), beta=0.2)
+  swapped = preference.dpo(gains(pair_logps[:, ::-1], reference), beta=0.2)
   assert loss != pytest.approx(float(swapped.mean()), abs=1e-2)
 
 
 def test_length_normalised_dpo_divides_by_answer_tokens(config, params, pair_batch, pair_logps):
-  options = {"beta": 0.2, "variant": "ipo"}
-  loss, _ = value(objectives.dpo(config, length_normalised=True, **options), params, pair_batch)
-  reference = jnp.asarray(pair_batch["reference"][:3, 0])
+  objective = objectives.dpo(config, length_normalised=True, beta=0.2, variant="ipo")
+  loss, _ = value(objective, params, pair_batch)
+  reference = pair_batch["reference"][:3, 0]
   lengths = jnp.array([[5.0, 3.0]] * 3)
-  wanted = preference.dpo(jnp.asarray(pair_logps), reference, lengths_A2=lengths, **options)
+  wanted = preference.ipo(gains(pair_logps, reference, lengths), beta=0.2)
   assert loss == pytest.approx(float(wanted.mean()), rel=1e-4)
-  one_more = preference.dpo(jnp.asarray(pair_logps), reference, lengths_A2=lengths + 1, **options)
+  one_more = preference.ipo(gains(pair_logps, reference, lengths + 1), beta=0.2)
   assert loss != pytest.approx(float(one_more.mean()), rel=1e-3)
 
 
@@ -226,6 +230,52 @@ def test_weighted_objectives_add_up(config, params, pair_batch):
   assert loss == pytest.approx(parts[0] + 0.2 * parts[1], abs=1e-5)
   assert loss != pytest.approx(parts[0] + parts[1], abs=1e-3)
   assert {"accuracy", "nll_chosen"} <= set(metrics)
+
+
+@pytest.mark.parametrize(
+  ("variant", "settings"), [("simpo", {"gap": 0.5}), ("cpo", {}), ("odds_ratio", {})]
+)
+def test_losses_without_a_reference_need_none(
+  config, params, pair_batch, pair_logps, variant, settings
+):
+  objective = objectives.dpo(config, beta=2.0, variant=variant, **settings)
+  without = {name: x for name, x in pair_batch.items() if name != "reference"}
+  loss, metrics = value(objective, params, without)
+  lengths = jnp.array([[5.0, 3.0]] * 3)
+  policy = jnp.asarray(pair_logps)
+  compared = policy if variant == "cpo" else policy / lengths
+  taken = {"policy_A2": policy, "lengths_A2": lengths, "beta": 2.0, **settings}
+  ((_, _, wanted),) = table.each(variant, **taken)
+  assert loss == pytest.approx(float(wanted.mean()), rel=1e-4)
+  assert metrics["margin"] == pytest.approx(
+    2 * float((compared @ jnp.array([1, -1])).mean()), rel=1e-4
+  )
+  assert "gain_chosen" not in metrics
+  logged = value(objective, params, pair_batch)[1]
+  assert logged["gain_chosen"] != pytest.approx(logged["logp_chosen"], abs=1e-2)
+  assert logged["margin"] == pytest.approx(metrics["margin"], rel=1e-5)
+  with pytest.raises(KeyError, match="reference"):
+    value(objectives.dpo(config), params, without)
+
+
+def test_a_sum_of_losses_is_their_weighted_sum_each_logged(config, params, pair_batch):
+  both, metrics = value(objectives.dpo(config, variant="ipo + 0.5*hinge"), params, pair_batch)
+  ipo, hinge = (
+    value(objectives.dpo(config, variant=name), params, pair_batch)[0] for name in ("ipo", "hinge")
+  )
+  assert both == pytest.approx(ipo + 0.5 * hinge, rel=1e-5)
+  assert [metrics["loss_ipo"], metrics["loss_hinge"]] == pytest.approx([ipo, hinge], rel=1e-5)
+  assert both != pytest.approx(ipo + hinge, rel=1e-3)
+
+
+def test_label_smoothing_spreads_a_share_of_each_target(config, params, sft_batch):
+  raw = log_softmax(np.asarray(logits(config, params, sft_batch["tokens"]), np.float64))
+  spread = raw.mean(-1)[:, :-1][sft_batch["mask"][:, 1:] == 1].mean()
+  plain, _ = value(objectives.sft(config), params, sft_batch)
+  smoothed, metrics = value(objectives.sft(config, label_smoothing=0.1), params, sft_batch)
+  assert smoothed == pytest.approx(0.9 * plain - 0.1 * spread, rel=1e-4)
+  assert smoothed != pytest.approx(plain - 0.1 * spread, rel=1e-3)
+  assert metrics["nll"] == pytest.approx(plain, abs=1e-5)
 
 
 def test_labels_are_shifted_in_one_place(config, params, sft_batch, pair_batch, monkeypatch):

@@ -269,22 +269,54 @@ def tokenize_pairs(
   """
   counts, builder, margins = Counts(), builder or Builder(), []
   for pair in pairs:
-    chosen, rejected = renderer.encode_answer(pair.chosen), renderer.encode_answer(pair.rejected)
-    if chosen == rejected:
-      counts["dropped: equal answers"] += 1
-      continue
-    room = max_length - max(len(chosen), len(rejected))
-    if room <= 0:
-      counts[f"dropped: answer longer than {max_length} tokens"] += 1
-      continue
-    prompt = fit_prompt(pair.prompt, renderer, room, counts)
-    if prompt is None:
-      continue
-    builder.tree(pair.id, prompt, (chosen, rejected))
-    count_lost(counts, pair.id, (pair.chosen, pair.rejected), renderer)
-    margins.append(pair.margin)
-    counts["kept"] += 1
+    texts = (pair.chosen, pair.rejected)
+    if _branches(builder, pair.id, pair.prompt, texts, renderer, max_length, counts):
+      margins.append(pair.margin)
   return builder.build(counts, branched=True, margin=np.asarray(margins, np.float32))
+
+
+def tokenize_lists(
+  lists: Iterable[tuple[str, Messages, Sequence[tuple[str, float]]]],
+  renderer: Renderer,
+  max_length: int,
+) -> Items:
+  """(id, prompt, [(answer, score), …]) as a shared prompt with a branch an answer; else as pairs.
+
+  All have as many answers. `fields["scores"]` are theirs, [n, answers].
+  """
+  counts, builder, kept = Counts(), Builder(), []
+  for id, prompt, answers in lists:
+    texts = [text for text, _ in answers]
+    if _branches(builder, id, prompt, texts, renderer, max_length, counts):
+      kept.append([score for _, score in answers])
+  return builder.build(counts, branched=True, scores=np.asarray(kept, np.float32))
+
+
+def _branches(
+  builder: Builder,
+  id: str,
+  messages: Messages,
+  texts: Sequence[str],
+  renderer: Renderer,
+  max_length: int,
+  counts: Counts,
+) -> bool:
+  """Adds a prompt with these answers where they fit and differ; whether it did, which it counts."""
+  answers = [renderer.encode_answer(text) for text in texts]
+  if len({tuple(answer) for answer in answers}) < len(answers):
+    counts["dropped: equal answers"] += 1
+    return False
+  room = max_length - max(map(len, answers))
+  if room <= 0:
+    counts[f"dropped: answer longer than {max_length} tokens"] += 1
+    return False
+  prompt = fit_prompt(messages, renderer, room, counts)
+  if prompt is None:
+    return False
+  builder.tree(id, prompt, answers)
+  count_lost(counts, id, texts, renderer)
+  counts["kept"] += 1
+  return True
 
 
 def tokenize_answers(

@@ -16,7 +16,7 @@ from xwinjax.core.types import Params
 from xwinjax.data import batching
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
-from xwinjax.model.config import LlamaConfig
+from xwinjax.forward.values import Model
 from xwinjax.sharding.mesh import data_shards
 from xwinjax.sharding.place import put_batch
 
@@ -24,11 +24,11 @@ OnRows = Callable[[int, int], None]  # (answers, tokens) since the last call
 
 
 @functools.cache
-def jitted(values: Callable[..., Any], model: LlamaConfig, **settings: Any) -> Callable[..., Any]:
+def jitted(values: Callable[..., Any], model: Model, **settings: Any) -> Callable[..., Any]:
   """(params, batch) -> values(model, params, batch, **settings), compiled.
 
   The same function for the same arguments, so that a later pass finds it compiled; `values` must be
-  a function of a module for that.
+  a function of a module for that, and so must a model that is a `Forward`.
   """
   return jax.jit(lambda params, batch: values(model, params, batch, **settings))
 

@@ -1,10 +1,12 @@
 """What a model gives for a batch: hidden states, log-probs, rewards.
 
 Every function takes (model, params, batch), and settings by name: see `forward.over_items`. A batch
-is a dict of arrays as `data.batching` makes them.
+is a dict of arrays as `data.batching` makes them. A model is a Llama's config, or any `Forward`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,12 @@ from xwinjax.core.types import Batch, Params
 from xwinjax.losses import logprobs
 from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
+
+# (params, batch, key or None) -> (hidden states [B, T, D], the head on them): a kernel [D, V] that
+# gives logits or, in a reward model, [D]. Where the batch has segments, it is the model that keeps
+# a token from seeing what `core.segments` says it does not.
+Forward = Callable[[Params, Batch, jax.Array | None], tuple[jax.Array, jax.Array]]
+Model = LlamaConfig | Forward
 
 
 def hidden_states(
@@ -24,42 +32,64 @@ def hidden_states(
   )
 
 
-def token_logps(
-  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
+def hidden_and_head(
+  model: Model, params: Params, batch: Batch, key: jax.Array | None = None, *, reward: bool = False
+) -> tuple[jax.Array, jax.Array]:
+  """(hidden states [B, T, D], the head's kernel [D, V]; with `reward` that of rewards, [D])."""
+  if not isinstance(model, LlamaConfig):
+    return model(params, batch, key)
+  head = params["reward"]["kernel"] if reward else llama.unembedding(params)
+  return hidden_states(model, params, batch, key), head
+
+
+def logps_of(
+  model: Model, batch: Batch, hidden_BTD: jax.Array, kernel_DV: jax.Array, mask_BT: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """(logps, lse, weights) [B, T] of a batch's supervised tokens; see `losses.logprobs`."""
+  """(logps, lse, weights) [B, T] of the tokens in `mask_BT`; see `losses.logprobs`."""
   return logprobs.token_logps(
-    hidden_states(model, params, batch, key),
-    llama.unembedding(params),
+    hidden_BTD,
+    kernel_DV,
     batch["tokens"],
-    batch["mask"],
+    mask_BT,
     batch.get("segments"),
     batch.get("gather"),
-    model.operands,
+    model.operands if isinstance(model, LlamaConfig) else "",
   )
 
 
+def token_logps(
+  model: Model, params: Params, batch: Batch, key: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """(logps, lse, weights) [B, T] of a batch's supervised tokens; see `losses.logprobs`."""
+  return logps_of(model, batch, *hidden_and_head(model, params, batch, key), batch["mask"])
+
+
 def pair_logps(
-  model: LlamaConfig, params: Params, batch: Batch, key: jax.Array | None = None
+  model: Model, params: Params, batch: Batch, key: jax.Array | None = None, *, answers: int = 2
 ) -> tuple[jax.Array, jax.Array]:
-  """(log-probs, supervised tokens) of both answers of each pair, [B, E, 2]; chosen first."""
-  logps_BT, _, weights_BT = token_logps(model, params, batch, key)
-  E = batch["example_weight"].shape[1]
-  sums = [logprobs.branch_sums(x, batch["segments"], E, 2) for x in (logps_BT, weights_BT)]
-  return sums[0], sums[1]
+  """(log-probs, supervised tokens) of both answers of each pair, [B, E, 2]; chosen first.
 
-
-def pair_rewards(
-  model: LlamaConfig, params: Params, batch: Batch, *, hidden_BTD: jax.Array | None = None
-) -> jax.Array:
-  """The reward head's value at the last token of both answers of each pair, [B, E, 2].
-
-  `hidden_BTD` are the batch's hidden states, where they are at hand.
+  Of lists they are of all `answers`, [B, E, answers].
   """
-  if hidden_BTD is None:
-    hidden_BTD = hidden_states(model, params, batch)
-  E = batch["example_weight"].shape[1]
-  return logprobs.last_of_branch(llama.reward(params, hidden_BTD), batch["segments"], E, 2)
+  logps_BT, _, weights_BT = token_logps(model, params, batch, key)
+  return answer_sums(batch, logps_BT, answers), answer_sums(batch, weights_BT, answers)
+
+
+def answer_sums(batch: Batch, values_BT: jax.Array, answers: int = 2) -> jax.Array:
+  """Sums over each answer's tokens, [B, E, answers]."""
+  examples = batch["example_weight"].shape[1]
+  return logprobs.branch_sums(values_BT, batch["segments"], examples, answers)
+
+
+def last_rewards(batch: Batch, hidden_BTD: jax.Array, kernel_D: jax.Array) -> jax.Array:
+  """The rewards at the last token of both answers of each pair, [B, E, 2] in f32."""
+  rewards_BT = hidden_BTD.astype(jnp.float32) @ kernel_D
+  return logprobs.last_of_branch(rewards_BT, batch["segments"], batch["example_weight"].shape[1], 2)
+
+
+def pair_rewards(model: Model, params: Params, batch: Batch) -> jax.Array:
+  """The reward head's value at the last token of both answers of each pair, [B, E, 2]."""
+  return last_rewards(batch, *hidden_and_head(model, params, batch, reward=True))
 
 
 def branch_rewards(model: LlamaConfig, params: Params, batch: Batch, *, branches: int) -> jax.Array:

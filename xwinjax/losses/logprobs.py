@@ -7,6 +7,7 @@ DPO, KL, the reference pass) is a sum over what is computed here.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -72,25 +73,38 @@ def token_logps(
     (for a z-loss), and the weight of each place. Index t of all three speaks of token t+1.
   """
   check_dims(hidden_BTD=hidden_BTD, tokens_BT=tokens_BT, mask_BT=mask_BT, kernel_DV=kernel_DV)
-  B, T, D = hidden_BTD.shape
   weights_BT = target_weights(mask_BT, segments_BT)
-  targets_BT = next_tokens(tokens_BT)
-  if gather_GM is None:
-    flat = hidden_BTD.reshape(1, B * T, D)
-    logps, lse = _logps(operands, flat, kernel_DV, targets_BT.reshape(1, B * T))
-    logps_BT, lse_BT = logps.reshape(B, T), lse.reshape(B, T)
-  else:
-    G = gather_GM.shape[0]
-    states_GM = states_before(gather_GM, T)
-    at = jnp.maximum(states_GM, 0)
-    hidden = jnp.take_along_axis(hidden_BTD.reshape(G, -1, D), at[..., None], axis=1)
-    hidden = placed.rows(hidden)
-    targets = jnp.take_along_axis(targets_BT.reshape(G, -1), at, axis=1)
-    spread = functools.partial(_spread, states_GM, targets_BT.size // G)
-    gathered = _logps(operands, hidden, kernel_DV, targets)
-    logps_BT, lse_BT = (spread(x).reshape(B, T) for x in gathered)
+  targets, (hidden,), back = _places(next_tokens(tokens_BT), gather_GM, hidden_BTD)
+  logps_BT, lse_BT = map(back, _logps(operands, hidden, kernel_DV, targets))
   supervised = weights_BT > 0
   return jnp.where(supervised, logps_BT, 0.0), jnp.where(supervised, lse_BT, 0.0), weights_BT
+
+
+def uniform_logps(hidden_BTD: jax.Array, kernel_DV: jax.Array, lse_BT: jax.Array) -> jax.Array:
+  """The mean over all V tokens of log p(v), [B, T] in nats; of use where `lse_BT` was computed.
+
+  The mean of the logits is the hidden state times the head's mean column: no logits are made.
+  """
+  mean_D = jnp.mean(kernel_DV.astype(jnp.float32), axis=1)
+  return hidden_BTD.astype(jnp.float32) @ mean_D - lse_BT
+
+
+def _places(targets_BT: jax.Array, gather_GM: jax.Array | None, *hidden_BTD: jax.Array):
+  """The places of logits: (targets [G, M], each hidden states [G, M, D], what puts [G, M] back)."""
+  B, T = targets_BT.shape
+  if gather_GM is None:
+    flat = lambda x: x.reshape(1, B * T, *x.shape[2:])
+    return flat(targets_BT), [flat(x) for x in hidden_BTD], lambda x: x.reshape(B, T)
+  G = gather_GM.shape[0]
+  states_GM = states_before(gather_GM, T)
+  at = jnp.maximum(states_GM, 0)
+  hidden = [
+    placed.rows(jnp.take_along_axis(x.reshape(G, -1, x.shape[2]), at[..., None], axis=1))
+    for x in hidden_BTD
+  ]
+  targets = jnp.take_along_axis(targets_BT.reshape(G, -1), at, axis=1)
+  back = lambda x: _spread(states_GM, B * T // G, x).reshape(B, T)
+  return targets, hidden, back
 
 
 def _spread(gather_GM: jax.Array, length: int, values_GM: jax.Array) -> jax.Array:
@@ -208,6 +222,70 @@ def _rounded_gradients(hidden_GMD, kernel_DV, d_logits, operands):
 
 
 _logps.defvjp(_logps_forward, _logps_backward)
+
+
+def over_logits(
+  statistic: Callable[..., jax.Array],
+  heads: Sequence[tuple[jax.Array, jax.Array]],
+  tokens_BT: jax.Array,
+  mask_BT: jax.Array,
+  segments_BT: jax.Array | None = None,
+  gather_GM: jax.Array | None = None,
+  *more_GM: jax.Array,
+) -> jax.Array:
+  """statistic(targets, *logits, *more) at each supervised place, [B, T], and 0 elsewhere.
+
+  For what takes all logits of a place and not their log-sum-exp alone. They are made chunk by
+  chunk, and again in the backward pass, so that few are in memory.
+
+  Args:
+    statistic: (targets [G, M], logits [G, M, V] in f32 of each head, …) -> [G, M].
+    heads: (hidden states [B, T, D], kernel [D, V]) of each model.
+    more_GM: further numbers of each place, [G, M, …]; see `drawn` for those of chance.
+  """
+  supervised = target_weights(mask_BT, segments_BT) > 0
+  states = [hidden for hidden, _ in heads]
+  kernels = [_whole(kernel, hidden.dtype) for hidden, kernel in heads]
+  targets, hidden, back = _places(next_tokens(tokens_BT), gather_GM, *states)
+
+  @jax.checkpoint
+  def of_chunk(chunk):
+    targets, *arrays = chunk
+    n = len(kernels)
+    logits = [_logits("", h, k) for h, k in zip(arrays[:n], kernels, strict=True)]
+    return statistic(targets, *logits, *arrays[n:])
+
+  parts = _in_chunks(len(heads) * kernels[0].shape[1], targets, *hidden, *more_GM)
+  values = _joined(jax.lax.map(of_chunk, parts), targets)
+  return jnp.where(supervised, back(values), 0.0)
+
+
+def drawn(key: jax.Array | None, tokens_BT: jax.Array, gather_GM: jax.Array | None, k: int):
+  """Gumbel noise [G, M, k] for the places of `over_logits`; zeros without a key."""
+  shape = (1, tokens_BT.size) if gather_GM is None else gather_GM.shape
+  return jnp.zeros((*shape, k)) if key is None else jax.random.gumbel(key, (*shape, k))
+
+
+def divergence(targets_GM, logits_GMV, reference_GMV) -> jax.Array:
+  """KL(reference ‖ policy) of each place's next token, in nats; for `over_logits`."""
+  reference = jax.nn.log_softmax(reference_GMV, axis=-1)
+  return jnp.sum(jnp.exp(reference) * (reference - jax.nn.log_softmax(logits_GMV, axis=-1)), -1)
+
+
+def contrast(targets_GM, logits_GMV, noise_GMK) -> jax.Array:
+  """-log σ(s⁺ - s): s the target's logit, s⁺ that of another token; for `over_logits`.
+
+  s⁺ is drawn from the K most probable other tokens by their probabilities: it is the one whose
+  logit with Gumbel noise is the greatest. Without noise it is the most probable one.
+
+  Source: Cringe, Adolphs et al. 2022.
+  """
+  own = jnp.take_along_axis(logits_GMV, targets_GM[..., None], axis=-1)[..., 0]
+  is_target = jnp.arange(logits_GMV.shape[-1]) == targets_GM[..., None]
+  top, _ = jax.lax.top_k(jnp.where(is_target, -jnp.inf, logits_GMV), noise_GMK.shape[-1])
+  choice = jnp.argmax(jax.lax.stop_gradient(top) + noise_GMK, axis=-1)
+  rival = jnp.take_along_axis(top, choice[..., None], axis=-1)[..., 0]
+  return -jax.nn.log_sigmoid(rival - own)
 
 
 def _belongs(segments_BT: jax.Array, examples: int, branches: int) -> jax.Array:

@@ -30,3 +30,18 @@ def bradley_terry(
   if centring:
     losses_A = losses_A + centring * (rewards[..., 0] + rewards[..., 1]) ** 2
   return losses_A
+
+
+def pessimistic(rewards_AK: jax.Array, *, spread_weight: float) -> jax.Array:
+  """mean_k r - λ var_k r of the rewards of K models, [A]; λ = spread_weight.
+
+  Where the members of an ensemble disagree, none of them is to be believed.
+
+  Source: uncertainty-weighted optimisation, Coste et al. 2023, "Reward Model Ensembles Help
+  Mitigate Overoptimization".
+
+  >>> pessimistic(jnp.array([[1.0, 3.0], [2.0, 2.0]]), spread_weight=0.5).tolist()
+  [1.5, 2.0]
+  """
+  rewards = rewards_AK.astype(jnp.float32)
+  return rewards.mean(-1) - spread_weight * rewards.var(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from xwinjax.core.bounds import Few, Many, Part, Within
+from xwinjax.core.bounds import Amount, Few, Many, Part, Within
 
 Vocabulary = Annotated[int, Within(1, 2**24)]
 Length = Annotated[int, Within(1, 2**27)]
@@ -54,6 +54,7 @@ class LlamaConfig:
   dtype: str = "float32"  # of activations and matmul operands; parameters stay f32
   operands: str = ""  # "bfloat16" rounds the operands of float32's matmuls; see core.matmul
   dropout: tuple[Part, Part] = (0.0, 0.0)  # residual dropout at the bottom and the top layer
+  neftune: Amount = 0.0  # noise on embeddings while training, of alpha / sqrt(T D) at most
   scan_layers: bool = False  # one compiled layer run L times: compiles faster, runs a little slower
   remat: str = "none"  # "none" keeps activations, "dots" keeps matmul outputs, "full" keeps neither
   attention: str = "xla"  # "xla" anywhere, "splash" on TPUs, "cudnn" on NVIDIA GPUs with bf16

@@ -61,6 +61,15 @@ def embed(config: LlamaConfig, params: Params, tokens: jax.Array) -> jax.Array:
   return placed.rows(placed.place(x, "data", *[None] * (tokens.ndim - 1), "fsdp"))
 
 
+def embedding_noise(config: LlamaConfig, x_BTD: jax.Array, key: jax.Array) -> jax.Array:
+  """Uniform on ± neftune / sqrt(T D), T the length of the row with its padding.
+
+  Source: NEFTune, Jain et al. 2023, algorithm 1, with T as transformers and TRL take it.
+  """
+  most = config.neftune / (x_BTD.shape[1] * x_BTD.shape[2]) ** 0.5
+  return jax.random.uniform(key, x_BTD.shape, jnp.float32, -most, most).astype(x_BTD.dtype)
+
+
 def layer_params(config: LlamaConfig, params: Params) -> list[Params]:
   """The stacked layers as a list of L trees."""
   return [jax.tree.map(lambda p, i=i: p[i], params["layers"]) for i in range(config.num_layers)]
@@ -123,7 +132,7 @@ def apply(
     tokens_BT: ids.
     positions_BT: rotary position of each token; None counts 0, 1, … along each row.
     segments_BT: see `core.segments`; None means one example a row with padding at its end.
-    dropout_key: draws residual dropout at the config's rates; None runs without dropout.
+    dropout_key: draws residual dropout and NEFTune's noise as the config says; None: neither.
   """
   T = tokens_BT.shape[1]
   if positions_BT is None:
@@ -149,6 +158,8 @@ def apply(
   if not config.scan_layers:
     layers = list(zip(layer_params(config, params), rates, keys, strict=True))
   x = embed(config, params, tokens_BT)
+  if config.neftune and dropout_key is not None:
+    x = x + embedding_noise(config, x, jax.random.fold_in(dropout_key, config.num_layers))
   x, _ = over_layers(config, lambda x, layer: (body(x, *layer), None), x, layers)
   return final_norm(config, params, x)
 

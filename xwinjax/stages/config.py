@@ -4,7 +4,7 @@ A file in configs/ takes a dataclass's defaults as a ConfigDict and changes what
 change more; `from_config_dict` turns the result into the dataclass, refusing names and types that
 do not fit, and values beyond the bounds beside a field (`core.bounds`). Fields whose metadata says
 `plumbing` (devices, logging) do not change the result: `identity` leaves them out, so they neither
-name a run nor invalidate what it did.
+name a run nor invalidate what it did; nor does one marked `later` until it is set.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def plumbing(default: Any) -> Any:
   if isinstance(default, type):
     return dataclasses.field(default_factory=default, metadata={"plumbing": True})
   return dataclasses.field(default=default, metadata={"plumbing": True})
+
+
+def later(default: T) -> T:
+  """A field that came after runs were made: `identity` leaves it out while it is as before."""
+  return dataclasses.field(default=default, metadata={"later": True})
 
 
 def group(kind: type[T], **changes: Any) -> T:
@@ -144,8 +149,9 @@ def identity(config: Any) -> dict[str, Any]:
   """The nested values that decide the result."""
   values = {}
   for f in dataclasses.fields(config):
-    if not f.metadata.get("plumbing"):
-      value = getattr(config, f.name)
+    value = getattr(config, f.name)
+    as_before = f.metadata.get("later") and value == f.default
+    if not (f.metadata.get("plumbing") or as_before):
       values[f.name] = identity(value) if dataclasses.is_dataclass(value) else _plain(value)
   return values
 

@@ -1,4 +1,4 @@
-"""Direct preference optimisation on pairs, against stored reference log-probs."""
+"""Direct preference optimisation and its relatives, against stored reference log-probs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 
 from xwinjax.core import processes
-from xwinjax.core.bounds import Natural, Tokens, Weight, Within
+from xwinjax.core.bounds import Amount, Few, Finite, Natural, Tokens, Weight, Within
 from xwinjax.core.errors import UserError
-from xwinjax.core.types import Mean
-from xwinjax.losses.preference import VARIANTS
-from xwinjax.stages import common
+from xwinjax.core.types import Mean, Params
+from xwinjax.losses import table
+from xwinjax.stages import common, preferences
 from xwinjax.stages import reference as stored
-from xwinjax.stages.config import group
+from xwinjax.stages.config import group, later
 from xwinjax.stages.manifest import fingerprint
-from xwinjax.stages.reward import pair_items, read_pairs, rows_read
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
 Beta = Annotated[float, Within(1e-4, 1000)]
 Smoothing = Annotated[float, Within(0, below=0.5)]
+Temperature = Annotated[float, Within(1e-3, 1e6)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,29 +36,53 @@ class DPOConfig:
   limit: Natural = 0  # read at most so many rows; 0 reads all
   max_length: Tokens = 2048  # tokens of a prompt with its longer answer
   beta: Beta = 0.1  # pull towards the reference; larger keeps closer
-  variant: str = "sigmoid"  # sigmoid, ipo or hinge
-  label_smoothing: Smoothing = 0.0  # share of labels taken to be wrong (conservative DPO)
+  variant: str = "sigmoid"  # a loss of losses/table.py, or a sum: sigmoid + 0.2*simpo
+  label_smoothing: Smoothing = 0.0  # share of labels taken to be wrong (cDPO, robust)
   length_normalised: bool = False  # compare mean instead of summed log-probs
   nll_weight: Weight = 0.0  # weight of the chosen answers' cross-entropy beside the loss
+  gap: Amount = later(0.5)  # simpo: by how much β times the mean log-probs are to differ
+  penalty: Weight = later(50.0)  # dpop: of a chosen answer less likely than under the reference
+  kl_weight: Weight = later(0.5)  # tdpo: of the rejected answer's divergence, token by token
+  gate_margin: Finite = later(-10.0)  # cringe: the gap in nats that half closes the gate
+  gate_temperature: Temperature = later(10.0)  # cringe: nats over which the gate closes
+  contrast_weight: Weight = later(1.0)  # cringe: of the rejected answer's tokens
+  rivals: Few = later(5)  # cringe: most probable other tokens that one is drawn from
+  desirable_weight: Weight = later(1.0)  # kto: of answers that were liked
+  undesirable_weight: Weight = later(1.0)  # kto: of answers that were not
+  answers: stored.Answers = later(4)  # lists: so many candidates a prompt, of evenly spaced ranks
+  score: str = later("rm")  # lists: the score that ranks them
   train: TrainConfig = group(TrainConfig)
 
 
-def objective_of(config: DPOConfig, model) -> objectives.Objective:
+def settings_of(config: DPOConfig) -> dict[str, float]:
+  """The settings that losses may name, which are fields of the config."""
+  return {
+    f.name: getattr(config, f.name) for f in dataclasses.fields(config) if table.takers(f.name)
+  }
+
+
+def objective_of(config: DPOConfig, model, reference: Params | None = None) -> objectives.Objective:
+  """The objective; `reference` are the start's parameters, for losses that take its logits."""
   dpo = objectives.dpo(
     model,
-    beta=config.beta,
     variant=config.variant,
-    label_smoothing=config.label_smoothing,
     length_normalised=config.length_normalised,
+    reference=reference,
+    rivals=config.rivals,
+    **settings_of(config),
   )
   if not config.nll_weight:
     return dpo
   return objectives.weighted((1.0, dpo), (config.nll_weight, objectives.nll_on_chosen(model)))
 
 
-def check_starts_at_log_2(model, beta: float, file: Path):
-  """Policy = reference gives log 2; anything else says the log-probs are another model's."""
-  plain = objectives.dpo(model, beta=beta)
+def check_starts_at_log_2(model, beta: float, file: Path, answers: int = 2):
+  """Policy = reference gives log 2; anything else says the log-probs are another model's.
+
+  Of lists it is the log-likelihood of a ranking by chance, log of the factorial of `answers`.
+  """
+  plain = objectives.dpo(model, beta=beta, variant="sigmoid" if answers == 2 else "plackett_luce")
+  chance = math.lgamma(answers + 1)
 
   def first_loss(params, batch):
     mean, _ = plain(params, batch, None)
@@ -71,26 +96,74 @@ def check_starts_at_log_2(model, beta: float, file: Path):
         f"DPO's first loss is {loss}: the model's numbers overflow in {model.dtype}, or {file} "
         "holds log-probs that are not finite"
       )
-    if abs(loss - math.log(2)) > (1e-3 if model.dtype == "float32" else 2e-2):
+    if abs(loss - chance) > (1e-3 if model.dtype == "float32" else 2e-2):
       raise UserError(
-        f"DPO's first loss is {loss:.4f}, not log 2 = 0.6931: {file} does not hold "
-        "this model's log-probs; run the reference stage again"
+        f"DPO's first loss is {loss:.4f}, not log {math.factorial(answers)} = {chance:.4f}: {file} "
+        "does not hold this "
+        "model's log-probs; run the reference stage again"
       )
 
   return check
 
 
-def check(config: DPOConfig, **_) -> None:
-  """Raises UserError for a loss that does not exist."""
-  if config.variant not in VARIANTS:
-    raise UserError(f"config.variant {config.variant!r} is not one of {', '.join(VARIANTS)}")
-  if config.label_smoothing and config.variant != "sigmoid":
-    raise UserError("config.label_smoothing belongs to variant 'sigmoid'; set it to 0")
+def check(config: DPOConfig, reference: Path | None = Path(), **_) -> None:
+  """Raises UserError for a loss that does not exist, and settings or inputs that do not fit it."""
+  try:
+    needed, kind = table.needs(config.variant), table.kind_of(config.variant)
+  except ValueError as e:
+    raise UserError(f"config.{e}") from None
+  for f in dataclasses.fields(config):
+    owners = table.takers(f.name)
+    if owners and f.name not in needed and getattr(config, f.name) != f.default:
+      raise UserError(
+        f"config.{f.name} belongs to variant {' or '.join(map(repr, owners))}; "
+        f"set it to {f.default:g}"
+      )
+  default = DPOConfig()
+  for name, taken, whose in (
+    ("rivals", "contrast_A2" in needed, "variant 'cringe'"),
+    ("answers", kind == "lists", "losses of lists"),
+    ("score", kind == "lists", "losses of lists"),
+  ):
+    if not taken and getattr(config, name) != getattr(default, name):
+      raise UserError(f"config.{name} belongs to {whose}; set it to {getattr(default, name)!r}")
+  if kind == "unpaired" and config.nll_weight:
+    raise UserError(
+      f"config.nll_weight is for chosen answers, and {config.variant!r} has none: set it to 0"
+    )
+  if config.length_normalised and any(n.startswith(("policy_", "lengths_")) for n in needed):
+    raise UserError(
+      f"config.length_normalised is for losses against a reference; {config.variant!r} has its own "
+      "normalisation: set it to False"
+    )
+  if table.takes_reference(config.variant) and reference is None:
+    raise UserError(
+      f"config.reference is empty; {config.variant!r} needs the reference stage's logps.jsonl"
+    )
+
+
+def check_fits_in_a_step(params: Params) -> None:
+  """Raises UserError for parameters that cannot be constants of a compiled step."""
+  size = sum(p.nbytes for p in jax.tree.leaves(params))
+  if size >= 2**31 or processes.count() > 1:
+    raise UserError(
+      f"config.variant: 'tdpo' holds the reference's {size / 2**30:.1f} GB inside the "
+      "compiled step; that is for models of less than 2 GB, in one process"
+    )
 
 
 def reference_of(config: DPOConfig) -> stored.ReferenceConfig:
   """How the reference stage reads the pairs of such a DPO."""
-  return stored.ReferenceConfig(config.format, config.limit, config.max_length, config.train.batch)
+  kind = table.kind_of(config.variant)
+  return stored.ReferenceConfig(
+    config.format,
+    config.limit,
+    config.max_length,
+    kind,
+    config.answers,
+    config.score,
+    config.train.batch,
+  )
 
 
 def make(
@@ -99,7 +172,7 @@ def make(
   folder: Path,
   model: Path,
   data: Path,
-  reference: Path,
+  reference: Path | None = None,
   keep: bool = False,
 ) -> dict[str, Any]:
   """Trains the model on the pairs; writes model/ and metrics.jsonl.
@@ -107,10 +180,19 @@ def make(
   With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
   """
   start = open_model(context, model)
-  read, rows = read_pairs(config, data, context.bad_rows)
-  pairs = pair_items(read, start, config.max_length)
-  wanted = stored.key(processes.on_lead(lambda: fingerprint(model)), start, pairs)
-  logps = stored.read(reference, wanted, pairs)
+  kind, check_first = table.kind_of(config.variant), None
+  pairs, rows = preferences.read(config, kind, data, start, context.bad_rows)
+  if reference is not None:
+    wanted = stored.key(processes.on_lead(lambda: fingerprint(model)), start, pairs)
+    pairs = pairs.with_fields(reference=stored.read(reference, wanted, pairs))
+    check_first = check_starts_at_log_2(
+      start.config, config.beta, reference, preferences.answers_of(pairs)
+    )
+
+  kept = None
+  if "kl_A2" in table.needs(config.variant):
+    check_fits_in_a_step(start.params)
+    kept = jax.tree.map(jnp.copy, start.params)  # training gives away the memory of the start's own
 
   def keep_model(step: int, state) -> None:
     common.keep_step(folder, step, start, state.params)
@@ -120,12 +202,12 @@ def make(
     "dpo",
     start,
     start.params,
-    pairs.with_fields(reference=logps),
-    objective_of(config, start.config),
+    pairs,
+    objective_of(config, start.config, kept),
     config.train,
     seed=context.seed,
     mesh=common.make_mesh(context.mesh),
-    check_first=check_starts_at_log_2(start.config, config.beta, reference),
+    check_first=check_first,
     on_checkpoint=keep_model if keep else None,
   )
   common.save_model(folder / "model", start, params)
@@ -138,10 +220,10 @@ STAGE = Stage(
   make,
   {
     "model": "the start, and the reference",
-    "data": "pairs",
-    "reference": "logps.jsonl of the reference stage",
+    "data": "pairs; single answers for kto, scored candidates for losses of lists",
+    "reference?": "logps.jsonl of the reference stage, for losses that need one",
   },
   ("model", "metrics.jsonl"),
   check=check,
-  rows=rows_read,
+  rows=lambda config: preferences.rows_read(config, table.kind_of(config.variant)),
 )

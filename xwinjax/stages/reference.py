@@ -8,28 +8,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.core import processes
-from xwinjax.core.bounds import Natural, Tokens
+from xwinjax.core.bounds import Natural, OneOf, Tokens, Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Params
 from xwinjax.data import fields, jsonl
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
+from xwinjax.forward import values
 from xwinjax.forward.over_items import jitted
-from xwinjax.forward.values import pair_logps
-from xwinjax.model.config import LlamaConfig
-from xwinjax.stages import common
+from xwinjax.losses.table import KINDS
+from xwinjax.stages import common, preferences
 from xwinjax.stages.common import Model
-from xwinjax.stages.config import plumbing
+from xwinjax.stages.config import later, plumbing
 from xwinjax.stages.manifest import fingerprint
-from xwinjax.stages.reward import over_pairs, pair_items, read_pairs, rows_read
+from xwinjax.stages.reward import over_pairs
 from xwinjax.stages.stage import Context, Stage, open_model
+
+Kind = Annotated[str, OneOf(KINDS)]
+Answers = Annotated[int, Within(2, 255)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +42,37 @@ class ReferenceConfig:
   format: str = "auto"  # a name from data/formats.py, or auto
   limit: Natural = 0  # read at most so many rows; 0 reads all
   max_length: Tokens = 2048  # as in the DPO that will read them
+  kind: Kind = later("pairs")  # of data: pairs, unpaired (for kto), lists (of scored candidates)
+  answers: Answers = later(4)  # lists: so many candidates a prompt, of evenly spaced ranks
+  score: str = later("rm")  # lists: the score that ranks them
   batch: BatchConfig = plumbing(BatchConfig)
 
 
 def reference_logps(
-  config: LlamaConfig, params: Params, data: Items, batch: BatchConfig, mesh: Mesh | None
+  model: values.Model,
+  params: Params,
+  data: Items,
+  batch: BatchConfig | None = None,
+  mesh: Mesh | None = None,
 ) -> np.ndarray:
-  """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout."""
-  return over_pairs(jitted(_logps, config), params, data, batch, mesh, "reference")
+  """[n, 2] log-probs in nats of every pair's answers, chosen first; f32, without dropout.
+
+  Of lists they are those of all their answers, [n, answers].
+  """
+  answers = preferences.answers_of(data)
+  forward = jitted(_logps, model, answers=answers)
+  return over_pairs(forward, params, data, batch or BatchConfig(), mesh, "reference", answers)
 
 
-def _logps(config: LlamaConfig, params: Params, batch: Batch) -> jax.Array:
-  logps_BE2, _ = pair_logps(config, params, batch)
-  return logps_BE2
+def _logps(model: values.Model, params: Params, batch: Batch, *, answers: int) -> jax.Array:
+  return values.pair_logps(model, params, batch, answers=answers)[0]
+
+
+def columns(data: Items) -> list[str]:
+  """What a row of the file calls the log-prob of each answer."""
+  names = ["chosen", "rejected"]
+  n = preferences.answers_of(data)
+  return names if n == 2 else [f"answer_{i}" for i in range(1, n + 1)]
 
 
 def key(model_sha256: str, model: Model, data: Items) -> str:
@@ -82,7 +103,7 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
     raise UserError(
       f"{path}: does not hold these pairs in this order; run the reference stage again"
     )
-  names, nothing = ("chosen", "rejected"), float("nan")
+  names, nothing = columns(data), float("nan")
   try:
     values = [[fields.number(row, name, nothing, text=False) for name in names] for row in rows[1:]]
   except fields.MISTAKES as e:
@@ -98,15 +119,17 @@ def read(path: Path, wanted_key: str, data: Items) -> np.ndarray:
 def make(
   context: Context, config: ReferenceConfig, folder: Path, model: Path, data: Path
 ) -> dict[str, Any]:
-  """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair."""
+  """Writes logps.jsonl: a first line with the key, then {"id", "chosen", "rejected"} a pair.
+
+  Of lists a row is {"id", "answer_1", …}, best first.
+  """
   base, mesh = open_model(context, model), common.make_mesh(context.mesh)
-  given, counts = read_pairs(config, data, context.bad_rows)
-  pairs = pair_items(given, base, config.max_length)
+  pairs, counts = preferences.read(config, config.kind, data, base, context.bad_rows)
   logps = reference_logps(base.config, base.params, pairs, config.batch, mesh)
   mine = key(processes.on_lead(lambda: fingerprint(model)), base, pairs)
   rows = [
-    {"id": i, "chosen": float(c), "rejected": float(r)}
-    for i, (c, r) in zip(pairs.ids, logps, strict=True)
+    {"id": i, **dict(zip(columns(pairs), map(float, row), strict=True))}
+    for i, row in zip(pairs.ids, logps, strict=True)
   ]
   jsonl.write_rows(folder / "logps.jsonl", [{"key": mine}, *rows])
   return {
@@ -114,7 +137,7 @@ def make(
     "rows": dict(counts),
     "key": mine,
     "logp_chosen": round(float(logps[:, 0].mean()), 4),
-    "logp_rejected": round(float(logps[:, 1].mean()), 4),
+    "logp_rejected": round(float(logps[:, -1].mean()), 4),
   }
 
 
@@ -122,8 +145,11 @@ STAGE = Stage(
   "reference",
   ReferenceConfig,
   make,
-  {"model": "the reference: what DPO starts from", "data": "pairs"},
+  {
+    "model": "the reference: what DPO starts from",
+    "data": "pairs; single answers or scored candidates for some losses",
+  },
   ("logps.jsonl",),
   uses=("model", "mesh"),
-  rows=rows_read,
+  rows=lambda config: preferences.rows_read(config, config.kind),
 )

@@ -66,12 +66,13 @@ def over_pairs(
   batch: BatchConfig,
   mesh: Mesh | None,
   title: str,
+  answers: int = 2,
 ) -> np.ndarray:
-  """forward(params, batch) [B, E, 2] of all pairs, in the order of the data: [n, 2] f32."""
+  """forward(params, batch) [B, E, answers] of all pairs, in the order of the data: [n, answers]."""
   numbered = data.with_fields(number=np.arange(len(data), dtype=np.int32))
-  values = np.full((len(data), 2), np.nan, np.float32)
+  values = np.full((len(data), answers), np.nan, np.float32)
   with Progress(title, len(data), "pairs") as progress:
-    say = lambda answers, tokens: progress.advance(answers // 2, tokens=tokens)
+    say = lambda n, tokens: progress.advance(n // answers, tokens=tokens)
     for arrays, values_BE2 in over_items(forward, params, numbered, batch, mesh, say):
       present = arrays["example_weight"] > 0
       values[arrays["number"][present]] = values_BE2[present]

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from xwinjax.core.bounds import Amount, Finite, Natural, Positive
+from xwinjax.core.bounds import Amount, Finite, Natural, Positive, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates as candidate_files
 from xwinjax.data import jsonl
@@ -30,6 +31,8 @@ from xwinjax.data.records import (
   example_json,
   pair_json,
 )
+from xwinjax.losses.reward import pessimistic
+from xwinjax.stages.config import later
 from xwinjax.stages.stage import Context, Stage
 
 UNSCORED = ("refuse", "leave_out")
@@ -39,7 +42,7 @@ UNSCORED = ("refuse", "leave_out")
 class SelectConfig:
   """Which of each prompt's candidates are trained on."""
 
-  by: str = "rm"  # the score to rank by
+  by: str = "rm"  # the score to rank by; several, parted by commas, are an ensemble
   first: Natural = 0  # look only at the first n candidates of a prompt; 0 looks at all
   unscored: str = "refuse"  # candidates without that score: refuse, or leave_out and count
   ended_only: bool = True  # leave out candidates cut off at max_new: they never ended
@@ -49,6 +52,17 @@ class SelectConfig:
   rejected: tuple[str, ...] = ("rank:-1",)  # of each pair: rank:R (-1 the last), std:K, random
   tie: Amount = 0.0  # a pair whose scores differ by no more is dropped
   keep_score: bool = False  # note the chosen answer's score in each pair's meta
+  spread_weight: Weight = later(0.0)  # of an ensemble's variance, taken from its mean score
+
+
+def with_ensemble(row: CandidateSet, config: SelectConfig) -> CandidateSet:
+  """The set with the ensemble's score under the name of `by`; the same where `by` is one score."""
+  names = [name.strip() for name in config.by.split(",")]
+  if len(names) == 1:
+    return row
+  members = np.array([[c.scores.get(n, math.nan) for n in names] for c in row.candidates])
+  scores = pessimistic(jnp.asarray(members), spread_weight=config.spread_weight)
+  return candidate_files.with_scores(row, {config.by: np.asarray(scores).tolist()})
 
 
 def ranked(row: CandidateSet, config: SelectConfig, counts: Counts) -> list[Candidate]:
@@ -167,6 +181,7 @@ def select(
   """(examples of the wanted rank, pairs of the chosen and each rejected, what was left out)."""
   counts, examples, pairs = Counts(), [], []
   for row in sets:
+    row = with_ensemble(row, config)
     ordered = order(row, config, counts)
     example = example_of(row, ordered, config, counts)
     examples += [example] if example is not None else []
@@ -202,6 +217,11 @@ def check(config: SelectConfig, **inputs: Path | None) -> None:
   """Raises UserError for settings that do not exist."""
   if not config.by:
     raise UserError("config.by is empty; it names the score to go by, such as rm or self")
+  if config.spread_weight and "," not in config.by:
+    raise UserError(
+      f"config.spread_weight is of several scores, and config.by is {config.by!r}; name them, "
+      "parted by commas"
+    )
   if config.unscored not in UNSCORED:
     raise UserError(f"config.unscored {config.unscored!r} is not one of {', '.join(UNSCORED)}")
   for rule in config.rejected:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.core import host, processes
-from xwinjax.core.bounds import Natural, OneOf, Tokens, Weight
+from xwinjax.core.bounds import Amount, Natural, OneOf, Part, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
 from xwinjax.data import formats, items, jsonl, parallel, rows, seal, token_cache
@@ -29,7 +29,7 @@ from xwinjax.losses import cross_entropy
 from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
-from xwinjax.stages.config import group
+from xwinjax.stages.config import group, later
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
@@ -48,6 +48,8 @@ class SFTConfig:
   too_long: TooLong = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
   loss_on: LossOn = "all"  # answers: all, or the last
   z_loss: Weight = 0.0  # weight of logsumexp², 0 in all three papers
+  label_smoothing: Part = later(0.0)  # share of each target that is spread over the vocabulary
+  neftune: Amount = later(0.0)  # noise on embeddings, of alpha / sqrt(T D); the paper tries 5 to 15
   train: TrainConfig = group(TrainConfig)
 
 
@@ -184,7 +186,11 @@ def make(
     base,
     base.params,
     items_,
-    objectives.sft(base.config, z_loss=config.z_loss),
+    objectives.sft(
+      base.config.replace(neftune=config.neftune),
+      z_loss=config.z_loss,
+      label_smoothing=config.label_smoothing,
+    ),
     config.train,
     seed=context.seed,
     mesh=mesh,

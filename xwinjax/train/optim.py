@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
@@ -69,15 +70,21 @@ def decay_mask(params: Any) -> Any:
   return jax.tree_util.tree_map_with_path(decayed, params)
 
 
-def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-  """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019)."""
+def make_optimizer(
+  config: OptimConfig, steps: int, *, decayed: Callable[[Any], Any] = decay_mask
+) -> optax.GradientTransformation:
+  """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019).
+
+  `decayed` gives of parameters the tree that says which of them weight decay shrinks; a model of
+  one's own is in no table, and needs its own.
+  """
   adamw = optax.adamw(
     schedule(config, steps),
     config.beta1,
     config.beta2,
     config.eps,
     weight_decay=config.weight_decay,
-    mask=decay_mask,
+    mask=decayed,
   )
   if not config.clip:
     return adamw

@@ -1,0 +1,88 @@
+"""What preference losses train on, as items: pairs, single answers, or lists of scored candidates.
+
+Reference and DPO stage make the same items of the same file, so that log-probs fit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from xwinjax.core.errors import UserError
+from xwinjax.data import candidates as candidate_files
+from xwinjax.data import items, unpaired
+from xwinjax.data.items import Items
+from xwinjax.data.preflight import Settings
+from xwinjax.data.records import Counts
+from xwinjax.stages import common, reward, select
+from xwinjax.stages.common import Model
+from xwinjax.stages.select import SelectConfig
+
+
+class Reads(Protocol):
+  """The settings of a stage that say how its preferences are read."""
+
+  @property
+  def format(self) -> str: ...
+  @property
+  def limit(self) -> int: ...
+  @property
+  def max_length(self) -> int: ...
+  @property
+  def answers(self) -> int: ...
+  @property
+  def score(self) -> str: ...
+
+
+def read(config: Reads, kind: str, file: Path, model: Model, bad_rows: str) -> tuple[Items, Counts]:
+  """The items of a data set, and what became of its rows.
+
+  Args:
+    kind: "pairs"; "unpaired": [answer, another prompt's answer] with `desirable`, 1 or 0; "lists":
+      `config.answers` candidates a prompt, best first, with their `scores`.
+
+  Raises: UserError for rows that hold none.
+  """
+  if kind == "pairs":
+    pairs, counts = reward.read_pairs(config, file, bad_rows)
+    return reward.pair_items(pairs, model, config.max_length), counts
+  if kind == "unpaired":
+    counts = Counts()
+    answers = unpaired.read(file, counts, bad_rows, limit=config.limit)
+    made = reward.pair_items(unpaired.with_others(answers, file), model, config.max_length)
+    desirable = (made.fields["margin"] > 0).astype(np.float32)
+    return made.with_fields(desirable=desirable), counts
+  return _lists(config, file, model)
+
+
+def _lists(config: Reads, file: Path, model: Model) -> tuple[Items, Counts]:
+  """Answers of evenly spaced ranks, the best and the last among them."""
+  counts, rows = Counts(), []
+  rule = SelectConfig(by=config.score)
+  for row in common.take(candidate_files.read(file, counts), config.limit):
+    try:
+      ranked = select.ranked(select.with_ensemble(row, rule), rule, counts)
+    except UserError as e:
+      raise UserError(f"{file}: {e}") from None
+    if len(ranked) < config.answers:
+      counts[f"dropped: fewer than {config.answers} answers"] += 1
+      continue
+    places = np.linspace(0, len(ranked) - 1, config.answers).round().astype(int)
+    chosen = [ranked[i] for i in places]
+    rows.append((row.id, row.prompt, [(c.text, c.scores[rule.by]) for c in chosen]))
+  length = min(config.max_length, model.config.max_length)
+  made = items.tokenize_lists(rows, model.renderer, length)
+  common.say(common.counted("lists", made.counts + counts))
+  return made, counts
+
+
+def rows_read(config: Reads, kind: str) -> dict[str, Settings]:
+  """How a stage reads its data, for a look at it before the run; only pairs are looked at."""
+  return reward.rows_read(config) if kind == "pairs" else {}
+
+
+def answers_of(data: Items) -> int:
+  """How many answers each of the items has."""
+  return data.fields["scores"].shape[1] if "scores" in data.fields else 2
