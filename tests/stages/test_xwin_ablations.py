@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from xwinjax.core.errors import UserError
 from xwinjax.recipes import cli, sweep
 from xwinjax.recipes.xwin import XwinConfig
 from xwinjax.stages.config import differences, from_config_dict, identity
@@ -14,7 +13,6 @@ from xwinjax.stages.config import differences, from_config_dict, identity
 ROOT = Path(__file__).parents[2]
 
 NAMES = ("xwin_candidates", "xwin_rank", "xwin_rejected", "xwin_reward", "xwin_sft", "xwin_start")
-ANNOTATORS = ("no_contrasts", "noisy")  # rows that only the sandbox has
 
 
 def settings(spec: str) -> dict[str, Any]:
@@ -25,10 +23,9 @@ def settings(spec: str) -> dict[str, Any]:
 @pytest.mark.parametrize("variant", ["sandbox", "laptop", "llama", "llama2_70b"])
 def test_every_row_is_a_config_and_differs_from_the_others(name, variant):
   rows = runpy.run_path(str(ROOT / "configs" / "ablations" / f"{name}.py"))["ROWS"]
-  had = [r for r in rows if variant == "sandbox" or r not in ANNOTATORS]
-  made = {row: settings(f"ablations/{name}.py:{variant}/{row}") for row in had}
+  made = {row: settings(f"ablations/{name}.py:{variant}/{row}") for row in rows}
   assert len(set(map(repr, made.values()))) == len(made)
-  assert made[had[0]]["sample"]["generate"]["samples"] == 64
+  assert next(iter(made.values()))["sample"]["generate"]["samples"] == 64
 
 
 def test_rows_change_what_they_say_and_nothing_else():
@@ -36,17 +33,16 @@ def test_rows_change_what_they_say_and_nothing_else():
   assert chain == settings("xwin.py:sandbox")
   changed = lambda spec: differences(chain, settings(f"ablations/{spec}"))
   assert changed("xwin_start.py:sandbox/no_rs") == ["dpo_from was 'rs' and is 'sft'"]
+  assert changed("xwin_annotators.py:base") == []
+  assert changed("xwin_annotators.py:no_contrasts") == ["sandbox.label.contrasts was 4000 and is 0"]
   assert changed("xwin_candidates.py:sandbox/n4") == ["select.first was 0 and is 4"]
 
 
-def test_annotators_are_only_in_the_sandbox():
-  with pytest.raises(UserError, match="take the variant sandbox"):
-    cli.load("configs/ablations/xwin_reward.py:llama/noisy")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_sweep_knows_its_rows_and_figures(name):
-  a = sweep.read(f"configs/ablations/{name}.py:sandbox")
+@pytest.mark.parametrize(
+  "spec", [*(f"{name}.py:sandbox" for name in NAMES), "xwin_annotators.py", "xwin_dpo.py"]
+)
+def test_a_sweep_knows_its_rows_and_figures(spec):
+  a = sweep.read(f"configs/ablations/{spec}")
   assert a.experiment == "xwin"
   assert {r for ours, _, theirs in a.expects for r in (ours, theirs)} <= set(a.rows)
   if a.axis:
