@@ -10,6 +10,7 @@ from experiments import sweep as command
 from xwinjax.core.errors import UserError
 from xwinjax.recipes import published, sweep
 from xwinjax.report import sweep as sweep_page
+from xwinjax.stages import manifest
 
 FILE = '''"""Better data."""
 from ml_collections import ConfigDict
@@ -210,3 +211,7 @@ def test_a_run_is_shown_beside_what_is_published_of_its_settings(tmp_path):
   assert "gold, DPO  4.250 [1.073, 7.427]" in said
   assert published.beside(Rates(rate=0.2), tmp_path) == ""
   assert published.beside(Rates(beta=0.1), tmp_path) == ""
+
+  here = {**summary, "device": manifest.device(), "seeds": [2, 3]}
+  (tmp_path / "docs" / "results" / "b.json").write_text(json.dumps(here))
+  assert "seeds 2, 3" in published.beside(Rates(), tmp_path)  # those of this machine's kind first

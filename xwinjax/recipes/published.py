@@ -12,6 +12,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
 from xwinjax.report import sweep, tables
 from xwinjax.report.workdir import read_json
+from xwinjax.stages import manifest
 from xwinjax.stages.config import identity
 
 ROOT = Path(__file__).parents[2]
@@ -92,12 +93,15 @@ def _same(then: Any, now: Any, default: Any) -> bool:
 def beside(config: Any, root: Path = ROOT) -> str:
   """What is published of runs of a recipe with this config, whatever their seed; "" if nothing is.
 
-  A single run cannot say how much another seed would change it.
+  A single run cannot say how much another seed would change it. Runs on a device of this kind come
+  before others: bits differ between kinds, and so do figures within their spread.
   """
   mine, default = (json.loads(json.dumps(identity(c))) for c in (config, type(config)()))
   mine.pop("seed", None)
-  for path in sorted((root / PLACE).glob("*.json")):
-    summary = read_json(path, "publish it again, or restore it")
+  paths = sorted((root / PLACE).glob("*.json"))
+  found = [read_json(path, "publish it again, or restore it") for path in paths]
+  kind = manifest.device().split(" of ")[-1]  # however many cores
+  for summary in sorted(found, key=lambda s: kind not in (s["device"] or "")):
     for a in summary["ablations"]:
       if a.get("config") and _same(a["config"], mine, default):
         return f"{_where(summary)}\n\n{tables.lines(short(a))}"

@@ -19,14 +19,15 @@ def summarise(
   """What sweep.json holds."""
   from xwinjax.report import sweep
 
-  device, seconds = None, 0.0
+  devices, seconds = set(), 0.0
   for a in ablations:
     for path in sorted((workdir / a.name).glob("*/seed*/summary.json")):
       run = summary_of(path.parent) or {}
-      device, seconds = run.get("device") or device, seconds + (find(run, ("seconds",)) or 0.0)
+      devices |= {run["device"]} if run.get("device") else set()
+      seconds += find(run, ("seconds",)) or 0.0
   return {
     "seeds": list(seeds),
-    "device": device,
+    "device": ", ".join(sorted(devices)) or None,
     "seconds": round(seconds, 1),
     "failed": list(failed),
     "ablations": [
