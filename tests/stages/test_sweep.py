@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 def get_config(row="good"):
   if row.rpartition("/")[2] not in ROWS:
     raise ValueError(f"no row {row}")
-  return ConfigDict({"seed": 0})
+  return ConfigDict({"seed": 0, "n": ROWS[row.rpartition("/")[2]], "reuse": ""})
 
 ROWS = {"good": 1, "bad": 2}
 EXPERIMENT = "lima"
@@ -189,6 +189,31 @@ def test_later_rows_take_what_is_the_same_from_the_first(ablation, tmp_path, mon
   reuse = [[w for w in command if w.startswith(sweep.REUSE)] for command in asked]
   first = [f"{sweep.REUSE}{tmp_path.absolute() / 'better' / 'good' / f'seed{n}'}" for n in (0, 1)]
   assert reuse == [[], [first[0]], [], [first[1]]]
+
+
+def test_a_row_takes_everything_from_one_of_the_same_settings(ablation, tmp_path, monkeypatch):
+  other = tmp_path / "other.py"
+  other.write_text(FILE.replace('{"good": 1, "bad": 2}', '{"worse": 3, "fine": 1, "bad": 2}'))
+  asked = {}
+  note = lambda command, folder, label: asked.update({str(folder): command}) or ""
+  monkeypatch.setattr(sweep, "run_row", note)
+  monkeypatch.setattr(sweep, "done_with", lambda folder: ["done"])
+  sweep.run([sweep.read(str(ablation)), sweep.read(str(other))], [0], tmp_path)
+  at = lambda *place: str(tmp_path.absolute().joinpath(*place, "seed0"))
+  taken = lambda *place: [w for w in asked[at(*place)] if w.startswith(sweep.REUSE)]
+  assert taken("other", "fine") == [f"{sweep.REUSE}{at('better', 'good')}"]  # the same settings
+  assert taken("other", "bad") == [f"{sweep.REUSE}{at('better', 'bad')}"]
+  assert taken("better", "bad") == [f"{sweep.REUSE}{at('better', 'good')}"]  # the first row
+  assert taken("other", "worse") == []
+
+
+def test_what_has_no_stages_takes_none(ablation, tmp_path, monkeypatch):
+  ablation.write_text(FILE.replace(', "reuse": ""', ""))
+  asked = []
+  monkeypatch.setattr(sweep, "run_row", lambda command, folder, label: asked.append(command) or "")
+  monkeypatch.setattr(sweep, "done_with", lambda folder: ["done"])
+  sweep.run([sweep.read(str(ablation))], [0], tmp_path)
+  assert not [w for command in asked for w in command if w.startswith(sweep.REUSE)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """Every row of an ablation's config, for several seeds: each a run of its own, skipped when done.
 
 An ablation is a config file with ROWS (name -> what it changes); `get_config` takes a row's name,
-or VARIANT/ROW. What else it may say is listed in `Ablation`. Any other config is a single row. From
-the first row's run of the same seed, the others take the stages that are the same.
+or VARIANT/ROW. What else it may say is listed in `Ablation`. Any other config is a single row. Rows
+take the stages that are the same from a run of the same seed: that of a row with the same settings,
+of whichever ablation, or the first row's.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import runpy
 import shlex
 import subprocess
@@ -222,6 +224,24 @@ def collect(ablation: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str
   return values
 
 
+def alike(
+  ablation: Ablation, row: str, folder: Path, done: dict[str, Path], flags: Sequence[str]
+) -> Path | None:
+  """The finished run that has most stages in common with this row; None where there is none.
+
+  That is one of the same settings, in this ablation or another, of which `done` keeps record; else
+  the ablation's first row.
+  """
+  config = cli.load(spec_of(ablation.spec, row))
+  if "reuse" not in config:  # a stage alone
+    return None
+  told = [f.replace("{row}", row) for f in flags]
+  key = json.dumps([ablation.experiment, config.to_dict(), told], sort_keys=True, default=str)
+  same = done.setdefault(key, folder)
+  first = folder.parents[1] / ablation.rows[0] / folder.name
+  return next((p for p in (same, first) if p != folder and done_with(p) is not None), None)
+
+
 def run(
   ablations: Sequence[Ablation],
   seeds: Sequence[int],
@@ -236,12 +256,13 @@ def run(
   """
   failed = []
   for seed in seeds:
+    done: dict[str, Path] = {}  # settings -> the run that has them
     for ablation in ablations:
       for row in ablation.rows:
         folder = workdir.absolute() / ablation.name / row / f"seed{seed}"
         label = f"{ablation.name} {row} seed {seed}"
-        first = folder.parents[1] / ablation.rows[0] / folder.name
-        reuse = [f"{REUSE}{first}"] if first != folder and done_with(first) is not None else []
+        like = alike(ablation, row, folder, done, flags)
+        reuse = [f"{REUSE}{like}"] if like is not None else []
         problem = run_row(ablation.command(row, seed, folder, [*flags, *reuse]), folder, label)
         if problem:
           common.say(problem)
