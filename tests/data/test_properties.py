@@ -57,10 +57,11 @@ def write_as(ending, row, folder):
 
 
 def fits_csv(row):
-  """Whether cells of text say it all: turns do as JSON text, lists of texts and numbers do not."""
+  """Whether cells of text say it all: turns do as JSON text, trees, lists and numbers do not."""
   held = [v for v in row.values() if not isinstance(v, str)]
   return not {"instances", "candidates"} & row.keys() and all(
-    turns.names_of(v) and "type" not in json.dumps(v) for v in held
+    turns.names_of(v) and not any(f'"{name}":' in json.dumps(v) for name in ("type", "replies"))
+    for v in held
   )
 
 

@@ -108,7 +108,7 @@ def test_the_document_shows_what_is_written(tokenizer, talk, tmp_path):
   shown = re.findall(r"```text\n(.*?)```", doc, re.DOTALL)
   shown = [block.replace("\n", "").replace("\\n", "\n") for block in shown]
   assert shown[:-1] == list(EXPECTED.values())
-  assert re.findall("### (.*)", doc) == list(EXPECTED)
+  assert re.findall("^### (.*)", doc, re.MULTILINE) == list(EXPECTED)
   [own] = re.findall(r"```json\n(.*?)```", doc, re.DOTALL)
   (tmp_path / "mine.json").write_text(own)
   assert render(Renderer(get_template(str(tmp_path / "mine.json")), tokenizer), talk) == shown[-1]

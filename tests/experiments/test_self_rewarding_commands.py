@@ -137,7 +137,9 @@ def test_rounds_without_data(mistake, tiny_folder, tmp_path):
 
 def test_what_the_rounds_fill_in_cannot_be_set(mistake, tmp_path):
   said = mistake(self_rewarding.command, f"--workdir={tmp_path}/s", "--config.dpo.data=x")
-  assert said.startswith("--config.dpo.data=x: unknown field config.dpo.data; there are beta, ")
+  assert said.startswith(
+    "--config.dpo.data=x: unknown field config.dpo.data; there are answers, beta"
+  )
 
 
 def test_a_bad_row_of_a_later_file_is_found_before_training(mistake, tiny_folder, tmp_path):

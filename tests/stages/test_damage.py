@@ -150,7 +150,7 @@ def test_a_part_as_it_was_is_kept_and_one_without_a_seal_is_drawn_again(sampled)
 )
 def test_stored_log_probs_that_were_damaged_get_a_line(row, says, tmp_path):
   good = [{"key": "k"}, {"id": "a", "chosen": -1.0, "rejected": -2.5}]
-  ids = SimpleNamespace(ids=["a", "b"])
+  ids = SimpleNamespace(ids=["a", "b"], fields={})
   last = {"id": "b", "chosen": -3.0, "rejected": -4.0}
   path = jsonl.write_rows(tmp_path / "logps.jsonl", [*good, last])
   assert reference.read(path, "k", ids).tolist() == [[-1.0, -2.5], [-3.0, -4.0]]

@@ -37,7 +37,6 @@ def test_rows_of_a_made_up_model(run, tmp_path):
   [
     (["train"], "'train' is not one of"),
     (["growth", "load"], "alone"),
-    (["all", "--rounds", "0"], "--rounds is 0"),
     (["all", "--peer", "python3", "--shape", "tiny"], "leave --shape"),
     (["all", "--curves", "x.png"], "--curves needs --peer"),
     (["all", "--compare", "/no/such.json"], "/no/such.json"),
@@ -49,6 +48,12 @@ def test_wrong_arguments_get_one_line(run, words, says):
   with pytest.raises(UserError, match=says) as error:
     run("bench", *words)
   assert "\n" not in str(error.value)
+
+
+def test_a_number_out_of_bounds_gets_one_line(run, capsys):
+  with pytest.raises(SystemExit):
+    run("bench", "all", "--rounds", "0")
+  assert capsys.readouterr().err.startswith("error: argument --rounds: is 0; expected 1 to 4096;")
 
 
 def test_a_device_this_machine_lacks_is_refused(run):
