@@ -75,6 +75,9 @@ def test_a_run_of_mt_bench_has_turns_grades_and_pairs(tmp_path):
     ("gpt", "base", "b", "one", 2): 0.0,
   }
   assert found.systems["b"]["one", 2].text == "A2"
+  found.systems["b"]["one", 2].scores["gpt, graded"] = [2.0]
+  score = comparison.systems(found)["b"]["scores"]["gpt, graded"]
+  assert (score["value"], score["prompts"]) == (4.0, 1)  # both turns, 6 and 2
   assert [t["content"] for t in found.prompts["one", 2]] == ["one", "two"]
 
 

@@ -27,6 +27,11 @@ def scored(path, best: float):
   return path
 
 
+def stored_in(folder):
+  stored.write(folder, "xwin", XwinConfig())
+  return folder / stored.NAME
+
+
 @pytest.fixture
 def one(tmp_path):
   """A run of a single stage."""
@@ -111,6 +116,8 @@ def test_a_folder_without_runs(tmp_path, capsys):
   assert capsys.readouterr().out == "no runs\n"
   with pytest.raises(UserError, match="no run lies here"):
     runs.one(tmp_path)
+  with pytest.raises(UserError, match="has no variants"):
+    cli.load(f"{stored_in(tmp_path)}:sandbox", XwinConfig)
   assert command.command([str(tmp_path), "--show", "x"]) == 2
 
 

@@ -67,7 +67,60 @@ def test_a_pair_is_two_answers_and_neither_stands_beside_the_other(tmp_path):
   answers = unpaired.read(file, Counts())
   assert [(a.answer, a.desirable) for a in answers] == [("That is known.", True), ("No", False)] * 2
   others = [p.rejected for p in unpaired.with_others(answers, file)]
-  assert others == ["That is known."] * 4  # the first of the next prompt
+  assert others == ["No", "That is known."] * 2  # an answer beside itself would be no pair
+
+
+def test_answers_that_say_the_same_to_several_prompts_are_all_kept(tmp_path, model):
+  rows = [
+    {"prompt": q, "completion": a, "label": True} for q, a in zip(QUESTIONS, "yyyn", strict=True)
+  ]
+  file = written(tmp_path, rows)
+  made, counts = preferences.read(DPOConfig(variant="kto"), "unpaired", file, model, "stop")
+  assert (len(made), counts["kept"]) == (4, 4)
+  rows = [{**row, "completion": "y"} for row in rows]
+  with pytest.raises(UserError, match="all answers are to one prompt, or the same"):
+    preferences.read(DPOConfig(variant="kto"), "unpaired", written(tmp_path, rows), model, "stop")
+
+
+def test_lists_that_are_all_too_short_are_one_line(tmp_path, model):
+  config = DPOConfig(variant="lipo", answers=5)
+  with pytest.raises(
+    UserError, match=r"no list of 5 answers can be made; .*fewer than 5 answers 4"
+  ):
+    preferences.read(config, "lists", written(tmp_path, SCORED), model, "stop")
+
+
+@pytest.mark.parametrize(
+  ("changes", "line"),
+  [
+    ({"variant": "lipo", "format": "hh"}, "config.format is for pairs"),
+    ({"variant": "kto", "format": "hh"}, "config.format is for pairs"),
+    ({"answers": 5}, "config.answers belongs to losses of lists"),
+    ({"variant": "tdpo", "length_normalised": True}, "has its own normalisation"),
+    ({"variant": "ipo + ipo"}, "names 'ipo' twice"),
+  ],
+)
+def test_settings_that_a_loss_does_not_take_are_refused(changes, line):
+  with pytest.raises(UserError, match=line):
+    dpo.check(DPOConfig(**changes))
+
+
+def test_a_recipe_refuses_losses_of_lists_before_it_begins():
+  dpo.check(DPOConfig(variant="lipo"))
+  with pytest.raises(UserError, match="takes lists, and a recipe makes pairs"):
+    dpo.check_in_a_chain(DPOConfig(variant="lipo"))
+
+
+def test_a_reference_takes_only_settings_of_its_kind():
+  reference.check(reference.ReferenceConfig(kind="lists", answers=3))
+  with pytest.raises(UserError, match=r"config\.answers belongs to losses of lists"):
+    reference.check(reference.ReferenceConfig(answers=3))
+
+
+def test_more_rivals_than_tokens_are_one_line(tmp_path, tiny_folder):
+  config = DPOConfig(variant="cringe", rivals=4096)
+  with pytest.raises(UserError, match=r"config\.rivals is 4096; the model has"):
+    dpo.make(ONE, config, tmp_path, tiny_folder, written(tmp_path, PAIRS))
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def _parse(row: dict[str, Any], path: Path, line: int, notes: Counts) -> list[Li
 def with_others(answers: Sequence[Liked], path: str | Path) -> list[Pair]:
   """Each answer as the `chosen` of a pair whose `rejected` one is another prompt's.
 
-  That is the next of another prompt, as TRL shifts them by one. `margin` is 1 for a desirable
+  That is the next one that reads otherwise; TRL shifts them by one. `margin` is 1 for a desirable
   answer and -1 for another.
 
   Raises: UserError where all are answers to one prompt.
@@ -75,8 +75,11 @@ def with_others(answers: Sequence[Liked], path: str | Path) -> list[Pair]:
   made, n = [], len(answers)
   for i, one in enumerate(answers):
     order = itertools.chain(range(i + 1, n), range(i))
-    other = next((answers[j] for j in order if answers[j].prompt != one.prompt), None)
+    differs = lambda a, one=one: a.prompt != one.prompt and a.answer != one.answer
+    other = next((answers[j] for j in order if differs(answers[j])), None)
     if other is None:
-      raise UserError(f"{path}: all answers are to one prompt; KTO's KL needs another's")
+      raise UserError(
+        f"{path}: all answers are to one prompt, or the same; KTO's KL needs another prompt's"
+      )
     made.append(Pair(one.id, one.prompt, one.answer, other.answer, 1.0 if one.desirable else -1.0))
   return made

@@ -71,7 +71,8 @@ class _Reader:
   """Reads sources, one after the other, into `found`."""
 
   def __init__(self, judges: Sequence[str]):
-    self.found, self.judges = Answers(), judges
+    self.found, self.judges = Answers(), list(judges)
+    self.voted: list[tuple[str, Row]] = []  # (where, row); counted together, in `identify`
 
   def answer(self, system: str, item: Item, answer: Answer) -> None:
     held = self.found.systems.setdefault(system, {}).setdefault(item, Answer())
@@ -128,7 +129,8 @@ class _Reader:
     for side in "12":
       if isinstance(text := row.get(f"output_{side}"), str):
         self.answer(row[f"generator_{side}"], item, _one(text))
-    votes.collect([(f"{path}:{line}", row)], [row["annotator"]], self.found.ballot)
+    self.voted.append((f"{path}:{line}", row))
+    self.judges.append(row["annotator"])
 
   def questions(self, row: Row, called: Callable[[str], str], path: Path, line: int) -> None:
     texts = [str(text) for text in fields.a_list(row, "turns")]
@@ -152,7 +154,8 @@ class _Reader:
   def pairs(self, row: Row, called: Callable[[str], str], path: Path, line: int) -> None:
     judge = row["judge"][0] if isinstance(row["judge"], list) else row["judge"]
     row = {**row, "model_2": called(row["model_2"]), "judge": judge}
-    votes.collect([(f"{path}:{line}", row)], [judge], self.found.ballot)
+    self.voted.append((f"{path}:{line}", row))
+    self.judges.append(judge)
 
   def identify(self) -> None:
     """Questions that were named by number get their text."""
@@ -161,7 +164,7 @@ class _Reader:
       for prompt, turn in list(held):
         if prompt in texts:
           held[texts[prompt], turn] = held.pop((prompt, turn))
-    votes.add(self.found.ballot, [], self.judges)
+    votes.collect(self.voted, list(dict.fromkeys(self.judges)), self.found.ballot)
 
 
 KINDS = {  # a method of _Reader -> the keys of its rows

@@ -87,11 +87,19 @@ def systems(found: Answers) -> dict[str, Row]:
       "characters": float(np.mean([a.characters for a in given])) if given else None,
       "tokens": float(np.mean(tokens)) if tokens else None,
       "scores": {
-        score: mean({p: a.scores[score] for (p, _), a in held.items() if score in a.scores}, 0)
+        score: mean(_by_prompt(held, score), 0)
         for score in sorted({s for a in held.values() for s in a.scores})
       },
     }
   return rows
+
+
+def _by_prompt(held: dict[Item, Answer], score: str) -> dict[str, list[float]]:
+  """A system's scores by this name, those of all turns of a prompt together."""
+  by: defaultdict[str, list[float]] = defaultdict(list)
+  for (prompt, _), a in held.items():
+    by[prompt] += a.scores.get(score, [])
+  return {prompt: values for prompt, values in by.items() if values}
 
 
 def summary(found: Answers, seed: int = 0) -> Row:

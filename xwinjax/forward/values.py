@@ -53,8 +53,13 @@ def logps_of(
     mask_BT,
     batch.get("segments"),
     batch.get("gather"),
-    model.operands if isinstance(model, LlamaConfig) else "",
+    operands_of(model),
   )
+
+
+def operands_of(model: Model) -> str:
+  """The dtype that a Llama's products are computed in; "" where it is that of their numbers."""
+  return model.operands if isinstance(model, LlamaConfig) else ""
 
 
 def token_logps(

@@ -232,6 +232,7 @@ def over_logits(
   segments_BT: jax.Array | None = None,
   gather_GM: jax.Array | None = None,
   *more_GM: jax.Array,
+  operands: str = "",
 ) -> jax.Array:
   """statistic(targets, *logits, *more) at each supervised place, [B, T], and 0 elsewhere.
 
@@ -242,6 +243,7 @@ def over_logits(
     statistic: (targets [G, M], logits [G, M, V] in f32 of each head, …) -> [G, M].
     heads: (hidden states [B, T, D], kernel [D, V]) of each model.
     more_GM: further numbers of each place, [G, M, …]; see `drawn` for those of chance.
+    operands: the dtype that products are computed in, as in `token_logps`.
   """
   supervised = target_weights(mask_BT, segments_BT) > 0
   states = [hidden for hidden, _ in heads]
@@ -252,7 +254,7 @@ def over_logits(
   def of_chunk(chunk):
     targets, *arrays = chunk
     n = len(kernels)
-    logits = [_logits("", h, k) for h, k in zip(arrays[:n], kernels, strict=True)]
+    logits = [_logits(operands, h, k) for h, k in zip(arrays[:n], kernels, strict=True)]
     return statistic(targets, *logits, *arrays[n:])
 
   parts = _in_chunks(len(heads) * kernels[0].shape[1], targets, *hidden, *more_GM)

@@ -39,7 +39,8 @@ KINDS = ("pairs", "unpaired", "lists")  # of data: what a loss takes together
 def terms(variant: str) -> list[tuple[float, str]]:
   """The (weight, name) of each loss of a sum.
 
-  Raises: ValueError for a name that is not in the table, or a weight that is no positive number.
+  Raises: ValueError for a name that comes twice or is not in the table, or a weight that is no
+    positive number.
 
   >>> terms("ipo")
   [(1.0, 'ipo')]
@@ -58,6 +59,8 @@ def terms(variant: str) -> list[tuple[float, str]]:
       factor = 0.0
     if not 0 < factor <= 1000:
       raise ValueError(f"variant {variant!r}: {weight!r} is no weight; expected 0 to 1000")
+    if any(name == other for _, other in made):
+      raise ValueError(f"variant {variant!r} names {name!r} twice; give it one weight")
     made.append((factor, name))
   return made
 

@@ -242,6 +242,8 @@ def load(spec: str, kind: type | None = None, command: str = "") -> ConfigDict:
   """
   path, variant = _file_of(spec)
   if path.suffix == ".json":
+    if variant:
+      raise UserError(f"--config={spec}: a {stored.NAME} has no variants; change fields by flags")
     return stored.load(path, kind, command) if kind else ConfigDict(stored.read(path).values)
   try:
     get_config = runpy.run_path(str(path))["get_config"]

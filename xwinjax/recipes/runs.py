@@ -40,7 +40,7 @@ class Run:
 
   def config(self) -> dict[str, Any]:
     """Its settings: as given where that was kept, else what its records say of them."""
-    if (self.folder / stored.NAME).exists():
+    if stored.is_one(self.folder / stored.NAME):
       return stored.read(self.folder / stored.NAME).values
     if (self.folder / workdir.RECIPE).exists():
       return workdir.read_json(self.folder / workdir.RECIPE, "run its command again")["config"]

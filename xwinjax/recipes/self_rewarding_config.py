@@ -95,7 +95,7 @@ def check(config: SelfRewardingConfig) -> None:
       raise UserError(f"config.{field} {value!r} is not one of {', '.join(known)}")
   judges.check(config.judge)
   select.check(dataclasses.replace(config.pairs, by=config.pairs.by or config.judge.score))
-  dpo.check(config.dpo)
+  dpo.check_in_a_chain(config.dpo)
   if config.sandbox.on:
     given.check_no_data(config.data)
     return

@@ -81,7 +81,7 @@ def check(c: XwinConfig) -> None:
     if getattr(c, field) not in known:
       raise UserError(f"config.{field} {getattr(c, field)!r} is not one of {', '.join(known)}")
   select.check(c.select)
-  dpo.check(c.dpo)
+  dpo.check_in_a_chain(c.dpo)
   if c.sandbox.on:
     given.check_no_data(c.data)
     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def _flags(values: Mapping[str, Any], at: str = "--config") -> list[str]:
   for name, value in values.items():
     path = f"{at}.{name}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    made += _flags(value, path) if isinstance(value, Mapping) else [f"{path}={text}"]
+    made += _flags(value, path) if isinstance(value, Mapping) else [f"{path}={shlex.quote(text)}"]
   return made
 
 

@@ -120,18 +120,16 @@ def check(config: DPOConfig, reference: Path | None = Path(), **_) -> None:
         f"set it to {f.default:g}"
       )
   default = DPOConfig()
-  for name, taken, whose in (
-    ("rivals", "contrast_A2" in needed, "variant 'cringe'"),
-    ("answers", kind == "lists", "losses of lists"),
-    ("score", kind == "lists", "losses of lists"),
-  ):
-    if not taken and getattr(config, name) != getattr(default, name):
-      raise UserError(f"config.{name} belongs to {whose}; set it to {getattr(default, name)!r}")
+  preferences.check(config, kind, default)
+  if "contrast_A2" not in needed and config.rivals != default.rivals:
+    raise UserError(f"config.rivals belongs to variant 'cringe'; set it to {default.rivals}")
+  if "kl_A2" in needed and processes.count() > 1:
+    raise UserError(f"config.variant {config.variant!r} runs in one process only")
   if kind == "unpaired" and config.nll_weight:
     raise UserError(
       f"config.nll_weight is for chosen answers, and {config.variant!r} has none: set it to 0"
     )
-  if config.length_normalised and any(n.startswith(("policy_", "lengths_")) for n in needed):
+  if config.length_normalised and any(n.startswith(("policy_", "lengths_", "kl_")) for n in needed):
     raise UserError(
       f"config.length_normalised is for losses against a reference; {config.variant!r} has its own "
       "normalisation: set it to False"
@@ -139,6 +137,19 @@ def check(config: DPOConfig, reference: Path | None = Path(), **_) -> None:
   if table.takes_reference(config.variant) and reference is None:
     raise UserError(
       f"config.reference is empty; {config.variant!r} needs the reference stage's logps.jsonl"
+    )
+
+
+def check_in_a_chain(config: DPOConfig) -> None:
+  """As `check`, before a recipe's first stage; its DPO is given pairs.
+
+  Raises: UserError for what `check` refuses, and for losses of lists.
+  """
+  check(config)
+  if table.kind_of(config.variant) == "lists":
+    raise UserError(
+      f"config.dpo.variant {config.variant!r} takes lists, and a recipe makes pairs; run "
+      "experiments.dpo on its scored candidates"
     )
 
 
@@ -181,6 +192,10 @@ def make(
   """
   start = open_model(context, model)
   kind, check_first = table.kind_of(config.variant), None
+  if config.rivals >= start.config.vocab_size and "contrast_A2" in table.needs(config.variant):
+    raise UserError(
+      f"config.rivals is {config.rivals}; the model has {start.config.vocab_size} tokens in all"
+    )
   pairs, rows = preferences.read(config, kind, data, start, context.bad_rows)
   if reference is not None:
     wanted = stored.key(processes.on_lead(lambda: fingerprint(model)), start, pairs)

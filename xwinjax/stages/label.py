@@ -113,7 +113,7 @@ def system_figures(sets: Sequence[CandidateSet], pairs: Sequence[Pair], by: str)
 def _labels(path: Path) -> Iterator[tuple[str, str, str, str, str]]:
   """(prompt, "text" or "system", that of two answers, label for the first) of people's labels."""
   try:
-    if path.suffix != ".db":
+    if path.suffix not in (".db", ".txt"):
       votes.detect(next((row for _, row in jsonl.read_rows(path)), {}))
   except ValueError:
     for pair in formats.read_pairs(path):
@@ -168,6 +168,7 @@ def make(
   score.write(folder, sets, judged)
   by = config.select.by or judge.config.score
   chosen = dataclasses.replace(config.select, by=by)
+  sets = [select.with_ensemble(row, chosen) for row in sets]
   examples, pairs, left = select.select(sets, chosen, context.seed)
   counts.update(left)
   if not pairs:

@@ -80,7 +80,10 @@ def item(row: Row, layout: str) -> Item:
   else:
     given = row.get("endings", row.get("choices"))
     if isinstance(given, dict):
-      labels, given = [str(x) for x in given["label"]], given["text"]
+      labels = [str(x) for x in fields.a_list(given, "label")]
+      given = fields.a_list(given, "text")
+      if len(labels) != len(given):
+        raise ValueError(f"{len(labels)} labels for {len(given)} choices")
     choices = given
   if not isinstance(choices, list) or len(choices) < 2 or not all(map(_is_text, choices)):
     raise ValueError("expected 'choices' or 'endings': two texts or more, none of them empty")

@@ -57,6 +57,17 @@ def read(config: Reads, kind: str, file: Path, model: Model, bad_rows: str) -> t
   return _lists(config, file, model)
 
 
+def check(config: Reads, kind: str, default: Reads) -> None:
+  """Raises UserError for settings that data of this kind does not take."""
+  if kind != "pairs" and config.format != "auto":
+    raise UserError(f"config.format is for pairs; of {kind} it is found: set it to auto")
+  for name in ("answers", "score"):
+    if kind != "lists" and getattr(config, name) != getattr(default, name):
+      raise UserError(
+        f"config.{name} belongs to losses of lists; set it to {getattr(default, name)!r}"
+      )
+
+
 def _lists(config: Reads, file: Path, model: Model) -> tuple[Items, Counts]:
   """Answers of evenly spaced ranks, the best and the last among them."""
   counts, rows = Counts(), []
@@ -73,7 +84,10 @@ def _lists(config: Reads, file: Path, model: Model) -> tuple[Items, Counts]:
     chosen = [ranked[i] for i in places]
     rows.append((row.id, row.prompt, [(c.text, c.scores[rule.by]) for c in chosen]))
   length = min(config.max_length, model.config.max_length)
-  made = items.tokenize_lists(rows, model.renderer, length)
+  made = items.tokenize_lists(rows, model.renderer, length) if rows else None
+  if made is None or not len(made):
+    told = common.counted("lists", counts if made is None else made.counts + counts)
+    raise UserError(f"{file}: no list of {config.answers} answers can be made; {told}")
   common.say(common.counted("lists", made.counts + counts))
   return made, counts
 

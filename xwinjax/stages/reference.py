@@ -141,6 +141,10 @@ def make(
   }
 
 
+def check(config: ReferenceConfig, **_) -> None:
+  preferences.check(config, config.kind, ReferenceConfig())
+
+
 STAGE = Stage(
   "reference",
   ReferenceConfig,
@@ -151,5 +155,6 @@ STAGE = Stage(
   },
   ("logps.jsonl",),
   uses=("model", "mesh"),
+  check=check,
   rows=lambda config: preferences.rows_read(config, config.kind),
 )

@@ -34,6 +34,7 @@ from xwinjax.core.errors import UserError
 from xwinjax.data import candidates, fields, formats, jsonl, turns
 from xwinjax.data.records import Counts, Example, Message, Messages
 from xwinjax.eval import statistics
+from xwinjax.stages.config import later
 from xwinjax.stages.score import Judge
 from xwinjax.stages.stage import Context, Stage
 
@@ -45,7 +46,7 @@ class RewardBenchConfig:
   """Nothing of its own but how much is read: the judge's settings decide."""
 
   limit: Natural = 0  # read at most so many rows; 0 reads all
-  truth: str = "gold"  # of candidates: the scores that say which is the best
+  truth: str = later("gold")  # of candidates: the scores that say which is the best
 
 
 @dataclasses.dataclass(frozen=True)

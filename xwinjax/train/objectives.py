@@ -24,6 +24,7 @@ from xwinjax.forward.values import (
   hidden_and_head,
   last_rewards,
   logps_of,
+  operands_of,
   token_logps,
 )
 from xwinjax.losses import logprobs, preference, table
@@ -156,7 +157,7 @@ def dpo(
     if "kl_A2" in needed:
       given["kl_A2"] = answer_sums(batch, _divergences(model, reference, batch, head))
     if "contrast_A2" in needed:
-      contrasts_BT = _contrasts(batch, head, key, rivals)
+      contrasts_BT = _contrasts(model, batch, head, key, rivals)
       given["contrast_A2"] = answer_sums(batch, contrasts_BT)
     losses = table.each(variant, **given, beta=beta, **settings)
     metrics = preference_metrics(variant, given, batch["example_weight"], beta)
@@ -204,19 +205,23 @@ def preference_metrics(
 def _divergences(model: Model, reference: Params, batch: Batch, head) -> jax.Array:
   """KL(reference ‖ policy) of each supervised token, [B, T]."""
   theirs = hidden_and_head(model, jax.lax.stop_gradient(reference), batch)
-  return _over_logits(logprobs.divergence, [head, theirs], batch)
+  return _over_logits(model, logprobs.divergence, [head, theirs], batch)
 
 
-def _contrasts(batch: Batch, head, key: jax.Array | None, rivals: int) -> jax.Array:
+def _contrasts(model: Model, batch: Batch, head, key: jax.Array | None, rivals: int) -> jax.Array:
   """Cringe's contrast of each supervised token, [B, T]."""
-  noise = logprobs.drawn(key, batch["tokens"], batch.get("gather"), rivals)
-  return _over_logits(logprobs.contrast, [head], batch, noise)
+  own = None if key is None else jax.random.fold_in(key, 1)  # dropout has the key itself
+  noise = logprobs.drawn(own, batch["tokens"], batch.get("gather"), rivals)
+  return _over_logits(model, logprobs.contrast, [head], batch, noise)
 
 
-def _over_logits(statistic, heads, batch: Batch, *more: jax.Array) -> jax.Array:
+def _over_logits(model: Model, statistic, heads, batch: Batch, *more: jax.Array) -> jax.Array:
   tokens, mask = batch["tokens"], batch["mask"]
   segments, gather = batch.get("segments"), batch.get("gather")
-  return logprobs.over_logits(statistic, heads, tokens, mask, segments, gather, *more)
+  operands = operands_of(model)
+  return logprobs.over_logits(
+    statistic, heads, tokens, mask, segments, gather, *more, operands=operands
+  )
 
 
 def weighted(*parts: tuple[float, Objective]) -> Objective:
