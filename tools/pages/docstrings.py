@@ -1,6 +1,6 @@
 """An extension of griffe: docstrings and dataclasses as pages show them.
 
-The comment behind a dataclass's field is what its page says of it, and an example behind >>> is code.
+The comment behind a field is what its page says of it, and an example behind >>> is code.
 """
 
 import re
