@@ -22,7 +22,7 @@ def call(*command, **environment):
   return found.returncode, found.stdout, found.stderr
 
 
-@pytest.mark.parametrize("name", ["setup", "quickstart", "test"])
+@pytest.mark.parametrize("name", ["setup", "quickstart", "test", "docs"])
 def test_help_shows_examples(name):
   status, out, err = call(ROOT / "tools" / name, "--help")
   assert (status, err) == (0, "")
@@ -35,7 +35,8 @@ def test_help_shows_examples(name):
   [
     (["quickstart", "--seed", "one"], "error: --seed one: expected a whole number\n"),
     (["quickstart", "--workdir"], "error: --workdir needs a value\n"),
-    (["setup", "gpu"], "error: tools/setup gpu: expected report, test or dev\n"),
+    (["docs", "--serve"], "error: tools/docs --serve: takes nothing but --help\n"),
+    (["setup", "gpu"], "error: tools/setup gpu: expected report, test, dev or docs\n"),
   ],
 )
 def test_wrong_words_get_a_line(words, line):

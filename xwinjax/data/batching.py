@@ -158,7 +158,7 @@ def make_plan(
     shards: groups of devices that rows are split over.
 
   Raises: UserError when the batch does not divide over shards and micro-batches, or when there is
-    nothing to train on.
+  nothing to train on.
   """
   if not len(items):
     raise UserError(f"nothing to train on: {_say(items)}")

@@ -82,7 +82,7 @@ class Sampler:
       on_tokens: called now and then with (requests finished, tokens written) since the last call.
 
     Raises: ValueError for a prompt that leaves no room; FloatingPointError for logits that are
-      not finite.
+    not finite.
     """
     if not requests:
       return []
