@@ -149,7 +149,7 @@ def _get_template(path: Path) -> Any:
 def _logps(path: Path) -> Any:
   from xwinjax.stages import reference
 
-  return reference.read(path, "k", SimpleNamespace(ids=["a", "b"])).tolist()  # type: ignore[arg-type]
+  return reference.read(path, "k", SimpleNamespace(ids=["a", "b"], fields={})).tolist()  # type: ignore[arg-type]
 
 
 def _stage(folder: Path) -> Path:

@@ -23,7 +23,8 @@ def summarise(
   for a in ablations:
     for path in sorted((workdir / a.name).glob("*/seed*/summary.json")):
       run = summary_of(path.parent) or {}
-      devices |= {run["device"]} if run.get("device") else set()
+      device = run.get("device")
+      devices |= {device} if isinstance(device, str) else set()
       seconds += find(run, ("seconds",)) or 0.0
   return {
     "seeds": list(seeds),
