@@ -39,8 +39,7 @@ KINDS = ("pairs", "unpaired", "lists")  # of data: what a loss takes together
 def terms(variant: str) -> list[tuple[float, str]]:
   """The (weight, name) of each loss of a sum.
 
-  Raises: ValueError for a name that comes twice or is not in the table, or a weight that is no
-    positive number.
+  Raises: ValueError for a name that is unknown or comes twice, or a weight that is not positive.
 
   >>> terms("ipo")
   [(1.0, 'ipo')]
