@@ -148,6 +148,7 @@ def test_a_score_on_the_first_line_needs_reasons_that_leave_it():
     "Score -> ",
     "Score – 3–4",
     "Score - 3, as it asks for",
+    "Deduction for length.\nScore - 3",  # or minus three
     "Score: 3 points out of 10",
     "[[3]]/10",
     "[[3]]/5 or [[4]]/5",

@@ -143,6 +143,8 @@ def _score(line: str) -> _Given | None:
   m = _SCORE.fullmatch(_bare(line))
   if not m or not _harmless(m["rest"]) or (m["loose"] and m["rest"].strip(" .")):
     return None
+  if m["loose"] == " - " and not m["most"]:  # or a minus: "Deduction for length. Score - 1"
+    return None
   if m["word"] and _WORDS.index(m["word"].lower()) != float(m["score"]):
     return None
   return _Given(float(m["score"]), _named(m, "most", "scale", "top"))
