@@ -22,7 +22,7 @@ class Docstrings(griffe.Extension):
     rows = []
     for field in cls.attributes.values():
       said = COMMENT.search(cls.lines_collection[cls.filepath][field.endlineno - 1])
-      if said:
-        rows.append(f"  {field.name}: {said[1]}")
+      if said or "Config" in str(field.annotation):
+        rows.append(f"  {field.name}: {said[1] if said else 'a group of fields'}")
     if rows:
       cls.docstring.value += "\n\nAttributes:\n" + "\n".join(rows)
