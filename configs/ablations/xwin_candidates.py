@@ -16,8 +16,9 @@ EXPERIMENT = "xwin"
 COUNTS = (64, 32, 16, 8, 4, 2)
 AXIS = ("candidates a prompt", {f"n{n}": n for n in COUNTS})
 EXPECTS = (("n64", ">", "n4"), ("n16", ">", "n4"))
-SHOWN = ("gold, RS", "RS − SFT", "false claims, RS", "KL, RS", "gold, DPO", "DPO − RS")
-FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
+FIGURES = sweep.figures(
+  "xwin", "gold, RS", "RS − SFT", "false claims, RS", "KL, RS", "gold, DPO", "DPO − RS"
+)
 
 
 def get_config(spec: str = "sandbox") -> ConfigDict:

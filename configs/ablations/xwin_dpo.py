@@ -14,7 +14,8 @@ from xwinjax.recipes import sweep
 from xwinjax.stages.config import choose
 
 EXPERIMENT = "xwin"
-SHOWN = (
+FIGURES = sweep.figures(
+  "xwin",
   "DPO − RS",
   "gold, DPO",
   "false claims, DPO − RS",
@@ -22,7 +23,6 @@ SHOWN = (
   "KL, DPO",
   "tokens, DPO",
 )
-FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
 
 
 def get_config(row: str = "base") -> ConfigDict:

@@ -15,8 +15,7 @@ EXPERIMENT = "xwin"
 RANKS = (1, 8, 16, 32, 48)
 AXIS = ("rank of 64", {f"rank_{r}": r for r in RANKS})
 EXPECTS = (("rank_1", ">", "rank_16"), ("rank_1", ">", "rank_32"))
-SHOWN = ("gold, RS", "RS − SFT", "false claims, RS", "KL, RS", "gold, DPO")
-FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
+FIGURES = sweep.figures("xwin", "gold, RS", "RS − SFT", "false claims, RS", "KL, RS", "gold, DPO")
 
 
 def get_config(spec: str = "sandbox") -> ConfigDict:

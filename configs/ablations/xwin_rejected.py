@@ -23,7 +23,8 @@ RULES = {
   "std_2": "std:2",
   "random": "random",
 }
-SHOWN = (
+FIGURES = sweep.figures(
+  "xwin",
   "gold, DPO",
   "DPO − RS",
   "false claims, DPO − RS",
@@ -31,7 +32,6 @@ SHOWN = (
   "KL, DPO",
   "tokens, DPO",
 )
-FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
 
 
 def get_config(spec: str = "sandbox") -> ConfigDict:

@@ -15,7 +15,8 @@ from xwinjax.recipes import sweep
 EXPERIMENT = "xwin"
 OWN = 40_000  # pairs of a set of one's own
 EXPECTS = (("all", ">", "eighth"),)
-SHOWN = (
+FIGURES = sweep.figures(
+  "xwin",
   "RM accuracy",
   "RM on truth",
   "gold, RS",
@@ -23,7 +24,6 @@ SHOWN = (
   "false claims, DPO",
   "SFT, best of 64 − of 16",
 )
-FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
 
 
 def get_config(spec: str = "sandbox") -> ConfigDict:

@@ -17,8 +17,7 @@ TIMES = (32, 8, 2, 1)
 SANDBOX, OWN = 250, 1000
 AXIS = (f"times {SANDBOX} conversations (sandbox) or {OWN:,}", {f"x{n}": n for n in TIMES})
 EXPECTS = (("x32", ">", "x1"), ("x8", ">", "x1"))
-SHOWN = ("gold, SFT", "false claims, SFT", "gold, RS", "gold, DPO")
-FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
+FIGURES = sweep.figures("xwin", "gold, SFT", "false claims, SFT", "gold, RS", "gold, DPO")
 
 
 def get_config(spec: str = "sandbox") -> ConfigDict:

@@ -13,7 +13,8 @@ from xwinjax.recipes import sweep
 
 EXPERIMENT = "xwin"
 EXPECTS = (("chain", ">", "no_rs"),)
-SHOWN = (
+FIGURES = sweep.figures(
+  "xwin",
   "gold, DPO",
   "gold, RS",
   "RS − SFT",
@@ -22,7 +23,6 @@ SHOWN = (
   "KL, RS",
   "KL, DPO",
 )
-FIGURES = {name: sweep.FIGURES["xwin"][name] for name in SHOWN}
 
 
 def get_config(spec: str = "sandbox") -> ConfigDict:

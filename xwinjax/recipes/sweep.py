@@ -69,6 +69,11 @@ FIGURES: dict[str, dict[str, tuple[str | int, ...]]] = {
 }
 
 
+def figures(experiment: str, *names: str) -> dict[str, tuple[str | int, ...]]:
+  """Some of an experiment's figures, for an ablation's FIGURES; the first is the main one."""
+  return {name: FIGURES[experiment][name] for name in names}
+
+
 @dataclasses.dataclass(frozen=True)
 class Ablation:
   """What a config file says of its rows."""
