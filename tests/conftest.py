@@ -16,8 +16,9 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
-from xwinjax.core import host
+from xwinjax.core import host, machine
 
+MEASURED = machine.rates_here
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -25,6 +26,8 @@ def pytest_configure(config):
   if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background of a script
     signal.signal(signal.SIGINT, signal.default_int_handler)
   host.prepare()
+  # The same numbers on every machine; tests of the choice put others here.
+  machine.rates_here = lambda: machine.Rates(float32=2e9, rounded=1e9)
 
 
 def pytest_collection_modifyitems(items):
@@ -39,6 +42,15 @@ def shared() -> Path:
   if not SHARED.exists():
     pytest.skip("needs ../shared/data: real checkpoints, data and goldens")
   return SHARED
+
+
+@pytest.fixture
+def rates_here(monkeypatch, tmp_path):
+  """The function that measures, which all else does without, with a cache of its own."""
+  monkeypatch.setenv("XWINJAX_CACHE", str(tmp_path))
+  MEASURED.cache_clear()
+  yield MEASURED
+  MEASURED.cache_clear()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from xwinjax.core import host, system
+from xwinjax.core import host, machine, system
 
 _PHASES = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
@@ -68,6 +69,21 @@ def describe(*, quick: bool = False) -> dict[str, Any]:
     "peak_bf16": host.peak_flops(device.device_kind),
     "load_before": round(os.getloadavg()[0], 2),
     "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+  }
+
+
+def chosen() -> dict[str, Any]:
+  """What the package takes for this machine and why; the measurement is made anew, beside it."""
+  kept = dataclasses.asdict(machine.choose())
+  if jax.default_backend() != "cpu":
+    return {"chosen": kept}
+  start = time.perf_counter()
+  rates = machine.measure()
+  return {
+    "chosen": kept,
+    "products": dataclasses.asdict(rates),
+    "now": rates.dtype,
+    "measured_in_s": round(time.perf_counter() - start, 2),
   }
 
 

@@ -193,6 +193,20 @@ def machine_line(machine: dict[str, Any]) -> str:
   )
 
 
+def machine_lines(machine: dict[str, Any]) -> str:
+  """What `tools/bench machine` prints."""
+  chosen = machine["chosen"]
+  lines = [machine_line(machine), f"dtype=auto is {chosen['dtype']}: {chosen['because']}"]
+  if "products" in machine:
+    rates = machine["products"]
+    lines.append(
+      f"measured again in {machine['measured_in_s']} s: rounded operands "
+      f"{rates['rounded'] / 1e9:,.0f} GFLOP/s, float32 {rates['float32'] / 1e9:,.0f}: "
+      f"{machine['now']}"
+    )
+  return "\n".join(lines)
+
+
 def agreement(ours: Row, theirs: Row, *, tolerance: float = 0.02) -> Row:
   """Two loss curves over the same rows: how far apart, and whether that is near enough.
 

@@ -46,15 +46,6 @@ def peak_flops(device_kind: str) -> float | None:
   return next((rate for name, rate in PEAKS.items() if name in device_kind), None)
 
 
-def multiplies_bfloat16() -> bool:
-  """Whether this CPU has instructions for bfloat16 products (AVX512-BF16 or AMX)."""
-  try:
-    flags = Path("/proc/cpuinfo").read_text()
-  except OSError:
-    return False
-  return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def cpu() -> str:
   """The kind of this machine's CPU: clouds often hide its name, so family and model are said."""
   try:

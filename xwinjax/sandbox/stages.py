@@ -174,6 +174,7 @@ def kept_name(context: Context, config: PretrainConfig, documents: Path) -> str:
   what = {
     "config": identity(config),
     "seed": context.seed,
+    "dtype": common.compute_dtype(context.model.dtype),
     "documents": hashlib.sha256(documents.read_bytes()).hexdigest(),
     "jax": jax.__version__,
     "code": system.code_digest(*TRAINING),
@@ -205,6 +206,7 @@ def pretrain(
     config.ffn,
     max_length=config.max_length,
     tied=True,
+    **common.compute_dtype(context.model.dtype),
   )
   renderer = Renderer(get_template("vicuna"), words)
   params = llama.init(llama_config, jax.random.key(context.seed))
@@ -260,7 +262,7 @@ PRETRAIN = Stage(
     "world": "world.json: what it should know of",
   },
   ("model", "metrics.jsonl"),
-  uses=("mesh", "seed"),
+  uses=("dtype", "mesh", "seed"),
 )
 
 

@@ -12,9 +12,10 @@ import jax
 from jax.sharding import Mesh
 
 from xwinjax.checkpoint import hf_config, huggingface
-from xwinjax.core import host, processes, system
+from xwinjax.core import machine, processes, system
 from xwinjax.core.bounds import Devices, Part
 from xwinjax.core.errors import UserError
+from xwinjax.core.matmul import ROUNDED
 from xwinjax.core.types import Params
 from xwinjax.data import jsonl, rows, seal, token_export
 from xwinjax.data.chat_template import jinja_of
@@ -38,7 +39,7 @@ class ModelConfig:
   """Which model, and how it is computed."""
 
   path: str = plumbing("")  # folder of a Hugging Face Llama; its content decides, not its name
-  dtype: str = "auto"  # float32, bfloat16, mixed; auto: bfloat16 on TPU and GPU, float32 on CPU
+  dtype: str = "auto"  # float32, bfloat16, mixed; auto: bfloat16 on TPU and GPU, measured on CPU
   save_dtype: str = "auto"  # float32, bfloat16, float16 on disk; auto: as the weights it began with
   dropout: tuple[Part, Part] = (0.0, 0.0)  # residual dropout at bottom and top layer
   scan_layers: bool = plumbing(False)  # compile one layer and loop it; for deep models
@@ -86,15 +87,16 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
 def compute_dtype(name: str) -> dict[str, str]:
   """The fields of a LlamaConfig that a name stands for.
 
-  mixed is float32 whose matmul operands are rounded to bfloat16, on CPUs that are faster at it;
-  elsewhere it is auto.
+  mixed is float32 whose matmul operands are rounded to bfloat16, and bfloat16 on TPU and GPU; auto
+  is what this machine is fastest at, as `core.machine` measured it.
   """
-  on_cpu = jax.default_backend() == "cpu"
-  if name == "mixed" and on_cpu and host.multiplies_bfloat16():
-    return {"dtype": "float32", "operands": "bfloat16"}
-  if name not in ("auto", "mixed"):
+  if name == "auto":
+    name = machine.choose().dtype
+  if name != "mixed":
     return {"dtype": name}
-  return {"dtype": "float32" if on_cpu else "bfloat16"}
+  if jax.default_backend() != "cpu":
+    return {"dtype": "bfloat16"}
+  return {"dtype": "float32", "operands": ROUNDED}
 
 
 def template_of(folder: Path, config: ModelConfig) -> tuple[str, str]:

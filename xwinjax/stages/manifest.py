@@ -106,6 +106,16 @@ def settings(folder: Path) -> dict[str, Any] | None:
   return _read_object(folder / BEGUN, ("stage", "config", "inputs"))
 
 
+def chosen_before(folder: Path) -> dict[str, Any] | None:
+  """What a stage that was begun here chose for the machine it was on; None where none was.
+
+  It stays, wherever the stage goes on: half a training in another precision would be neither.
+  """
+  begun = settings(folder)
+  before = "float32" if jax.default_backend() == "cpu" else "bfloat16"  # in earlier versions
+  return begun and begun.get("chosen", {"dtype": before})
+
+
 def _read_object(path: Path, expected: tuple[str, ...]) -> dict[str, Any] | None:
   if not path.exists():
     return None
@@ -224,6 +234,7 @@ def run_stage(
   redo: bool = False,
   alone: bool = False,
   like: Path | None = None,
+  chosen: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Runs a stage once and records it; returns its figures.
 
@@ -239,10 +250,13 @@ def run_stage(
     redo: throw away what was made with other settings or inputs, instead of refusing.
     alone: process 0 does all of it; for what needs no devices.
     like: another run's folder of this stage, whose result is taken if it was made of the same.
+    chosen: what was chosen for this machine, to be recorded; see `chosen_before`.
 
   Raises: UserError when a finished stage's settings or inputs differ from these and `redo` is off,
     and when its outputs were changed behind its back.
   """
+
+  choices = {} if chosen is None else {"chosen": chosen}
 
   def begin() -> dict[str, Any]:
     for path in inputs.values():
@@ -253,7 +267,7 @@ def run_stage(
     done = _done(folder, what, redo) or (like and _taken(like, folder, what))
     if done is None:
       folder.mkdir(parents=True, exist_ok=True)
-      jsonl.write_json(folder / BEGUN, what)
+      jsonl.write_json(folder / BEGUN, {**what, **choices})
     else:
       print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
     return {"what": what, "figures": done and done["figures"]}
@@ -263,6 +277,7 @@ def run_stage(
     names = [n for n in names if n in outputs or (folder / n).exists()]
     manifest = {
       **what,
+      **choices,
       "outputs": {name: fingerprint(folder / name) for name in names},
       "files": in_folders(folder, names),
       "figures": figures,

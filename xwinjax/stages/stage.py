@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from xwinjax.core import processes
+from xwinjax.core import machine, processes
 from xwinjax.core.bounds import Seed
 from xwinjax.core.errors import UserError
 from xwinjax.data.preflight import Settings
 from xwinjax.data.rows import BAD_ROWS
 from xwinjax.sharding.mesh import own_part
-from xwinjax.stages import common, look
+from xwinjax.stages import common, look, manifest
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import check_bounds, identity
-from xwinjax.stages.manifest import run_stage
 
 C = TypeVar("C")
 
@@ -59,7 +58,8 @@ class Stage(Generic[C]):
   make: Callable[..., dict[str, Any]]
   reads: Mapping[str, str]  # input -> what it is; a name that ends in "?" may be left out
   writes: tuple[str, ...]  # relative to the folder; a name that ends in "?" need not be there
-  uses: tuple[str, ...] = ("model", "mesh", "seed")  # of the context; without mesh: one process
+  # Of the context; without mesh: one process; dtype: of the model's settings that alone.
+  uses: tuple[str, ...] = ("model", "mesh", "seed")
   # Of data in any format: config -> how each input is read, so that its command takes bad_rows.
   rows: Callable[[C], Mapping[str, Settings]] | None = None
   check: Callable[..., None] | None = None  # check(config, **inputs), before anything is written
@@ -108,6 +108,8 @@ class Stage(Generic[C]):
     what: dict[str, Any] = identity(config)
     what |= {f: identity(context.model) for f in ("model",) if f in self.uses}
     what |= {"seed": context.seed} if "seed" in self.uses else {}
+    if "dtype" in self.uses and context.model.dtype != "auto":
+      what["dtype"] = context.model.dtype
     files = {role: path for role, path in paths.items() if path is not None}
     for option, value in options.items():
       if callable(value):
@@ -116,12 +118,15 @@ class Stage(Generic[C]):
       for role, path in getattr(value, "inputs", {}).items():
         files[f"{option}_{role}"] = path
 
+    chosen = processes.on_lead(lambda: self.chosen(context, folder))
+    settled = context if chosen is None else context.with_model(dtype=chosen["dtype"])
+
     def body() -> dict[str, Any]:
       if context.preflight:
-        processes.on_lead(lambda: self.look(context, config, paths))
-      return self.make(context, config, folder, **paths, **options)
+        processes.on_lead(lambda: self.look(settled, config, paths))
+      return self.make(settled, config, folder, **paths, **options)
 
-    return run_stage(
+    return manifest.run_stage(
       folder,
       name or self.name,
       what,
@@ -131,7 +136,14 @@ class Stage(Generic[C]):
       redo=context.redo,
       alone="mesh" not in self.uses,
       like=like,
+      chosen=chosen,
     )
+
+  def chosen(self, context: Context, folder: Path) -> dict[str, Any] | None:
+    """The precision where the settings leave it open, and why; as before, where it was begun."""
+    if not {"model", "dtype"} & set(self.uses) or context.model.dtype != "auto":
+      return None
+    return manifest.chosen_before(folder) or dataclasses.asdict(machine.choose())
 
   def look(self, context: Context, config: C, paths: Mapping[str, Path | None]) -> None:
     """Says what is found in the data that the stage will read."""
