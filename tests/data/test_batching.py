@@ -13,8 +13,8 @@ from xwinjax.data.records import Counts
 
 LENGTHS = np.random.default_rng(0).integers(6, 90, 203).tolist()
 CONFIGS = {
-  "buckets": BatchConfig(batch_size=8, buckets=4),
-  "tokens": BatchConfig(batch_tokens=512, buckets=3),
+  "buckets": BatchConfig(batch_size=8, buckets=4, bucket_places=0),
+  "tokens": BatchConfig(batch_tokens=512, buckets=3, bucket_places=0),
   "packed": BatchConfig(batch_size=4, packing=128),
   "packed tokens": BatchConfig(batch_tokens=1024, packing=128, microbatches=2),
 }
@@ -239,6 +239,18 @@ def test_buckets_waste_the_fewest_places():
     assert len(chosen) <= count
     assert waste(chosen) == best
     assert count == 1 or waste(chosen[-1:]) > best  # one bucket is worse
+
+
+def test_a_row_length_more_has_to_save_as_many_places_as_compiling_it_is_worth(make_items):
+  made = make_items([10] * 300 + [60] * 20)  # one length: 320 rows of 64; two: 300 of 16, 20 of 64
+  saved = 300 * (64 - 16)
+  lengths = lambda places, epochs: sorted(
+    make_plan(made, BatchConfig(buckets=2, bucket_places=places), seed=0, epochs=epochs).heights
+  )
+  assert lengths(saved - 1, 1) == [16, 64]
+  assert lengths(saved + 1, 1) == [64]
+  assert lengths(saved + 1, 2) == [16, 64]  # of twice as many rows
+  assert lengths(2**16, 1) == [64]  # the default: small data is trained on in one shape
 
 
 @pytest.mark.parametrize(

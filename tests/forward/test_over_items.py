@@ -10,7 +10,7 @@ from xwinjax.data.items import Builder
 from xwinjax.data.records import Counts
 from xwinjax.forward.over_items import jitted, over_items
 
-BATCH = BatchConfig(batch_size=2, buckets=2, multiple=4, microbatches=2)
+BATCH = BatchConfig(2, buckets=2, multiple=4, microbatches=2, bucket_places=0)
 MODEL = small_config()
 
 

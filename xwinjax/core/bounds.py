@@ -11,7 +11,14 @@ import functools
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def later(default: T) -> T:
+  """A field that came after runs were made: their `identity` has none while it is the default."""
+  return dataclasses.field(default=default, metadata={"later": True})
 
 
 @dataclasses.dataclass(frozen=True)

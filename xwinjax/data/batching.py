@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from xwinjax.core import bounds
-from xwinjax.core.bounds import Few, Many, Within
+from xwinjax.core.bounds import Few, Many, Within, later
 from xwinjax.core.errors import UserError
 from xwinjax.core.segments import BRANCHES
 from xwinjax.data.items import Items
@@ -28,10 +28,13 @@ class BatchConfig:
 
   batch_size: Many = 16  # rows a step; without packing, items a step
   batch_tokens: BatchTokens = 0  # if set, rows are as many as fit this many tokens instead
-  buckets: Few = 6  # row lengths to compile; each item goes into the shortest that holds it
+  buckets: Few = 6  # row lengths to compile at most; each item takes the shortest that holds it
   multiple: Few = 16  # row lengths are multiples of this
   packing: Packing = 0  # several items a row of so many tokens, isolated by segments; 0: don't
   microbatches: Many = 1  # a step's rows are processed in this many parts
+  # Ours: while one shape compiles, a small model on a laptop computes about so many places; an
+  # accelerator more, but there every run is longer, too.
+  bucket_places: BatchTokens = later(2**16)  # that a row length more has to save over the run
 
   def __post_init__(self):
     bounds.check(self)
@@ -67,20 +70,23 @@ class Plan:
     return used / max(1, sum(b.length * self.heights[b.length] for b in self.batches))
 
 
-def choose_buckets(lengths: np.ndarray, count: int, multiple: int) -> list[int]:
-  """At most `count` row lengths that waste the fewest places on these items.
+def choose_buckets(lengths: np.ndarray, count: int, multiple: int, worth: float = 0.0) -> list[int]:
+  """At most `count` row lengths for which these items take the fewest places.
 
-  Exact, by dynamic programming over the distinct rounded lengths.
+  Exact, by dynamic programming over the distinct rounded lengths. `worth`: the places that each
+  row length is charged beside its rows.
 
   >>> choose_buckets(np.array([10, 12, 15, 60, 64]), 2, 16)
   [16, 64]
+  >>> choose_buckets(np.array([10, 12, 15, 60, 64]), 2, 16, worth=200)
+  [64]
   """
   rounded = -(-np.asarray(lengths) // multiple) * multiple
   sizes, numbers = np.unique(rounded, return_counts=True)
   cumulative = np.concatenate([[0], np.cumsum(numbers)])
   n, count = len(sizes), min(count, len(sizes))
   cost = sizes * cumulative[1:]  # everything up to i in one bucket
-  back = np.zeros((count, n), np.int64)
+  back, totals = np.zeros((count, n), np.int64), [cost[-1]]
   for k in range(1, count):
     # Items above j up to i in a bucket of their own, the rest as well as k buckets can.
     options = cost[:, None] + sizes[None, :] * (cumulative[None, 1:] - cumulative[1:, None])
@@ -89,8 +95,9 @@ def choose_buckets(lengths: np.ndarray, count: int, multiple: int) -> list[int]:
     better = options[best, np.arange(n)] < cost
     back[k] = np.where(better, best + 1, 0)
     cost = np.where(better, options[best, np.arange(n)], cost)
+    totals.append(cost[-1] + k * worth)
   chosen, i = [], n - 1
-  for k in range(count - 1, -1, -1):
+  for k in range(int(np.argmin(totals)), -1, -1):
     chosen.append(int(sizes[i]))
     i = int(back[k, i]) - 1
     if i < 0:
@@ -171,7 +178,8 @@ def make_plan(
       raise UserError(f"packing {config.packing} is less than the longest item, {longest} tokens")
     buckets = [config.packing]
   else:
-    buckets = choose_buckets(items.lengths, config.buckets, config.multiple)
+    worth = config.bucket_places / epochs
+    buckets = choose_buckets(items.lengths, config.buckets, config.multiple, worth)
   heights = {}
   for length in buckets:
     height = config.batch_size

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from xwinjax.core import bounds
+from xwinjax.core.bounds import later as later
 from xwinjax.core.errors import UserError
 
 T = TypeVar("T")
@@ -34,11 +35,6 @@ def plumbing(default: Any) -> Any:
   if isinstance(default, type):
     return dataclasses.field(default_factory=default, metadata={"plumbing": True})
   return dataclasses.field(default=default, metadata={"plumbing": True})
-
-
-def later(default: T) -> T:
-  """A field that came after runs were made: `identity` leaves it out while it is as before."""
-  return dataclasses.field(default=default, metadata={"later": True})
 
 
 def group(kind: type[T], **changes: Any) -> T:
