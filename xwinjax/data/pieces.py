@@ -21,6 +21,12 @@ from xwinjax.core.errors import UserError
 _MARK = re.compile(r"<\S+>|\[[A-Z_/]+\]")
 
 
+# A word as SentencePiece sees it: blanks, written ▁, stand before what they part.
+_WORD = re.compile("▁*[^▁]+|▁+")
+OTHER = "<unk>"  # text that other text is put behind
+WORDS, LONG = 2**17, 48  # words remembered, and the characters of one, at most
+
+
 class Pieces(Protocol):
   """A vocabulary of pieces; special tokens beyond them are the tokenizer's."""
 
@@ -64,6 +70,15 @@ class SentencePieces:
     control = filter(self._sp.is_control, range(self._size))
     self._special = {self._sp.id_to_piece(i): i for i in control}
     self._control = frozenset(self._special.values())
+    self._known: dict[str, list[int]] = {}
+    self._ids_other = len(self._sp.encode(OTHER))
+    self._normal_other = len(f"▁{OTHER}")
+    self._by_words = self._cuts_words()
+
+  def _cuts_words(self) -> bool:
+    """Whether no piece reaches over the end of a word, so that words can be cut one by one."""
+    over = any("▁" in self._sp.id_to_piece(i).lstrip("▁") for i in range(self._size))
+    return not over and self._sp.normalize(OTHER) == f"▁{OTHER}"
 
   def size(self) -> int:
     return self._size
@@ -79,12 +94,43 @@ class SentencePieces:
     return self._sp.id_to_piece(int(i))
 
   def encode(self, texts: Sequence[str], opens: bool) -> list[list[int]]:
-    if opens:
-      return self._sp.encode(list(texts))
-    # Behind other text no blank is put first.
-    other = "<unk>"
-    before = len(self._sp.encode(other))
-    return [ids[before:] for ids in self._sp.encode([other + text for text in texts])]
+    before = "" if opens else OTHER  # behind other text no blank is put first
+    whole = [before + text for text in texts]
+    if self._by_words:
+      normal = self._sp.normalize(whole)
+      return [
+        self._joined(form[self._normal_other :] if before else form, text, opens)
+        for form, text in zip(normal, texts, strict=True)
+      ]
+    skip = 0 if opens else self._ids_other
+    return [ids[skip:] for ids in self._sp.encode(whole)]
+
+  def _joined(self, normal: str, text: str, opens: bool) -> list[int]:
+    """Ids of a text from those of its words, in the form in which SentencePiece cuts it."""
+    ids: list[int] = []
+    known, add = self._known, ids.extend
+    for word in _WORD.findall(normal):
+      found = known.get(word)
+      if found is None:
+        found = self._cut(word)
+        if found is None:  # normalised once more it is another: the text is cut in one piece
+          whole = text if opens else OTHER + text
+          return self._sp.encode(whole)[0 if opens else self._ids_other :]
+      add(found)
+    return ids
+
+  def _cut(self, word: str) -> list[int] | None:
+    """Ids of one word, remembered; None where SentencePiece would not see this word in it."""
+    opens = word.startswith("▁")
+    text = word[1:] if opens else OTHER + word
+    if self._sp.normalize(text) != (word if opens else f"▁{text}"):
+      return None
+    ids = self._sp.encode(text)[0 if opens else self._ids_other :]
+    if len(word) <= LONG:
+      if len(self._known) >= WORDS:
+        self._known.clear()
+      self._known[word] = ids
+    return ids
 
   def decode(self, ids: Sequence[int], opens: bool) -> str:
     kept = [i for i in ids if 0 <= i < self._size and i not in self._control]

@@ -268,6 +268,7 @@ class Renderer:
     """
     self.template, self.tokenizer = template, tokenizer
     self.system = system or template.default_system
+    self._specials: dict[tuple[str, bool], Span] = {}
     for name in ("eos", *template.specials()):
       tokenizer.special(name)
 
@@ -299,12 +300,18 @@ class Renderer:
         flush()
         text, supervised = "", part_supervised
       if isinstance(part, Special):
-        i = tokenizer.special(part.name)
-        spans.append(Span(tokenizer.piece(i), (i,), part_supervised, "special"))
+        spans.append(self._special(part.name, part_supervised))
       else:
         text += part
     flush()
     return spans
+
+  def _special(self, name: str, supervised: bool) -> Span:
+    key = (name, supervised)
+    if key not in self._specials:
+      i = self.tokenizer.special(name)
+      self._specials[key] = Span(self.tokenizer.piece(i), (i,), supervised, "special")
+    return self._specials[key]
 
   def encode(self, messages: Messages) -> Encoded:
     """A whole conversation; every answer and its end are supervised, if it is to be trained on."""
