@@ -8,12 +8,13 @@ autodiff's gradient of the weights contracts the first axis of both and misses i
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
 ROUNDED = "bfloat16"
-_TILE = 64
+_TILE, _LEAST = 64, 16  # rows that are turned together; XLA's CPU backend is slow to fill any up
 
 
 def matmul(x_MK: jax.Array, w_KN: jax.Array, operands: str = "") -> jax.Array:
@@ -49,17 +50,17 @@ _rounded.defvjp(_forward, _backward)
 
 def products_of_columns(x_MK: jax.Array, y_MN: jax.Array) -> jax.Array:
   """xᵀ y [K, N] in float32, of bfloat16 operands."""
-  more = -x_MK.shape[0] % _TILE
+  more = -x_MK.shape[0] % _LEAST
   return _dot(transposed(x_MK), jnp.pad(y_MN, ((0, more), (0, 0))), _ALONG_ROWS)
 
 
 def transposed(x_MK: jax.Array) -> jax.Array:
-  """xᵀ, its rows filled with zeros up to a multiple of the tile, laid out anew.
+  """xᵀ, its rows filled with zeros up to a multiple of 16, laid out anew.
 
   XLA would fold a plain transpose into the product before or after it, hence the barrier between
   two halves of it.
   """
   M, K = x_MK.shape
-  x_MK = jnp.pad(x_MK, ((0, -M % _TILE), (0, 0)))
-  tiles = x_MK.reshape(-1, _TILE, K).transpose(2, 0, 1)
+  x_MK = jnp.pad(x_MK, ((0, -M % _LEAST), (0, 0)))
+  tiles = x_MK.reshape(-1, math.gcd(x_MK.shape[0], _TILE), K).transpose(2, 0, 1)
   return jax.lax.optimization_barrier(tiles).reshape(K, -1)
