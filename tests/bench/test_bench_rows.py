@@ -7,8 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from benchmark import growth, run, training, work
+from benchmark import growth, results, run, training, work
 from benchmark.peer import Peer, settings_of
+from benchmark.spoken import Spoken
 
 from xwinjax.core.errors import UserError
 from xwinjax.data.batching import BatchConfig
@@ -48,7 +49,7 @@ def peer(made):
 def rows(made, peer):
   names = ["train_sft", "train_dpo", "sample", "load"]
   said: list[str] = []
-  found = run.measure(names, made, SETTINGS, MACHINE, peer, said.append)
+  found = run.measure(names, made, SETTINGS, MACHINE, peer, say=said.append)
   return {row["name"]: row for row in found}, said
 
 
@@ -140,6 +141,27 @@ def test_a_peer_that_fails_says_so_in_one_line(peer, made, tmp_path):
     Peer(sys.executable, tmp_path / "none.py", made, 4)
   with pytest.raises(UserError, match="--peer /no/python"):
     Peer("/no/python", FAKE, made, 4)
+
+
+FAKE_ENGINE = """
+import json, sys
+print(json.dumps({"engine": "Fake 1.0"}), flush=True)
+for line in sys.stdin:
+  job = json.loads(line)
+  assert job["prompts"][0][0] == "<s>", job
+  print(json.dumps({"speeds": {"slow": 1.0, "fast": 2.0 * job["samples"]}}), flush=True)
+"""
+
+
+def test_an_engine_draws_the_same_samples_and_its_best_setting_counts(made, tmp_path):
+  (tmp_path / "engine.py").write_text(FAKE_ENGINE)
+  engine = Spoken("the engine", "--engine", [sys.executable, str(tmp_path / "engine.py")], {})
+  rows = run.measure(["sample"], made, SETTINGS, MACHINE, engine=engine)
+  engine.close()
+  assert [row["engine"] for row in rows] == [2.0 * SETTINGS.samples, 2.0]
+  assert rows[0]["engine_setting"] == "Fake 1.0, fast"
+  assert rows[0]["engine_ratio"] == pytest.approx(rows[0]["ours"] / rows[0]["engine"])
+  assert "engine" in results.table({"rows": rows}).splitlines()[0]
 
 
 def test_words_become_rows():

@@ -49,14 +49,11 @@ class Sampling:
     self.opened, self.compiled = opened, Compilations()
     # Two prompts at once, as the recipes of a laptop have it.
     settings = SamplerConfig(slots=2 * samples, samples_per_prompt_slot=samples)
+    self.sampling = SamplingParams(temperature=0.7, top_p=0.9)
     reset_peak_memory()
     with self.compiled:
       self.sampler = Sampler(
-        opened.config,
-        opened.params,
-        SamplingParams(temperature=0.7, top_p=0.9),
-        stop_ids=(),
-        settings=settings,
+        opened.config, opened.params, self.sampling, stop_ids=(), settings=settings
       )
       self._draw()
 
@@ -89,6 +86,19 @@ class Sampling:
     )
     operations = 2 * parameters.count(c) + 4 * c.num_layers * c.num_heads * c.head_dim * context
     return steps * max(read / bandwidth, self.samples * operations / matmul)
+
+  def job(self, model: Path) -> dict[str, Any]:
+    """The same work for another engine, which knows tokens by their pieces."""
+    piece = self.opened.tokenizer.piece
+    return {
+      "model": str(model),
+      "prompts": [[piece(i) for i in prompt] for prompt in self.prompts],
+      "samples": self.samples,
+      "new": self.new,
+      "repeats": REPEATS.get(self.samples, 1),
+      "temperature": self.sampling.temperature,
+      "top_p": self.sampling.top_p,
+    }
 
   def facts(self) -> dict[str, Any]:
     return {

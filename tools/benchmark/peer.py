@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import json
 import os
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmark.spoken import Spoken
 from benchmark.work import Work
 from xwinjax.core import host
 from xwinjax.core.errors import UserError
@@ -95,42 +93,11 @@ class Peer:
     driver = Path(__file__).with_name("peer_driver.py")
     if not script.is_file():
       raise UserError(f"--peer_script {script}: no such file")
-    libraries = sorted(glob.glob(TCMALLOC))
-    self.preload = libraries[0] if libraries else ""
     inductor = host.cache_folder() / "peer-inductor"
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(inductor)}
-    environment.pop("PYTHONPATH", None)
-    if self.preload:
-      environment["LD_PRELOAD"] = self.preload
+    environment = surroundings(TORCHINDUCTOR_CACHE_DIR=str(inductor))
     self.work, self.batch = work, batch
-    self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-    try:
-      self.process = subprocess.Popen(
-        [python, str(driver), str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=self.log,
-        text=True,
-        env=environment,
-      )
-    except OSError as e:
-      raise UserError(f"--peer {python}: {e.strerror or e}") from None
-    self._answer()
+    self.process = Spoken("the peer", "--peer", [python, str(driver), str(script)], environment)
     self.done: dict[tuple, dict[str, Any]] = {}
-
-  def _answer(self) -> dict[str, Any]:
-    assert self.process.stdout is not None
-    line = self.process.stdout.readline()
-    if not line:
-      raise UserError(f"the peer did not start: {self._last_words()}")
-    reply = json.loads(line)
-    if "error" in reply:
-      raise UserError(f"the peer failed: {reply['error']}")
-    return reply
-
-  def _last_words(self) -> str:
-    self.log.seek(0)
-    return (self.log.read().strip().splitlines() or ["it said nothing"])[-1]
 
   def run(self, setting: Setting, round: int = 0) -> dict[str, Any]:
     """The script's result, with `value`, the figure of the setting's field."""
@@ -188,18 +155,18 @@ class Peer:
     return self.job(argv, in_order=True)["all_steps"]
 
   def job(self, argv: list[str], *, in_order: bool = False) -> dict[str, Any]:
-    assert self.process.stdin is not None
-    try:
-      self.process.stdin.write(json.dumps({"argv": argv, "in_order": in_order}) + "\n")
-      self.process.stdin.flush()
-    except BrokenPipeError:
-      raise UserError(f"the peer ended: {self._last_words()}") from None
-    return self._answer()
+    return self.process.ask({"argv": argv, "in_order": in_order})
 
   def close(self) -> None:
-    assert self.process.stdin is not None
-    self.process.stdin.close()
-    self.process.wait()
+    self.process.close()
+
+
+def surroundings(**more: str) -> dict[str, str]:
+  """The environment of a process of another Python: its own packages, tcmalloc where there is."""
+  environment = {**os.environ, **more}
+  environment.pop("PYTHONPATH", None)
+  libraries = sorted(glob.glob(TCMALLOC))
+  return environment | ({"LD_PRELOAD": libraries[0]} if libraries else {})
 
 
 def rows_for(chunk: int) -> int:

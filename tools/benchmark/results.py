@@ -76,6 +76,18 @@ def make_row(
   return row
 
 
+def engine_facts(runs: dict[str, list[float]], ours: list[Any], name: str) -> Row:
+  """Fields of a sampling row beside an engine's, in tokens a second: its best setting counts."""
+  setting = best_setting(runs, "tok/s")
+  theirs = statistics.median(runs[setting])
+  return {
+    "engine": theirs,
+    "engine_ratio": speedup(statistics.median(s.value for s in ours), theirs, "tok/s"),
+    "engine_setting": f"{name}, {setting}",
+    "engine_runs": runs,
+  }
+
+
 def read(path: Path) -> dict[str, Any]:
   """A file that --json wrote. Raises UserError for any other."""
   try:
@@ -140,6 +152,8 @@ def table(result: dict[str, Any]) -> str:
     "ratio",
     "stock",
     "ratio",
+    "engine",
+    "ratio",
     "unit",
     "roofline",
     "MFU",
@@ -161,6 +175,8 @@ def table(result: dict[str, Any]) -> str:
         times(r["ratio"]),
         figure(r.get("stock")),
         times(r.get("stock_ratio")),
+        figure(r.get("engine")),
+        times(r.get("engine_ratio")),
         r["unit"],
         share(r["roofline_share"]),
         share(r.get("mfu")),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from benchmark import others, results, training
 from benchmark.peer import Peer, settings_of, stock_of
+from benchmark.spoken import Spoken
 from benchmark.training import Opened, Sample
 from benchmark.work import Work, shape_config
 from xwinjax.core.errors import UserError
@@ -91,6 +92,7 @@ def measure(
   settings: Settings,
   machine: dict[str, Any],
   peer: Peer | None = None,
+  engine: Spoken | None = None,
   say: Say = common.say,
 ) -> list[results.Row]:
   """The rows of the result."""
@@ -98,7 +100,7 @@ def measure(
   for name in expand(names, settings.samples):
     say(f"{name}: getting ready")
     ready = make_ready(name, opened, work, settings)
-    samples, theirs, stock = [], {}, {}
+    samples, theirs, stock, engines = [], {}, {}, {}
     peers = [name] if name != "train_dpo_cached" else ["train_dpo_cached", "train_dpo"]
     for round in range(settings.rounds):
       samples.append(ready.run())
@@ -106,7 +108,14 @@ def measure(
       if peer is not None:
         for row in peers:
           _peer_round(peer, row, settings, round, theirs, stock, say)
-    rows += _rows(name, ready, samples, machine, theirs, stock)
+      if engine is not None and isinstance(ready, others.Sampling):
+        for setting, value in engine.ask(ready.job(work.model))["speeds"].items():
+          engines.setdefault(setting, []).append(value)
+          say(f"{name}: {engine.hello['engine']}, {setting}: {results.figure(value)} tok/s")
+    more = (
+      results.engine_facts(engines, samples, engine.hello["engine"]) if engine and engines else {}
+    )
+    rows += [{**row, **more} for row in _rows(name, ready, samples, machine, theirs, stock)]
   return rows
 
 
