@@ -249,3 +249,11 @@ def test_data_really_loads_without_jax():
     "sys.exit('jax' in sys.modules)"
   )
   assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_training_command_starts_without_what_it_does_not_use():
+  code = (
+    "import sys, experiments.sft;"
+    "sys.exit(', '.join({'scipy.stats', 'matplotlib', 'openai', 'pyarrow'} & set(sys.modules)))"
+  )
+  assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xwinjax.core.extras import needs
 from xwinjax.eval import statistics
@@ -58,8 +58,8 @@ def _interval(
 ) -> list[float] | None:
   """SciPy's percentile interval; resamples in which the statistic is undefined are left out."""
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-    drawn = stats.bootstrap(
+    warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+    drawn = scipy.stats.bootstrap(
       data,
       statistic,
       paired=True,

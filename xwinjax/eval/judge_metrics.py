@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xwinjax.eval import statistics
 
@@ -39,7 +39,7 @@ def _complete(scores: Values, values: Values) -> list[tuple[np.ndarray, np.ndarr
 
 def exact_match(scores: np.ndarray, values: np.ndarray) -> bool:
   """Whether the judge orders a prompt's answers as people do, ties at the same places."""
-  return bool((stats.rankdata(scores) == stats.rankdata(values)).all())
+  return bool((scipy.stats.rankdata(scores) == scipy.stats.rankdata(values)).all())
 
 
 def best_are_best(scores: Values, values: Values, top: float) -> tuple[int, int]:
@@ -99,8 +99,8 @@ def summary(
     "five_best": best / tops if tops else None,
     "five_best_answers": tops,
     "exact_match": _mean([exact_match(s, v) for s, v in complete]),
-    "spearman": _mean([correlation(stats.spearmanr, s, v) for s, v in varied]),
-    "kendall": _mean([correlation(stats.kendalltau, s, v) for s, v in varied]),
+    "spearman": _mean([correlation(scipy.stats.spearmanr, s, v) for s, v in varied]),
+    "kendall": _mean([correlation(scipy.stats.kendalltau, s, v) for s, v in varied]),
     "mean_score": _mean(given),
     "mean_value": _mean([x for v in values for x in v]),
   }
@@ -121,7 +121,7 @@ def _ratio_interval(right: np.ndarray, pairs: np.ndarray, seed: int) -> list[flo
   share = float(right.sum() / pairs.sum())
   if len(pairs) < 2:
     return [share, share]
-  result = stats.bootstrap(
+  result = scipy.stats.bootstrap(
     (right, pairs),
     lambda r, n, axis: r.sum(axis) / n.sum(axis),
     paired=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+import scipy
 
 Interval = tuple[float, float]
 
@@ -18,7 +18,7 @@ def bootstrap(
   if len(values) < 2:
     value = float(statistic(values, axis=0)) if len(values) else float("nan")
     return value, value
-  result = stats.bootstrap(
+  result = scipy.stats.bootstrap(
     (values,),
     statistic,
     n_resamples=2000,
@@ -43,7 +43,7 @@ def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval
   """Wilson's interval of a share."""
   if not trials:
     return float("nan"), float("nan")
-  ci = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
+  ci = scipy.stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
   return float(ci.low), float(ci.high)
 
 
@@ -54,7 +54,7 @@ def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> float:
   0.21875
   """
   only = int(np.sum(ours > theirs)), int(np.sum(ours < theirs))
-  return float(stats.binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0
+  return float(scipy.stats.binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0
 
 
 def sample_size(differences_P: np.ndarray, power: float = 0.8, level: float = 0.95) -> int | None:
@@ -65,7 +65,7 @@ def sample_size(differences_P: np.ndarray, power: float = 0.8, level: float = 0.
   d = np.asarray(differences_P, np.float64)
   if len(d) < 2 or not d.mean():
     return None
-  z = stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)
+  z = scipy.stats.norm.ppf((1 + level) / 2) + scipy.stats.norm.ppf(power)
   return max(2, int(np.ceil((z * d.std(ddof=1) / d.mean()) ** 2)))
 
 

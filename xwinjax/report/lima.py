@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xwinjax.core.errors import UserError
 from xwinjax.eval import statistics
@@ -65,7 +65,7 @@ def disagreement(rows: list[Row], chosen: int | None) -> Row | None:
   score = [r["dev_score"] for r in both]
   rank = None
   if len(both) > 2 and len(set(score)) > 1:
-    correlation: Any = stats.spearmanr([-r["dev_nll"] for r in both], score)
+    correlation: Any = scipy.stats.spearmanr([-r["dev_nll"] for r in both], score)
     rank = float(correlation.statistic)
   at = next((r for r in both if r["epoch"] == chosen), None)
   return {

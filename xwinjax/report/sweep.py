@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xwinjax.report import charts, pages
 from xwinjax.report.charts import Chart, Series
@@ -21,8 +21,8 @@ def interval(values: Sequence[float], level: float = 0.95) -> list[float] | None
   """
   if len(values) < 2:
     return None
-  mean, error = float(np.mean(values)), float(stats.sem(values))
-  half = error * float(stats.t.ppf((1 + level) / 2, len(values) - 1))
+  mean, error = float(np.mean(values)), float(scipy.stats.sem(values))
+  half = error * float(scipy.stats.t.ppf((1 + level) / 2, len(values) - 1))
   return [round(mean - half, 6), round(mean + half, 6)]
 
 
@@ -42,7 +42,7 @@ def over_seeds(by_seed: dict[str, float]) -> Row:
     "sd": sd,
     "effect": float(values.mean()) / sd if sd else None,
     "above_0": above,
-    "sign_p": float(stats.binomtest(above, above + below).pvalue) if above + below else None,
+    "sign_p": float(scipy.stats.binomtest(above, above + below).pvalue) if above + below else None,
     "seeds": by_seed,
   }
 
