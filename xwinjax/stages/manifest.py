@@ -250,13 +250,11 @@ def run_stage(
     redo: throw away what was made with other settings or inputs, instead of refusing.
     alone: process 0 does all of it; for what needs no devices.
     like: another run's folder of this stage, whose result is taken if it was made of the same.
-    chosen: what was chosen for this machine, to be recorded; see `chosen_before`.
+    chosen: for this machine, to be recorded; see `chosen_before`.
 
   Raises: UserError when a finished stage's settings or inputs differ from these and `redo` is off,
     and when its outputs were changed behind its back.
   """
-
-  choices = {} if chosen is None else {"chosen": chosen}
 
   def begin() -> dict[str, Any]:
     for path in inputs.values():
@@ -264,20 +262,20 @@ def run_stage(
     given = configs.identity(config) if dataclasses.is_dataclass(config) else config
     digests = {role: fingerprint(path) for role, path in inputs.items()}
     what = {"stage": stage, "config": json.loads(json.dumps(given)), "inputs": digests}
+    whole = what if chosen is None else {**what, "chosen": chosen}
     done = _done(folder, what, redo) or (like and _taken(like, folder, what))
     if done is None:
       folder.mkdir(parents=True, exist_ok=True)
-      jsonl.write_json(folder / BEGUN, {**what, **choices})
+      jsonl.write_json(folder / BEGUN, whole)
     else:
       print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
-    return {"what": what, "figures": done and done["figures"]}
+    return {"what": whole, "figures": done and done["figures"]}
 
   def end(figures: dict[str, Any]) -> dict[str, Any]:
     names = [n.removesuffix("?") for n in outputs]
     names = [n for n in names if n in outputs or (folder / n).exists()]
     manifest = {
       **what,
-      **choices,
       "outputs": {name: fingerprint(folder / name) for name in names},
       "files": in_folders(folder, names),
       "figures": figures,
