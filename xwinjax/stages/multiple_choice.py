@@ -32,8 +32,9 @@ from xwinjax.core.errors import UserError
 from xwinjax.core.progress import Progress
 from xwinjax.data import fields, jsonl
 from xwinjax.data.tokenizer import Tokenizer
+from xwinjax.eval.reward_metrics import accuracy
 from xwinjax.forward.of_tokens import logprobs
-from xwinjax.stages.reward_bench import accuracy, point
+from xwinjax.stages.reward_bench import point
 from xwinjax.stages.stage import Context, Stage, open_model
 
 Row = dict[str, Any]

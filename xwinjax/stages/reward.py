@@ -157,7 +157,7 @@ def make(
   if on_card:
     scores = measured(on_card, folder / "card_scores.jsonl", "report card")
     metas = [p.meta for p in on_card.pairs]
-    figures["card"] = reward_metrics.by_subset(scores, metas, seed=context.seed)
+    figures["card"] = reward_metrics.by_subset(scores, metas)
   common.save_model(folder / "model", base, params)
   return figures | {"rows": dict(rows)}
 

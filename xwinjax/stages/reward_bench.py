@@ -33,7 +33,7 @@ from xwinjax.core.bounds import Natural
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates, fields, formats, jsonl, turns
 from xwinjax.data.records import Counts, Example, Message, Messages
-from xwinjax.eval import statistics
+from xwinjax.eval import reward_metrics
 from xwinjax.stages.config import later
 from xwinjax.stages.score import Judge
 from xwinjax.stages.stage import Context, Stage
@@ -217,16 +217,6 @@ def point(scores: Sequence[float]) -> float:
   return (scores[0] == best) / list(scores).count(best)
 
 
-def accuracy(points: Sequence[float]) -> Row:
-  """The mean, with Wilson's interval of as many right answers."""
-  right = float(np.sum(points))
-  return {
-    "accuracy": right / len(points),
-    "ci": list(statistics.share_interval(round(right), len(points))),
-    "pairs": len(points),
-  }
-
-
 def make(
   context: Context, config: RewardBenchConfig, folder: Path, pairs: Path, *, judge: Judge
 ) -> dict[str, Any]:
@@ -253,8 +243,8 @@ def make(
     scores = [None if math.isnan(x) else x for x in (good, *others)]
     rows.append({"subset": q.subset, "scores": scores})
   jsonl.write_rows(folder / "judged.jsonl", rows)
-  subsets = {name: accuracy(points) for name, points in sorted(by_subset.items())}
-  every = accuracy([x for points in by_subset.values() for x in points])
+  subsets = {name: reward_metrics.accuracy(points) for name, points in sorted(by_subset.items())}
+  every = reward_metrics.accuracy([x for points in by_subset.values() for x in points])
   return {
     **every,
     "chance": float(np.mean([1 / len(q.answers) for q in asked])),
