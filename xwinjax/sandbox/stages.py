@@ -206,8 +206,7 @@ def pretrain(
     config.ffn,
     max_length=config.max_length,
     tied=True,
-    **common.compute_dtype(context.model.dtype),
-  )
+  ).replace(**common.compute_dtype(context.model.dtype))
   renderer = Renderer(get_template("vicuna"), words)
   params = llama.init(llama_config, jax.random.key(context.seed))
   model = Model(llama_config, params, words, renderer, tokenizer)
