@@ -106,7 +106,7 @@ def llama(config: ConfigDict) -> ConfigDict:
   for stage in (config.sft, config.rs):
     stage.train.batch.batch_size, stage.train.epochs = 64, 3.0
     stage.train.optim.update(lr=2e-5, schedule="cosine", warmup=0.03)
-    stage.too_long = "turns"
+    stage.too_long = "blocks"  # paper
   config.reward.train.batch.batch_size, config.reward.train.epochs = 64, 1.0
   config.reward.train.optim.update(lr=1e-5, schedule="cosine")
   config.dpo.train.batch.batch_size, config.dpo.train.epochs = 32, 1.0
