@@ -1,5 +1,7 @@
 """Conversations longer than the context as blocks of whole exchanges."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from xwinjax.core.errors import UserError
 from xwinjax.data import fitting, items, preflight
 from xwinjax.data.preflight import Look, Settings
-from xwinjax.data.records import Counts, Example, Message
+from xwinjax.data.records import Example, Message
 from xwinjax.stages.sft import SFTConfig
 
 LONG = "And so on and so forth, until the row is full. " * 3
@@ -56,12 +58,12 @@ def test_a_block_of_context_alone_is_none(vicuna, chat):
   assert made.counts == {"kept": 1, "turns": 2, fitting.SPLIT: 1, fitting.BLOCKS: 2}
 
 
-def check_blocks(examples, renderer, max_length: int) -> Counts:
+def check_blocks(examples, renderer, max_length: int) -> None:
   """Every block opens with a question, behind its system turn, and every answer is learned once."""
   made = in_blocks(examples, renderer, max_length)
   given = [m.content for e in examples for m in e.messages if m.role == "assistant"]
-  answers = Counts(tuple(renderer.encode_answer(text)) for text in given)
-  learned, eos = Counts(), renderer.tokenizer.eos_id
+  answers = Counter(tuple(renderer.encode_answer(text)) for text in given)
+  learned, eos = Counter(), renderer.tokenizer.eos_id
   for a, b in zip(made.offsets, made.offsets[1:], strict=False):
     ids, mask = made.tokens[a:b].tolist(), made.mask[a:b].tolist()
     assert len(ids) <= max_length
@@ -77,7 +79,6 @@ def check_blocks(examples, renderer, max_length: int) -> Counts:
   assert learned <= answers, "an answer is learned twice"
   if not left:
     assert learned == answers
-  return made.counts
 
 
 @given(
