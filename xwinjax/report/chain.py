@@ -9,7 +9,7 @@ import numpy as np
 
 from xwinjax.core.progress import short
 from xwinjax.report import chain_pictures as pictures
-from xwinjax.report import pages, tables, warnings
+from xwinjax.report import overoptimisation, pages, tables, warnings
 from xwinjax.report.chain_files import JUDGES, NAMES, PREVIOUS, TRAINED, Chain, speed
 from xwinjax.report.tables import NONE, Row, Table, Text, columns, number, percent
 
@@ -30,7 +30,14 @@ def summary(work: Chain) -> Row:
   for row in rows:
     now, before = row["hallucination"], false.get(PREVIOUS.get(row["stage"], ""))
     row["false_claims_gain"] = None if now is None or before is None else now - before
-  return {"stages": rows, "reward_model": work.figures("reward"), **work.origin(), **work.spent()}
+  ways = overoptimisation.of_chain(work)
+  return {
+    "stages": rows,
+    "reward_model": work.figures("reward"),
+    **({"overoptimisation": ways} if ways else {}),
+    **work.origin(),
+    **work.spent(),
+  }
 
 
 def summary_row(name: str, f: Row, seconds: float) -> Row:
@@ -318,6 +325,7 @@ def page(work: Chain) -> pages.Page:
     ("kl", "KL and score"): [
       drawn(pictures.kl_charts) or "The SFT model has not been evaluated yet."
     ],
+    **overoptimisation.section(s.get("overoptimisation")),
     ("spread", "Histograms and lengths"): [drawn(pictures.spread_charts) or none],
     ("reward", "Reward model"): [
       pages.Beside([reward, drawn(pictures.reward_charts)]),
