@@ -96,6 +96,8 @@ def check(c: XwinConfig) -> None:
       raise UserError(f"config.{field} {getattr(c, field)!r} is not one of {', '.join(known)}")
   select.check(c.select)
   dpo.check_in_a_chain(c.dpo)
+  made = c.sandbox.on and c.sandbox.world.validation_prompts
+  choose.check_in_a_chain(c.choose, bool(made or c.data.validation_prompts))
   if c.sandbox.on:
     given.check_no_data(c.data)
     return

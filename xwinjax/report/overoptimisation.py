@@ -54,6 +54,7 @@ def of_chain(work: Chain) -> Row | None:
     "dpo": [
       {"step": int(step), **{ours: row[name] for name, ours in named.items() if name in row}}
       for step, row in f["steps"].items()
+      if row["score"] is not None
     ],
     "chosen": f["step"],
     "price": work.config("choose").get("price", 0.0),
@@ -62,7 +63,7 @@ def of_chain(work: Chain) -> Row | None:
 
 def gains(c: Row, way: str, judge: str) -> np.ndarray:
   """What each point of a way has gained over its first, in spreads of the start's answers."""
-  values = np.array([np.nan if p.get(judge) is None else p[judge] for p in c[way]], float)
+  values = np.array([p[judge] for p in c[way]], float)
   return (values - values[0]) / c["sd"][judge]
 
 
@@ -100,8 +101,8 @@ def picture(title: str, c: Row, chosen: int | None = None) -> Chart | None:
       series.append(
         Series(label, x, y, colour, LINES[judge], marker, description=words, options=face)
       )
-      if judge == "gold" and not np.isnan(y).all():
-        top = int(np.nanargmax(y))
+      if judge == "gold":
+        top = int(y.argmax())
         label = "gold is highest" if not marks else ""
         big = {"markersize": 13, "markeredgewidth": 0.5, "markeredgecolor": "white"}
         marks.append(Series(label, [x[top]], [y[top]], colour, "", "*", options=big))
@@ -125,8 +126,7 @@ def picture(title: str, c: Row, chosen: int | None = None) -> Chart | None:
 
 def chosen_at(c: Row, price: float) -> int:
   """The place among DPO's steps that the rule takes at this price."""
-  scores = [np.nan if p["rm"] is None else p["rm"] for p in c["dpo"]]
-  return worth_it(scores, kls(c, "dpo").tolist(), price) or 0
+  return worth_it([p["rm"] for p in c["dpo"]], kls(c, "dpo").tolist(), price) or 0
 
 
 def rule_table(runs: Sequence[Row]) -> Table:
@@ -134,7 +134,7 @@ def rule_table(runs: Sequence[Row]) -> Table:
   rules = {f"price {p:g}": lambda c, p=p: chosen_at(c, p) for p in PRICES}
   rules["the last step"] = lambda c: len(c["dpo"]) - 1
   if "gold" in runs[0]["sd"]:
-    rules["gold's own choice"] = lambda c: int(np.nanargmax(gains(c, "dpo", "gold")))
+    rules["gold's own choice"] = lambda c: int(gains(c, "dpo", "gold").argmax())
   over = lambda values: number(float(np.mean(values)))
   at = lambda rule: [rule(c) for c in runs]
   gained = lambda rule, judge: over(
@@ -157,7 +157,7 @@ def best_n_table(rows: dict[str, list[Row]]) -> Table:
   cells: dict[str, Any] = {"row": lambda row: row[0], "runs": lambda row: str(len(row[2]))}
   for way, (name, _, _) in WAYS.items():
     at = {"best_of_n": "n", "dpo": "step"}[way]
-    top = lambda c, way=way: int(np.nanargmax(gains(c, way, "gold")))
+    top = lambda c, way=way: int(gains(c, way, "gold").argmax())
     cells |= {
       f"{name}: gold is highest at": lambda row, way=way, at=at, top=top: (
         f"{at} {row[1][way][top(row[1])][at]}, KL {number(kls(row[1], way)[top(row[1])])}"

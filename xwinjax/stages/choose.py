@@ -95,6 +95,16 @@ def check(config: ChooseConfig, *, reference: Path | None = None, **_) -> None:
     )
 
 
+def check_in_a_chain(config: ChooseConfig, validating: bool) -> None:
+  """Raises UserError for a price in a run without validation prompts, where no step is chosen."""
+  if config.price and not validating:
+    raise UserError(
+      f"config.choose.price is {config.price:g}, and there are no validation prompts to choose a "
+      "step on: name data.validation_prompts (sandbox.world.validation_prompts=32 makes some), or "
+      "set the price to 0"
+    )
+
+
 def make(
   context: Context,
   config: ChooseConfig,
