@@ -27,6 +27,7 @@ from xwinjax.stages import (
   score,
   select,
   sft,
+  token_gains,
 )
 from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
@@ -38,6 +39,7 @@ from xwinjax.stages.sample import SampleConfig
 from xwinjax.stages.select import SelectConfig
 from xwinjax.stages.sft import SFTConfig
 from xwinjax.stages.stage import Context
+from xwinjax.stages.token_gains import TokenGainsConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,7 @@ class XwinConfig:
   dpo: DPOConfig = group(DPOConfig)
   choose: ChooseConfig = group(ChooseConfig)  # with validation prompts: which of DPO's steps
   evaluate: EvaluateConfig = group(EvaluateConfig)
+  token_gains: TokenGainsConfig = group(TokenGainsConfig)  # DPO's answers, token by token
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
   preflight: bool = plumbing(True)  # say first what is found in the data
@@ -188,6 +191,11 @@ def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
     yield Step("choose", choose.STAGE, c.choose, reads, options=options, spare="dpo/steps")
     trained["dpo"] = folder / "choose" / "model"
   yield evaluated("dpo", trained["dpo"], c.dpo_from)
+  if c.token_gains.prompts:
+    answers = lambda name: folder / f"evaluate_{name}" / "candidates.jsonl"
+    reads = {"model": trained["dpo"], "reference": trained[c.dpo_from]}
+    reads |= {"answers_of_model": answers("dpo"), "answers_of_reference": answers(c.dpo_from)}
+    yield Step("token_gains", token_gains.STAGE, c.token_gains, reads)
 
 
 RECIPE = Recipe("xwin", XwinConfig, check, steps)
