@@ -22,9 +22,8 @@ STEPS = {
 def ways(request, tmp_path_factory):
   """The over-optimisation of a chain whose DPO's steps were measured, and the chain."""
   folder = write_chain(tmp_path_factory.mktemp("steps") / "demo", gold=request.param)
-  steps = {
-    s: {k: v for k, v in f.items() if k != "gold" or request.param} for s, f in STEPS.items()
-  }
+  known = ("score", "kl", "gold")[: 3 if request.param else 2]
+  steps = {step: {"std": 0.5, **{k: f[k] for k in known}} for step, f in STEPS.items()}
   write_stage(folder, "choose", {"step": 8, "score": 1.5, "steps": steps}, {"price": 0.1})
   path = folder / "choose" / "manifest.json"
   path.write_text(path.read_text().replace('"some/data.jsonl"', '"x", "reference": "a/sft/model"'))
@@ -64,7 +63,7 @@ def test_the_table_says_what_each_price_takes(ways):
   table = overoptimisation.rule_table([c, c])
   taken = {row[0]: row[1] for row in table.rows}
   assert taken["price 0"] == taken["the last step"] == "12, 12"
-  assert (taken["price 0.1"], taken["price 0.2"], taken["price 1"]) == ("8, 8", "4, 4", "0, 0")
+  assert (taken["price 0.2"], taken["price 0.5"], taken["price 1"]) == ("8, 8", "4, 4", "4, 4")
   assert taken.get("gold's own choice") == ("8, 8" if "gold" in c["sd"] else None)
 
 

@@ -26,7 +26,7 @@ def worth_it(scores: Sequence[float], kls: Sequence[float], price: float) -> int
   Args:
     scores: of held-out answers, by what was optimised for.
     kls: to where the optimisation started, in nats an answer.
-    price: score a nat has to buy. A Bradley-Terry model's score is in log-odds.
+    price: score a nat has to buy.
 
   >>> worth_it([0.0, 1.0, 1.5, 1.6], [0.0, 1.0, 2.0, 4.0], 0.2)
   2

@@ -22,8 +22,9 @@ WAYS = {"best_of_n": ("best of n", "one", "o"), "dpo": ("DPO", "two", "s")}
 LINES = {"rm": "-", "gold": "--"}
 RULE = (
   "The rule (config.choose.price) takes the step with the highest RM score − price · KL on "
-  "validation prompts: the last up to which a nat of KL has bought that much. Price 0 takes the "
-  "highest score."
+  "validation prompts, which is the last up to which a nat of KL has bought that much. A price is "
+  "in standard deviations of the start's scores over all validation answers; 0 takes the highest "
+  "score."
 )
 KLS = (0, 0.25, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # where the axis has a number
 
@@ -32,8 +33,8 @@ def of_chain(work: Chain) -> Row | None:
   """The points of both ways; None where DPO's steps were not measured or its start was not.
 
   {"start", "best_of_n": [{"n", "kl", "rm", "gold"?}], "dpo": [{"step", "kl", "rm", "gold"?}],
-  "chosen": step, "price", "sd": {"rm", "gold"?}}; sd is the spread of the start's answers to one
-  prompt.
+  "chosen": step, "price", "unit", "sd": {"rm", "gold"?}}; sd is the spread of the start's answers
+  to one prompt, unit what a price is in.
   """
   f = work.figures("choose")
   if not f:
@@ -58,6 +59,7 @@ def of_chain(work: Chain) -> Row | None:
     ],
     "chosen": f["step"],
     "price": work.config("choose").get("price", 0.0),
+    "unit": f["steps"].get("0", {}).get("std") or 0.0,
   }
 
 
@@ -126,7 +128,8 @@ def picture(title: str, c: Row, chosen: int | None = None) -> Chart | None:
 
 def chosen_at(c: Row, price: float) -> int:
   """The place among DPO's steps that the rule takes at this price."""
-  return worth_it([p["rm"] for p in c["dpo"]], kls(c, "dpo").tolist(), price) or 0
+  scores = [p["rm"] for p in c["dpo"]]
+  return worth_it(scores, kls(c, "dpo").tolist(), price * c["unit"]) or 0
 
 
 def rule_table(runs: Sequence[Row]) -> Table:

@@ -35,7 +35,7 @@ class ChooseConfig:
   generate: GenerateConfig = group(GenerateConfig, samples=1)
   patience: Natural = 0  # stop looking after so many checkpoints with no better one; 0 looks at all
   shard: Positive = 64  # prompts sampled together
-  price: Amount = later(0.0)  # score that a nat of KL to the start has to buy; 0: the best score
+  price: Amount = later(0.0)  # sd of the start's scores that a nat of KL has to buy; 0: best score
   branches: Branches = later(8)  # answers that share their prompt in a row when KL is measured
   batch: BatchConfig = plumbing(BatchConfig)  # of the model that KL is measured to
 
@@ -68,6 +68,7 @@ def measured(
   scores = [c.scores[name] for s in sets for c in s.candidates if name in c.scores]
   figures = {
     "score": round(float(np.mean(scores)), 5) if scores else None,
+    "std": round(float(np.std(scores)), 5) if scores else None,
     "judged": len(scores),
     "answers": sampling["candidates"],
     "mean_length": sampling["mean_length"],
@@ -138,7 +139,8 @@ def make(
     figures[step] = measured(context, config, by, path, step, here)
     scores = [math.nan if f["score"] is None else f["score"] for f in figures.values()]
     kls = [f.get("kl", 0.0) for f in figures.values()]
-    best = overoptimisation.worth_it(scores, kls, config.price)
+    unit = figures[0].get("std") or 0.0 if config.price else 0.0
+    best = overoptimisation.worth_it(scores, kls, config.price * unit)
     since = len(figures) - 1 - (-1 if best is None else best)
     if config.patience and since >= config.patience:
       break
