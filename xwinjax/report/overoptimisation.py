@@ -5,7 +5,7 @@ Source: Gao et al. 2023, arXiv 2210.10760, figure 1: the two ways are best-of-n 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,9 @@ def chosen_at(c: Row, price: float) -> int:
 
 def rule_table(runs: Sequence[Row]) -> Table:
   """What the rule takes at each price, in means over runs, beside the last step and gold's own."""
-  rules = {f"price {p:g}": lambda c, p=p: chosen_at(c, p) for p in PRICES}
+  rules: dict[str, Callable[[Row], int]] = {
+    f"price {p:g}": lambda c, p=p: chosen_at(c, p) for p in PRICES
+  }
   rules["the last step"] = lambda c: len(c["dpo"]) - 1
   if "gold" in runs[0]["sd"]:
     rules["gold's own choice"] = lambda c: int(gains(c, "dpo", "gold").argmax())
@@ -163,7 +165,7 @@ def best_n_table(rows: dict[str, list[Row]]) -> Table:
     top = lambda c, way=way: int(gains(c, way, "gold").argmax())
     cells |= {
       f"{name}: gold is highest at": lambda row, way=way, at=at, top=top: (
-        f"{at} {row[1][way][top(row[1])][at]}, KL {number(kls(row[1], way)[top(row[1])])}"
+        f"{at} {row[1][way][top(row[1])][at]}, KL {number(row[1][way][top(row[1])]['kl'])}"
       ),
       f"{name}: gold gained there, sd": lambda row, way=way, top=top: number(
         float(gains(row[1], way, "gold")[top(row[1])])
