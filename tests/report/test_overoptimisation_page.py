@@ -58,6 +58,14 @@ def test_a_star_marks_where_gold_is_highest_and_a_ring_the_step_chosen(ways):
   assert "step chosen" not in without.svg
 
 
+def test_no_point_lies_beyond_the_axis(ways):
+  c, _ = ways
+  far = {**c, "dpo": [*c["dpo"], {**c["dpo"][-1], "step": 16, "kl": 15.9}]}
+  drawn = overoptimisation.picture("When to stop", far)
+  assert drawn is not None
+  assert ">16</text>" in drawn.svg
+
+
 def test_the_table_says_what_each_price_takes(ways):
   c, _ = ways
   table = overoptimisation.rule_table([c, c])

@@ -115,7 +115,8 @@ def picture(title: str, c: Row, chosen: int | None = None) -> Chart | None:
       y = gains(c, way, judge)[place]
       marks.append(Series("step chosen", [x[place]], [y], "ink", "", "o", options=ring))
   most = max(float(kls(c, way).max()) for way in WAYS)
-  ticks = {float(np.sqrt(k)): f"{k:g}" for k in KLS if k <= most or k == 0}
+  shown = [k for k, before in zip(KLS, (-1, *KLS), strict=False) if before < most]  # one beyond
+  ticks = {float(np.sqrt(k)): f"{k:g}" for k in shown}
   note = (
     f"Gain over the {NAMES[c['start']]} model in standard deviations of its answers to a prompt. "
     "Best of n picks by the reward model, at its KL of log n − (n−1)/n; DPO's points are its "
