@@ -70,11 +70,16 @@ def sandbox(config: ConfigDict) -> ConfigDict:
 
   config.select.rejected = ("rank:-1",)  # nearer ranks are wrong by gold now and then
   config.dpo.nll_weight = 1.0  # without it seeds go wrong; 0.0 is the paper's plain form
-  for generate in (config.sample.generate, config.evaluate.generate, config.sandbox.label.generate):
+  for generate in (
+    config.sample.generate,
+    config.evaluate.generate,
+    config.choose.generate,
+    config.sandbox.label.generate,
+  ):
     generate.max_new = 96
     generate.params.top_p = 0.9  # a model of a million parameters has a long tail of nonsense
     generate.sampler.update(slots=128, block=8, window=32)
-  for stage in (config.score, config.evaluate):
+  for stage in (config.score, config.evaluate, config.choose):
     stage.batch.update(batch_tokens=4096, buckets=4)
   config.reward.score_batch.update(batch_tokens=4096, buckets=4)
   return config
@@ -90,11 +95,11 @@ def laptop(config: ConfigDict) -> ConfigDict:
   config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 3e-4
   config.rs.train.epochs, config.rs.train.optim.lr = 4.0, 2e-4
   config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 3e-5
-  for generate in (config.sample.generate, config.evaluate.generate):
+  for generate in (config.sample.generate, config.evaluate.generate, config.choose.generate):
     generate.samples, generate.max_new = 16, 96
     generate.params.update(temperature=1.0, top_p=0.95)
     generate.sampler.update(slots=128, block=8, window=32)
-  for stage in (config.score, config.evaluate):
+  for stage in (config.score, config.evaluate, config.choose):
     stage.batch.update(batch_tokens=4096, buckets=4)
   config.reward.score_batch.update(batch_tokens=4096, buckets=4)
   return config
@@ -106,7 +111,7 @@ def llama(config: ConfigDict) -> ConfigDict:
   for stage in (config.sft, config.rs):
     stage.train.batch.batch_size, stage.train.epochs = 64, 3.0
     stage.train.optim.update(lr=2e-5, schedule="cosine", warmup=0.03)
-    stage.too_long = "turns"
+    stage.too_long = "blocks"  # paper
   config.reward.train.batch.batch_size, config.reward.train.epochs = 64, 1.0
   config.reward.train.optim.update(lr=1e-5, schedule="cosine")
   config.dpo.train.batch.batch_size, config.dpo.train.epochs = 32, 1.0

@@ -19,7 +19,9 @@ done is skipped, one that was killed continues. In order:
   rs           model/: rejection-sampling fine-tuning on the examples
   reference    logps.jsonl: the pairs' log-probs before DPO
   dpo          model/: trained on the pairs
+  choose       (with data.validation_prompts) model/: of the step that RM score and KL choose
   evaluate_…   candidates.jsonl: of base, sft, rs and dpo for data.heldout_prompts, measured
+  token_gains  tokens.jsonl: a few answers, each token's log-prob before and after DPO
 
 The end is summary.json, a row for each of base, sft, rs and dpo, and report.html.
 """

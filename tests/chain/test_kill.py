@@ -23,6 +23,7 @@ STAGES = (
   "reference",
   "dpo",
   "evaluate_dpo",
+  "token_gains",
 )
 TRAINED = ("pretrain", "sft", "reward", "rs", "dpo")
 

@@ -102,7 +102,7 @@ def test_a_row_cut_before_its_answer_is_dropped(vicuna, chat):
 
 
 def test_unknown_choices_are_refused(vicuna):
-  with pytest.raises(UserError, match="too_long 'crop' is not one of turns, cut, drop"):
+  with pytest.raises(UserError, match="too_long 'crop' is not one of turns, blocks, cut, drop"):
     items.tokenize_examples([], vicuna, 40, too_long="crop")
   with pytest.raises(UserError, match="loss_on 'frist' is not one of all, last"):
     items.tokenize_examples([], vicuna, 40, loss_on="frist")

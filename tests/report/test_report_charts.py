@@ -95,14 +95,6 @@ def test_best_of_k_says_both_ends():
     assert (f">{label}</text>" in chart.svg) == (label != "Base")
 
 
-def test_kl_of_best_of_n():
-  """log n - (n - 1) / n: none for one answer, log 4 - 3/4 for four."""
-  assert chain_pictures.best_of_n_kl(np.array([1, 4])).tolist() == pytest.approx([0.0, 0.6362944])
-  assert chain_pictures.best_of_n_kl(np.array([4]))[0] != pytest.approx(
-    np.log(4)
-  )  # its second term gone
-
-
 def test_axis_labels_keep_their_digits():
   chart = chain_pictures.best_of_k("t", {"sft": [0.0, 0.004]}, "y", "")
   assert chart is not None

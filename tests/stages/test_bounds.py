@@ -135,7 +135,7 @@ def test_the_table_of_fields_and_outcomes(capsys):
     ("dpo.train.optim.warmup", "100", "for N of M steps give N/M, as 0.05 for 100 of 2000"),
     ("dpo.train.optim.clip", "-1", "config.dpo.train.optim.clip is -1.0; expected 0 to 1000000"),
     ("dpo.train.batch.microbatches", "3", "batch_size 32 does not divide into 3 micro-batches"),
-    ("rs.too_long", "chop", "config.rs.too_long 'chop' is not one of turns, cut, drop"),
+    ("rs.too_long", "chop", "config.rs.too_long 'chop' is not one of turns, blocks, cut, drop"),
     ("sample.generate.samples", "0", "config.sample.generate.samples is 0; expected 1 to 65536"),
     (
       "sample.generate.stop_strings",

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from xwinjax.core.errors import UserError
+from xwinjax.data import jsonl
 from xwinjax.data.records import Candidate, CandidateSet, Counts, Example, Message
 from xwinjax.sandbox import gold
-from xwinjax.sandbox.stages import LabelConfig, label_pairs
+from xwinjax.sandbox.stages import LabelConfig, WorldConfig, label_pairs, write_world
 from xwinjax.sandbox.world import ATTRIBUTES, CLOSINGS, FILLERS, KINDS, Task, World
+from xwinjax.stages.config import identity
+from xwinjax.stages.stage import Context
 
 END = " Hope this helps!"
 
@@ -242,6 +245,22 @@ def test_held_out_questions_are_about_other_creatures(world):
         m.content for _ in range(100) for m in world.task(rng, kind=kind, held_out=held).prompt
       )
       assert not names & set(re.findall(r"[A-Z][a-z]+", said))
+
+
+def test_validation_prompts_are_held_out_and_not_those_evaluated(tmp_path):
+  few = {"documents": 40, "examples": 8, "pair_prompts": 2, "heldout_pair_prompts": 2, "prompts": 4}
+  config = WorldConfig(**few, heldout_prompts=40, card=2, vocab_size=400, validation_prompts=24)
+  write_world(Context(), config, tmp_path)
+  texts = {
+    name: {json.dumps(row["messages"]) for _, row in jsonl.read_rows(tmp_path / f"{name}.jsonl")}
+    for name in ("validation_prompts", "heldout_prompts", "prompts")
+  }
+  validation = texts.pop("validation_prompts")
+  assert len(validation) == 24
+  assert all(validation.isdisjoint(others) for others in texts.values())
+  write_world(Context(), dataclasses.replace(config, validation_prompts=0), tmp_path / "none")
+  assert not (tmp_path / "none" / "validation_prompts.jsonl").exists()
+  assert "validation_prompts" not in identity(WorldConfig())
 
 
 def test_every_creature_occurs_in_training_questions(world):

@@ -35,11 +35,21 @@ def test_rows_change_what_they_say_and_nothing_else():
   assert changed("xwin_start.py:sandbox/no_rs") == ["dpo_from was 'rs' and is 'sft'"]
   assert changed("xwin_annotators.py:base") == []
   assert changed("xwin_annotators.py:no_contrasts") == ["sandbox.label.contrasts was 4000 and is 0"]
+  stop = lambda row: settings(f"ablations/xwin_overoptimisation.py:{row}")
+  assert stop("all")["dpo_from"] == "sft"
+  noise = differences(stop("all"), stop("careless"))
+  assert [line.split(" was ")[0] for line in noise] == ["sandbox.label.noise"]
   assert changed("xwin_candidates.py:sandbox/n4") == ["select.first was 0 and is 4"]
 
 
 @pytest.mark.parametrize(
-  "spec", [*(f"{name}.py:sandbox" for name in NAMES), "xwin_annotators.py", "xwin_dpo.py"]
+  "spec",
+  [
+    *(f"{name}.py:sandbox" for name in NAMES),
+    "xwin_annotators.py",
+    "xwin_dpo.py",
+    "xwin_overoptimisation.py",
+  ],
 )
 def test_a_sweep_knows_its_rows_and_figures(spec):
   a = sweep.read(f"configs/ablations/{spec}")

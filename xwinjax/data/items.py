@@ -16,6 +16,7 @@ import numpy as np
 
 from xwinjax.core.errors import UserError
 from xwinjax.core.segments import BRANCHES
+from xwinjax.data import fitting
 from xwinjax.data.records import Counts, Example, Messages, Pair
 from xwinjax.data.templates import Renderer
 
@@ -184,47 +185,41 @@ def tokenize_examples(
   Args:
     examples: conversations that end with an answer.
     renderer: template and tokenizer.
-    max_length: tokens a conversation may have.
-    too_long: what happens to a longer one. "turns" drops its last exchanges until it fits and
-      the whole of it when the first alone does not; "cut" cuts the text at max_length (as LIMA
-      does), so that its last answer is trained on without an end; "drop" drops it.
+    max_length: tokens a sequence may have.
+    too_long: what happens to a longer conversation. "turns" drops its last exchanges until it
+      fits and the whole of it when the first alone does not; "blocks" makes several sequences of
+      it, see `fitting.blocks`; "cut" cuts the text at max_length (as LIMA does), so that its last
+      answer is trained on without an end; "drop" drops it.
     loss_on: "all" answers or the "last" alone.
     builder: collects the items; None makes one in memory.
 
-  Returns: the items; their `counts` say what was kept, cut and dropped.
+  Returns: the items; their `counts` say what was kept, split, cut and dropped.
   """
-  if too_long not in ("turns", "cut", "drop"):
-    raise UserError(f"too_long {too_long!r} is not one of turns, cut, drop")
-  if loss_on not in ("all", "last"):
-    raise UserError(f"loss_on {loss_on!r} is not one of all, last")
+  fitting.check(too_long, loss_on)
   counts, builder = Counts(), builder or Builder()
   for example in examples:
-    messages = example.messages
-    encoded = renderer.encode(messages)
-    if len(encoded.ids) > max_length:
-      if too_long == "cut":
-        encoded.ids[max_length:], encoded.mask[max_length:] = [], []
-        counts[f"cut: text ends at {max_length} tokens without an end token"] += 1
-      else:
-        while too_long == "turns" and len(encoded.ids) > max_length and len(messages) > 3:
-          messages = messages[:-2]
-          encoded = renderer.encode(messages)
-        if len(encoded.ids) > max_length:
-          counts[f"dropped: longer than {max_length} tokens"] += 1
-          continue
-        counts["cut: last exchanges left out to fit"] += 1
-    mask = encoded.mask
-    if loss_on == "last":
-      wanted = [m.train for m in messages][-1]
-      mask = _last_run(mask) if wanted else [0] * len(mask)
-    if not any(mask):
+    fitted = fitting.fitted(example.messages, renderer, max_length, too_long, counts)
+    if not fitted:
+      counts[f"dropped: longer than {max_length} tokens"] += 1
+      continue
+    parts = []
+    for messages, encoded in fitted:
+      mask = encoded.mask
+      if loss_on == "last":
+        mask = _last_run(mask) if messages[-1].train else [0] * len(mask)
+      if any(mask):
+        parts.append((messages, encoded.ids, mask))
+    if not parts:
       counts["dropped: no supervised token"] += 1
       continue
-    builder.sequence(example.id, encoded.ids, mask)
-    answers = (m.content for m in messages if m.role == "assistant")
-    count_lost(counts, example.id, answers, renderer)
+    if len(parts) > 1:
+      counts.update({fitting.SPLIT: 1, fitting.BLOCKS: len(parts)})
+    for n, (messages, ids, mask) in enumerate(parts, 1):
+      builder.sequence(example.id if len(parts) == 1 else f"{example.id}, block {n}", ids, mask)
+      answers = [m.content for m in messages if m.role == "assistant"]
+      count_lost(counts, example.id, answers, renderer)
+      counts["turns"] += len(answers)
     counts["kept"] += 1
-    counts["turns"] += sum(m.role == "assistant" for m in messages)
   return builder.build(counts, branched=False)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from xwinjax.core.errors import UserError
-from xwinjax.data import formats, items
+from xwinjax.data import fitting, formats, items
 from xwinjax.data.items import Items
 from xwinjax.data.records import UNUSED, Counts, Example, Messages, Pair
 from xwinjax.data.templates import BOS, Renderer
@@ -129,20 +129,20 @@ class Look:
     self.tokens.update(
       {k: n for k, n in made.counts.items() if k not in ("kept", "turns") and items.LOST not in k}
     )
-    if not len(made):
-      return
-    ids, n = made.tokens, int(made.lengths[0])
-    self.lengths.append(n)
     self.supervised += int(made.mask.sum())
-    heapq.heappush(self.longest, (n, record.id))
-    if len(self.longest) > NAMED:
-      heapq.heappop(self.longest)
-    if self.settings.kind != "prompt" and not _ends(made, renderer.stop_ids()):
-      self.endless.add(record.id)
     bos = renderer.tokenizer.bos_id
-    self.starts[str(int((ids == bos).sum()))] += 1
-    if renderer.tokenizer.adds_bos and ids[0] != bos:
-      self.unopened.add(record.id)
+    for id, start, end in zip(made.ids, made.offsets[:-1], made.offsets[1:], strict=True):
+      at, n = slice(start, end), int(end - start)
+      ids, mask, branches = made.tokens[at], made.mask[at], made.branches[at]
+      self.lengths.append(n)
+      heapq.heappush(self.longest, (n, id))
+      if len(self.longest) > NAMED:
+        heapq.heappop(self.longest)
+      if self.settings.kind != "prompt" and not _ends(ids, mask, branches, renderer.stop_ids()):
+        self.endless.add(id)
+      self.starts[str(int((ids == bos).sum()))] += 1
+      if renderer.tokenizer.adds_bos and ids[0] != bos:
+        self.unopened.add(id)
 
   def _items(self, record: Example | Pair, renderer: Renderer) -> Items:
     s = self.settings
@@ -185,10 +185,12 @@ def _digest(prompt: Messages, answers: Iterable[str] = ()) -> int:
   return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _ends(made: Items, stop_ids: tuple[int, ...]) -> bool:
+def _ends(
+  tokens: np.ndarray, mask: np.ndarray, branches: np.ndarray, stop_ids: tuple[int, ...]
+) -> bool:
   """Whether the last supervised token of every answer's branch is an end token."""
-  for branch in np.unique(made.branches[made.mask == 1]):
-    trained = made.tokens[(made.mask == 1) & (made.branches == branch)]
+  for branch in np.unique(branches[mask == 1]):
+    trained = tokens[(mask == 1) & (branches == branch)]
     if int(trained[-1]) not in stop_ids:
       return False
   return True
@@ -209,7 +211,7 @@ def rows_read(look: Look) -> Iterator[Line]:
 
 def tokens_made(look: Look) -> Iterator[Line]:
   for name, n in sorted(look.tokens.items()):
-    yield Line("tokens", f"{name}: {n}", True)
+    yield Line("tokens", f"{name}: {n}", name not in (fitting.SPLIT, fitting.BLOCKS))
   if look.renderer is None:
     return
   if not look.lengths:
@@ -277,12 +279,14 @@ def short(look: Look) -> list[str]:
   """The gist of a look in one line, and one more for each thing that someone should look at."""
   kept, n = look.rows["kept"], len(look.lengths)
   parts = [f"{kept} of {look.rows['read']} rows kept" + ("" if look.whole else " (the first ones)")]
+  of = "" if look.taken == kept else f" of the first {look.taken}"
   if n:
     sizes = np.asarray(look.lengths)
-    of = "" if look.taken == kept else f" of the first {look.taken}"
     parts.append(f"tokens{of}: median {np.median(sizes):.0f}, longest {sizes.max()}")
     if look.settings.kind != "prompt":
       parts.append(f"{look.supervised / sizes.sum():.0%} supervised")
+  if split := look.tokens[fitting.SPLIT]:
+    parts.append(f"{split} conversations split into {look.tokens[fitting.BLOCKS]} blocks{of}")
   bad = [line for line in lines(look) if line.bad]
   return [f"{look.path}: {', '.join(parts)}", *(f"  ! {line.name}: {line.text}" for line in bad)]
 

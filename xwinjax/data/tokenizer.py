@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -217,6 +218,13 @@ class Tokenizer:
     if 0 <= i < self.pieces.size():
       return self.pieces.piece(int(i))
     return next((name for name, n in self.added.items() if n == i), f"<{i}>")
+
+  def shown(self, i: int) -> str:
+    """One id's text as it stands between others: blanks as blanks, ASCII bytes as characters."""
+    piece = self.piece(i)
+    if re.fullmatch("<0x[0-9A-F]{2}>", piece) and (byte := int(piece[3:5], 16)) < 127:
+      return chr(byte)
+    return piece.replace("▁", " ")
 
   def name(self, i: int) -> str:
     """A special token's own text."""

@@ -10,7 +10,7 @@ from xwinjax.recipes import given, judges
 from xwinjax.recipes.given import Use
 from xwinjax.sandbox import community
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import add_tokens, common, dialogues, evaluate, sft
+from xwinjax.stages import add_tokens, choose, common, dialogues, evaluate, sft
 from xwinjax.stages.add_tokens import AddTokensConfig
 from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
@@ -67,6 +67,7 @@ def check(config: LimaConfig) -> None:
   """Refuses what does not exist, what is missing, and files with a bad row."""
   judges.check(config.judge)
   sft.check_keep(config.sft, (config.first_epoch, config.last_epoch))
+  choose.check(config.choose)
   if config.sandbox.on:
     given.check_no_data(config.data)
     community.check(config.sandbox.community)

@@ -157,6 +157,7 @@ def preferred(run: Rounds, name: str, now: Path) -> Iterator[Step]:
   if choosing:
     mode = "expected" if run.judge.mode == "expected" else "sampled"
     reads = {"trained": folder / "dpo" / "manifest.json", "prompts": run.data.validation_prompts}
+    reads |= {"reference": now} if c.choose.price else {}
     judge = {"judge": run.judge_of(now, mode=mode)}
     place, spare = f"{name}/choose", f"{name}/dpo/steps"  # the chosen one is kept
     yield Step(place, choose.STAGE, c.choose, reads, options=judge, spare=spare)

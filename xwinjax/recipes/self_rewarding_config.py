@@ -11,7 +11,7 @@ from xwinjax.recipes import given, judges
 from xwinjax.recipes.given import Use
 from xwinjax.sandbox import judging_world
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import common, dpo, evaluate, instruct, reward, select, sft
+from xwinjax.stages import choose, common, dpo, evaluate, instruct, reward, select, sft
 from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
@@ -96,6 +96,8 @@ def check(config: SelfRewardingConfig) -> None:
   judges.check(config.judge)
   select.check(dataclasses.replace(config.pairs, by=config.pairs.by or config.judge.score))
   dpo.check_in_a_chain(config.dpo)
+  validating = config.sandbox.on or bool(config.data.validation_prompts)
+  choose.check_in_a_chain(config.choose, validating)
   if config.sandbox.on:
     given.check_no_data(config.data)
     return

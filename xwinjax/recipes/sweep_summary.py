@@ -32,7 +32,11 @@ def summarise(
     "seconds": round(seconds, 1),
     "failed": list(failed),
     "ablations": [
-      {**sweep.summarise(a, collect(a, seeds, workdir)), **alone(a, seeds, workdir)}
+      {
+        **sweep.summarise(a, collect(a, seeds, workdir)),
+        **alone(a, seeds, workdir),
+        **ways(a, seeds, workdir),
+      }
       for a in ablations
     ],
   }
@@ -45,6 +49,17 @@ def alone(a: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
     return {}
   config = read_json(path, "run its recipe's command again").get("config", {})
   return {"config": {name: value for name, value in config.items() if name != "seed"}}
+
+
+def ways(a: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
+  """row -> the over-optimisation of each of its runs, where DPO's steps were measured."""
+  folders = {row: [workdir / a.name / row / f"seed{seed}" for seed in seeds] for row in a.rows}
+  found = {
+    row: [s["overoptimisation"] for f in fs if "overoptimisation" in (s := summary_of(f) or {})]
+    for row, fs in folders.items()
+  }
+  known = {row: runs for row, runs in found.items() if runs}
+  return {"overoptimisation": known} if known else {}
 
 
 def write(

@@ -16,7 +16,20 @@ from xwinjax.recipes.given import Use
 from xwinjax.recipes.recipe import Recipe, Step
 from xwinjax.sandbox import judge as sandbox_judge
 from xwinjax.sandbox import stages as sandbox
-from xwinjax.stages import common, dpo, evaluate, reference, reward, sample, score, select, sft
+from xwinjax.stages import (
+  choose,
+  common,
+  dpo,
+  evaluate,
+  reference,
+  reward,
+  sample,
+  score,
+  select,
+  sft,
+  token_gains,
+)
+from xwinjax.stages.choose import ChooseConfig
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import group, plumbing
 from xwinjax.stages.dpo import DPOConfig
@@ -26,6 +39,7 @@ from xwinjax.stages.sample import SampleConfig
 from xwinjax.stages.select import SelectConfig
 from xwinjax.stages.sft import SFTConfig
 from xwinjax.stages.stage import Context
+from xwinjax.stages.token_gains import TokenGainsConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +53,7 @@ class DataConfig:
   card: str = plumbing("")  # pairs with a `subset` each, for the reward model's report card
   prompts: str = plumbing("")  # prompts to sample candidates for
   heldout_prompts: str = plumbing("")  # prompts every stage is evaluated on
+  validation_prompts: str = plumbing("")  # on which DPO's step is chosen; empty: the last is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +82,9 @@ class XwinConfig:
   rs_from: str = "sft"  # what rejection-sampling fine-tuning starts from: sft or base
   dpo_from: str = "rs"  # what DPO starts from, and its reference: rs, or sft as if RS were not
   dpo: DPOConfig = group(DPOConfig)
+  choose: ChooseConfig = group(ChooseConfig)  # with validation prompts: which of DPO's steps
   evaluate: EvaluateConfig = group(EvaluateConfig)
+  token_gains: TokenGainsConfig = group(TokenGainsConfig)  # DPO's answers, token by token
   bad_rows: str = plumbing("stop")  # what malformed rows of data do: stop the run, or skip
   reuse: str = plumbing("")  # another run; its stages are taken that were made of the same
   preflight: bool = plumbing(True)  # say first what is found in the data
@@ -82,6 +99,8 @@ def check(c: XwinConfig) -> None:
       raise UserError(f"config.{field} {getattr(c, field)!r} is not one of {', '.join(known)}")
   select.check(c.select)
   dpo.check_in_a_chain(c.dpo)
+  made = c.sandbox.on and c.sandbox.world.validation_prompts
+  choose.check_in_a_chain(c.choose, bool(made or c.data.validation_prompts))
   if c.sandbox.on:
     given.check_no_data(c.data)
     return
@@ -96,6 +115,7 @@ def check(c: XwinConfig) -> None:
       "card": Use(reward.STAGE, c.reward, "card"),
       "prompts": Use(sample.STAGE, c.sample, "prompts"),
       "heldout_prompts": Use(evaluate.STAGE, c.evaluate, "prompts"),
+      "validation_prompts": Use(evaluate.STAGE, evaluate.EvaluateConfig(), "prompts"),
     },
     ("sft", "pairs", "prompts", "heldout_prompts"),
   )
@@ -109,6 +129,8 @@ def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
   if on:
     files = [f.name for f in dataclasses.fields(DataConfig)]
     paths = {n: str(folder / ("label" if "pairs" in n else "world") / f"{n}.jsonl") for n in files}
+    if not c.sandbox.world.validation_prompts:
+      paths["validation_prompts"] = ""
     data = DataConfig(**paths)
     yield from given.sandbox_steps(sandbox.WORLD, c.sandbox, c.model.path, folder)
 
@@ -155,9 +177,25 @@ def steps(c: XwinConfig, context: Context, folder: Path) -> Iterator[Step]:
   yield evaluated("rs", trained["rs"], "sft")
   pairs = {"model": trained[c.dpo_from], "data": folder / "select" / "pairs.jsonl"}
   yield Step("reference", reference.STAGE, dpo.reference_of(c.dpo), pairs)
-  logps = folder / "reference" / "logps.jsonl"
-  yield Step("dpo", dpo.STAGE, c.dpo, {**pairs, "reference": logps})
+  logps, choosing = folder / "reference" / "logps.jsonl", bool(data.validation_prompts)
+  options = {"keep": True} if choosing else {}
+  yield Step("dpo", dpo.STAGE, c.dpo, {**pairs, "reference": logps}, options=options)
+  if choosing:
+    reads = {
+      "trained": folder / "dpo" / "manifest.json",
+      "prompts": data.validation_prompts,
+      "reference": trained[c.dpo_from],
+      "gold": world / "world.json" if on else None,
+    }
+    options = {"judge": judge, **({"gold_judge": sandbox_judge.gold_judge} if on else {})}
+    yield Step("choose", choose.STAGE, c.choose, reads, options=options, spare="dpo/steps")
+    trained["dpo"] = folder / "choose" / "model"
   yield evaluated("dpo", trained["dpo"], c.dpo_from)
+  if c.token_gains.prompts:
+    answers = lambda name: folder / f"evaluate_{name}" / "candidates.jsonl"
+    reads = {"model": trained["dpo"], "reference": trained[c.dpo_from]}
+    reads |= {"answers_of_model": answers("dpo"), "answers_of_reference": answers(c.dpo_from)}
+    yield Step("token_gains", token_gains.STAGE, c.token_gains, reads)
 
 
 RECIPE = Recipe("xwin", XwinConfig, check, steps)

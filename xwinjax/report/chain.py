@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xwinjax.core.progress import short
 from xwinjax.report import chain_pictures as pictures
-from xwinjax.report import pages, tables, warnings
+from xwinjax.report import overoptimisation, pages, tables, warnings
 from xwinjax.report.chain_files import JUDGES, NAMES, PREVIOUS, TRAINED, Chain, speed
 from xwinjax.report.tables import NONE, Row, Table, Text, columns, number, percent
 
@@ -30,7 +31,14 @@ def summary(work: Chain) -> Row:
   for row in rows:
     now, before = row["hallucination"], false.get(PREVIOUS.get(row["stage"], ""))
     row["false_claims_gain"] = None if now is None or before is None else now - before
-  return {"stages": rows, "reward_model": work.figures("reward"), **work.origin(), **work.spent()}
+  ways = overoptimisation.of_chain(work)
+  return {
+    "stages": rows,
+    "reward_model": work.figures("reward"),
+    **({"overoptimisation": ways} if ways else {}),
+    **work.origin(),
+    **work.spent(),
+  }
 
 
 def summary_row(name: str, f: Row, seconds: float) -> Row:
@@ -254,6 +262,21 @@ def texts_table(work: Chain) -> Table:
   return pages.side_by_side(answers, prompts, tuple(JUDGES), TEXTS)
 
 
+def token_section(work: Chain) -> dict[tuple[str, str], list[pages.Part]]:
+  """A few answers of DPO and its start, token by token; none where they were not measured."""
+  if "token_gains" not in work.manifests:
+    return {}
+  start = Path(work.manifests["token_gains"]["input_paths"]["reference"]).parent.name
+  names = {"model": NAMES["dpo"], "reference": NAMES[start]}
+  samples = {"names": names, "answers": list(work.rows("token_gains/tokens.jsonl"))}
+  caption = (
+    f"The first answers of {names['model']} and of {names['reference']}, which it was trained "
+    "from, to prompts spread evenly over the held-out ones. A token's gain is log π − log π of the "
+    "reference; over an answer they add up to what DPO's loss compares."
+  )
+  return {("tokens", "Token by token"): [pages.Words(caption), pages.TokenViewer(samples)]}
+
+
 def speed_table(work: Chain) -> Table:
   """Training and sampling speeds."""
   rows = []
@@ -318,6 +341,7 @@ def page(work: Chain) -> pages.Page:
     ("kl", "KL and score"): [
       drawn(pictures.kl_charts) or "The SFT model has not been evaluated yet."
     ],
+    **overoptimisation.section(s.get("overoptimisation")),
     ("spread", "Histograms and lengths"): [drawn(pictures.spread_charts) or none],
     ("reward", "Reward model"): [
       pages.Beside([reward, drawn(pictures.reward_charts)]),
@@ -331,6 +355,7 @@ def page(work: Chain) -> pages.Page:
       *titled("Some of the pairs for DPO", pairs_table(work)),
     ],
     ("texts", "Texts side by side"): [pages.Words(caption), texts] if texts else [none],
+    **token_section(work),
   }
   sections = [pages.Section(*name, contents) for name, contents in parts.items()]
   time = [drawn(pictures.time_charts), speed_table(work)]

@@ -19,9 +19,10 @@ JUDGES = {"gold": "gold score", "rm": "RM score"}
 TRAINED = ("pretrain", "sft", "reward", "rs", "dpo")
 _STAGES = (
   "world pretrain sft label reward evaluate_base evaluate_sft sample score select rs evaluate_rs "
-  "reference dpo evaluate_dpo"
+  "reference dpo choose evaluate_dpo token_gains"
 )
 ORDER = tuple(_STAGES.split())
+OPTIONAL = ("world", "pretrain", "label", "choose", "token_gains")  # by settings, or in the sandbox
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Samples:
 class Chain(Stages):
   """Reads a chain's folder."""
 
-  expected = tuple(name for name in ORDER if name not in ("world", "pretrain", "label"))
+  expected = tuple(
+    name for name in ORDER if name not in ("world", "pretrain", "label", "choose", "token_gains")
+  )
 
   def __init__(self, folder: str | Path):
     super().__init__(folder)

@@ -10,6 +10,7 @@ import numpy as np
 
 from xwinjax.core.progress import short
 from xwinjax.eval import heldout, statistics
+from xwinjax.eval.overoptimisation import best_of_n_kl
 from xwinjax.report import charts
 from xwinjax.report.chain_files import JUDGES, NAMES, TRAINED, Chain, speed
 from xwinjax.report.charts import Chart, Series
@@ -96,14 +97,6 @@ def best_of_charts(work: Chain) -> list[Chart | None]:
     best_of_k("RM score of the reward model's pick", mine, "RM score", own),
     best_of_k("Gold score of gold's own pick", perfect, "gold score", best),
   ]
-
-
-def best_of_n_kl(n: np.ndarray) -> np.ndarray:
-  """KL of best-of-n to the model sampled from: at most log n - (n - 1) / n nats.
-
-  Source: Stiennon et al. 2020, appendix G.3; Beirami et al. 2024 show that it is a bound.
-  """
-  return np.log(n) - (n - 1) / n
 
 
 def kl_charts(work: Chain) -> list[Chart | None]:

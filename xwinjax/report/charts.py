@@ -105,11 +105,12 @@ def finish(figure: Any, title: str, note: str, description: str) -> Chart:
 
 def legend(axes: Any) -> None:
   """Above the picture, where it covers nothing; none where nothing has a name."""
-  if axes.get_legend_handles_labels()[1]:
+  if names := axes.get_legend_handles_labels()[1]:
+    wide = sum(sorted(map(len, names))[-4:]) > 52  # characters of four side by side
     axes.legend(
       loc="lower left",
       bbox_to_anchor=(-0.02, 1.0),
-      ncols=4,
+      ncols=2 if wide and len(names) > 1 else 4,
       borderaxespad=0.1,
       handlelength=2.4,
       columnspacing=1.2,

@@ -79,6 +79,16 @@ class Explorer:
     return json.dumps(self.samples, ensure_ascii=False).translate(escaped)
 
 
+@dataclasses.dataclass(frozen=True)
+class TokenViewer(Explorer):
+  """Answers token by token, coloured by log-prob or gain in the browser, to search and filter.
+
+  `samples` has `names` (of model and reference) and `answers`: rows of the token_gains stage.
+  """
+
+  shape: ClassVar[str] = "tokens"
+
+
 Part = str | Words | Says | Table | Text | Pictures | Beside | Details | Explorer
 
 

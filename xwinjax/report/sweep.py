@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from xwinjax.report import charts, pages
+from xwinjax.report import charts, overoptimisation, pages
 from xwinjax.report.charts import Chart, Series
 from xwinjax.report.tables import NONE, Row, Table, columns, lines, number, seconds, signed
 
@@ -192,7 +192,8 @@ def section(a: Row) -> pages.Section:
   )
   more = [pages.Details("Other figures", [pages.Pictures(drawn[1:])])] if drawn[1:] else []
   claims = pages.Says([claim(c) for c in a["claims"]])
-  parts = [claims, pages.Pictures(drawn[:1]), table(a), pages.Words(note), *more]
+  stop = overoptimisation.of_rows(a.get("overoptimisation", {}))
+  parts = [claims, pages.Pictures(drawn[:1]), table(a), pages.Words(note), *more, *stop]
   return pages.Section(a["name"], a["title"], parts)
 
 

@@ -33,10 +33,10 @@ from xwinjax.model import llama, parameters
 from xwinjax.model.config import LlamaConfig
 from xwinjax.sample.scheduler import SamplerConfig
 from xwinjax.sandbox import contrasts, gold, knowledge
-from xwinjax.sandbox.world import World
+from xwinjax.sandbox.world import Task, World
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
-from xwinjax.stages.config import group, identity, plumbing
+from xwinjax.stages.config import group, identity, later, plumbing
 from xwinjax.stages.sample import GenerateConfig, sample_shards
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
@@ -63,6 +63,7 @@ class WorldConfig:
   heldout_pair_prompts: Natural = 250
   prompts: Natural = 192  # to sample candidates for
   heldout_prompts: Natural = 48
+  validation_prompts: Natural = later(0)  # held-out, on which DPO's step is chosen; 0: the last is
   card: Natural = 100  # held-out pairs a skill, which differ in that skill alone
   vocab_size: Annotated[int, Within(300, 2**16)] = 1024
 
@@ -118,13 +119,13 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
     rng = random.Random(f"{name}-{context.seed}")
     compared = "pair" in name
     tasks = world.different_tasks(rng, count, held_out=held_out, compared=compared)
-    jsonl.write_rows(
-      folder / f"{name}.jsonl",
-      [
-        {"id": f"{name}-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
-        for i, t in enumerate(tasks)
-      ],
-    )
+    write_tasks(folder, name, tasks)
+  if config.validation_prompts:
+    evaluated = {t.prompt for t in tasks}
+    rng, count = random.Random(f"validation-{context.seed}"), config.validation_prompts
+    tasks = world.different_tasks(rng, count + len(evaluated), held_out=True)
+    others = [t for t in tasks if t.prompt not in evaluated]
+    write_tasks(folder, "validation_prompts", others[:count])
 
   card = contrasts.card(world, config.card)
   jsonl.write_rows(folder / "card.jsonl", map(pair_json, card))
@@ -143,6 +144,15 @@ def write_world(context: Context, config: WorldConfig, folder: Path) -> dict[str
   }
 
 
+def write_tasks(folder: Path, name: str, tasks: Sequence[Task]) -> None:
+  """Questions as prompts, with what gold needs to know of them."""
+  rows = [
+    {"id": f"{name}-{i}", "messages": messages_json(t.prompt), "meta": t.meta()}
+    for i, t in enumerate(tasks)
+  ]
+  jsonl.write_rows(folder / f"{name}.jsonl", rows)
+
+
 FILES = (
   "world.json",
   "documents.jsonl",
@@ -152,6 +162,7 @@ FILES = (
   "heldout_pair_prompts.jsonl",
   "prompts.jsonl",
   "heldout_prompts.jsonl",
+  "validation_prompts.jsonl?",
   "card.jsonl",
   "tokenizer",
 )

@@ -17,7 +17,7 @@ from xwinjax.core import host, processes
 from xwinjax.core.bounds import Amount, Natural, OneOf, Part, Tokens, Weight
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Batch, Mean, Params
-from xwinjax.data import formats, items, jsonl, parallel, rows, seal, token_cache
+from xwinjax.data import fitting, formats, items, jsonl, parallel, rows, seal, token_cache
 from xwinjax.data.batching import BatchConfig
 from xwinjax.data.items import Items
 from xwinjax.data.preflight import Settings
@@ -34,8 +34,8 @@ from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
-TooLong = Annotated[str, OneOf(("turns", "cut", "drop"))]
-LossOn = Annotated[str, OneOf(("all", "last"))]
+TooLong = Annotated[str, OneOf(fitting.TOO_LONG)]
+LossOn = Annotated[str, OneOf(fitting.LOSS_ON)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +45,15 @@ class SFTConfig:
   format: str = "auto"  # a name from data/formats.py, or auto
   limit: Natural = 0  # read at most so many rows; 0 reads all
   max_length: Tokens = 2048  # tokens a conversation may have
-  too_long: TooLong = "turns"  # turns: leave out its last exchanges; cut: cut its text; drop
+  too_long: TooLong = "turns"  # turns: leave the last out; blocks: split; cut its text; drop
   loss_on: LossOn = "all"  # answers: all, or the last
   z_loss: Weight = 0.0  # weight of logsumexp², 0 in all three papers
   label_smoothing: Part = later(0.0)  # share of each target that is spread over the vocabulary
   neftune: Amount = later(0.0)  # noise on embeddings, of alpha / sqrt(T D); the paper tries 5 to 15
   train: TrainConfig = group(TrainConfig)
+
+  def __post_init__(self) -> None:
+    fitting.check(self.too_long, self.loss_on)
 
 
 def read_items(config: SFTConfig, file: Path, model: Model, bad_rows: str = "stop") -> Items:
