@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import json
 import math
 import statistics
@@ -67,7 +68,7 @@ def rates_here() -> Rates:
   about = {
     "cpu": host.cpu(),
     "cores": system.cores(),
-    "jaxlib": jax.lib.__version__,
+    "jaxlib": importlib.metadata.version("jaxlib"),
     "format": FORMAT,
   }
   name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
