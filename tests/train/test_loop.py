@@ -102,6 +102,7 @@ def test_a_signal_saves_the_step_and_the_run_continues(trainer, straight, tmp_pa
   with pytest.raises(Stopped, match="after step 3; run the same command to continue") as stopped:
     trainer(tmp_path, stream, every=100)
   assert stopped.value.code == code
+  assert (tmp_path / "checkpoints" / "00000003.json").exists()
   assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
   assert equal(trainer(tmp_path, every=100), straight[0])
 
