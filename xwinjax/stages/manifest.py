@@ -19,7 +19,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +235,7 @@ def run_stage(
   alone: bool = False,
   like: Path | None = None,
   chosen: dict[str, Any] | None = None,
+  computed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Runs a stage once and records it; returns its figures.
 
@@ -251,6 +252,7 @@ def run_stage(
     alone: process 0 does all of it; for what needs no devices.
     like: another run's folder of this stage, whose result is taken if it was made of the same.
     chosen: for this machine, to be recorded; see `chosen_before`.
+    computed: settings that may change bits and not more; recorded, and no part of what it is.
 
   Raises: UserError when a finished stage's settings or inputs differ from these and `redo` is off,
     and when its outputs were changed behind its back.
@@ -283,6 +285,7 @@ def run_stage(
       "seconds": round(time.perf_counter() - started, 2),
       "versions": versions(),
       "device": device(),
+      **({"computed": dict(computed)} if computed else {}),
       "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     jsonl.write_json(folder / NAME, seal.sealed(json.loads(jsonl.dumps(manifest))))
