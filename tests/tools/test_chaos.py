@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from trials import damage, fuzz, memory, mutants, runs
 
+from xwinjax import report
 from xwinjax.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -48,11 +49,11 @@ def test_names_of_failed_tests_are_read_whole():
 
 
 def test_part_of_a_run_may_have_no_summary_yet(tmp_path):
-  def none_yet(folder):
-    raise UserError(f"{folder}: holds no run")
-
-  assert runs.as_far(none_yet)(tmp_path) == {}
-  assert runs.as_far(lambda folder: {"n": 1})(tmp_path) == {"n": 1}
+  (tmp_path / "recipe.json").write_text('{"recipe": "lima"}')
+  with pytest.raises(UserError, match="holds no run"):
+    report.summary(tmp_path)
+  with runs.part_of_a_run():
+    assert report.text(report.summary(tmp_path), "lima") == ""
 
 
 def test_every_kind_of_damage_changes_a_file(tmp_path):

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -220,27 +220,31 @@ def inside(recipe: str, workdir: Path, *more: str, until: str = "") -> Ended:
 
   What it compiled stays, so that many runs after the first are quick.
   """
-  from xwinjax import report
   from xwinjax.recipes import cli
 
   spec, _ = RECIPES[recipe]
   made = dataclasses.replace(_recipe(recipe), steps=_until(_recipe(recipe).steps, until))
-  summary = as_far(report.summary) if until else report.summary
-  with mock.patch.object(report, "summary", summary):
+  with part_of_a_run() if until else contextlib.nullcontext():
     return called(cli.recipe("", spec, made), command(recipe, workdir, *more)[3:])
 
 
-def as_far(summary: Callable[[Path], Any]) -> Callable[[Path], Any]:
-  """A recipe's summary; nothing where its first stages alone have none yet."""
+@contextlib.contextmanager
+def part_of_a_run() -> Iterator[None]:
+  """Leaves the summary out where a recipe's first stages alone have none yet."""
+  from xwinjax import report
+  from xwinjax.core.errors import UserError
 
-  def made(folder: Path) -> Any:
-    from xwinjax.core.errors import UserError
+  summary, text = report.summary, report.text
 
-    with contextlib.suppress(UserError):
+  def as_far(folder: Path) -> dict[str, Any]:
+    try:
       return summary(folder)
-    return {}
+    except UserError:
+      return {}
 
-  return made
+  says = lambda made, recipe: text(made, recipe) if made else ""
+  with mock.patch.multiple(report, summary=as_far, text=says):
+    yield
 
 
 def called(main: Callable[[list[str]], int], words: list[str]) -> Ended:
