@@ -63,7 +63,8 @@ def check_items(items: Items, model: common.Model) -> None:
 def curve_ends(path: Path) -> dict[str, Any]:
   """Means over the first and the last tenth of the steps of a metrics.jsonl, and its spikes."""
   rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-  n, ends = max(len(rows) // 10, 1), {"loss_spikes": spikes.found(rows)}
+  n = max(len(rows) // 10, 1)
+  ends: dict[str, Any] = {"loss_spikes": spikes.found(rows)}
   for name in ("loss", "accuracy", "margin"):
     for end, part in (("first", rows[:n]), ("last", rows[-n:])):
       values = [row[name] for row in part if row.get(name) is not None]
