@@ -268,6 +268,7 @@ def run_stage(
     done = _done(folder, what, redo) or (like and _taken(like, folder, what))
     if done is None:
       folder.mkdir(parents=True, exist_ok=True)
+      jsonl.sweep(folder)
       jsonl.write_json(folder / BEGUN, whole)
     else:
       print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
