@@ -223,6 +223,22 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.rmdir()
 
 
+def _begin(folder: Path, what: dict[str, Any]) -> None:
+  folder.mkdir(parents=True, exist_ok=True)
+  jsonl.sweep(folder)
+  jsonl.write_json(folder / BEGUN, what)
+
+
+def _made(started: float) -> dict[str, Any]:
+  """How long it took since `started`, with what, and when it ended."""
+  return {
+    "seconds": round(time.perf_counter() - started, 2),
+    "versions": versions(),
+    "device": device(),
+    "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+  }
+
+
 def run_stage(
   folder: Path,
   stage: str,
@@ -267,9 +283,7 @@ def run_stage(
     whole = what if chosen is None else {**what, "chosen": chosen}
     done = _done(folder, what, redo) or (like and _taken(like, folder, what))
     if done is None:
-      folder.mkdir(parents=True, exist_ok=True)
-      jsonl.sweep(folder)
-      jsonl.write_json(folder / BEGUN, whole)
+      _begin(folder, whole)
     else:
       print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
     return {"what": whole, "figures": done and done["figures"]}
@@ -283,11 +297,8 @@ def run_stage(
       "files": in_folders(folder, names),
       "figures": figures,
       "input_paths": {role: str(path) for role, path in inputs.items()},
-      "seconds": round(time.perf_counter() - started, 2),
-      "versions": versions(),
-      "device": device(),
       **({"computed": dict(computed)} if computed else {}),
-      "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+      **_made(started),
     }
     jsonl.write_json(folder / NAME, seal.sealed(json.loads(jsonl.dumps(manifest))))
     return figures
