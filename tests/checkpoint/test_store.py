@@ -169,11 +169,15 @@ def test_what_cannot_be_written_is_one_line(tmp_path, state, monkeypatch, kind):
   assert "\n" not in str(e.value)
 
 
-def test_a_step_exists_only_once_it_is_finished(tmp_path, state):
-  store = Store(tmp_path / "new", IDENTITY)
+def test_a_step_exists_only_once_it_is_finished(tmp_path, state, monkeypatch):
+  store, waited = Store(tmp_path / "new", IDENTITY), []
+  orbax, wait = store._checkpointer, store._checkpointer.wait_until_finished
+  monkeypatch.setattr(orbax, "wait_until_finished", lambda: (waited.append(store.steps()), wait()))
   store.save(1, state)
   assert store.steps() == []
+  waited.clear()
   store.finish()
+  assert waited == [[]]  # before the step exists
   assert store.steps() == [1]
   store.save(1, empty(state))  # already there: not written again
   store.close()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from trials import runs
 
 from xwinjax.data import jsonl
 from xwinjax.recipes import cli
@@ -113,13 +114,18 @@ def figures(folder):
 
 
 @pytest.mark.slow
-def test_each_stage_alone_reads_what_a_person_wrote(by_hand, tiny_folder, tmp_path, capsys):
+def test_each_stage_alone_reads_what_a_person_wrote_twice_to_the_same_bits(
+  by_hand, tiny_folder, tmp_path, capsys
+):
   def run(name, **fields):
     flags = [f"--config.{k.replace('__', '.')}={v}" for k, v in fields.items()]
-    workdir = tmp_path / name
+    workdir, again = tmp_path / name, tmp_path / "again" / name
     spec = f"--config=configs/{name}.py:sandbox"
-    assert command(name)([spec, f"--workdir={workdir}", *flags]) == 0, capsys.readouterr().err
-    assert f"wrote {workdir}/manifest.json" in capsys.readouterr().out
+    for folder in (workdir, again):
+      assert command(name)([spec, f"--workdir={folder}", *flags]) == 0, capsys.readouterr().err
+      assert f"wrote {folder}/manifest.json" in capsys.readouterr().out
+    assert len(runs.results(workdir)) >= 2
+    assert runs.results(workdir) == runs.results(again)
     return workdir
 
   draw = {"generate__samples": 4, "generate__max_new": 8}

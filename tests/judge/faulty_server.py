@@ -116,7 +116,11 @@ class Handler(BaseHTTPRequestHandler):
         self._send(b'{"error": {"message": "oh"}}', 500, retry_after_ms="20")
       case _:
         if fault.isdigit():
-          self._send(b'{"error": {"message": "no"}}', int(fault))
+          said = f"no, not with {self.headers.get('Authorization')}"
+          self._send(json.dumps({"error": {"message": said}}).encode(), int(fault))
+          return
+        if fault == "repeat":
+          self._send(body.replace(b"Because.", self.headers["Authorization"].encode()))
           return
         with s.lock:
           s.answered[text] += 1

@@ -149,7 +149,7 @@ def write_chain(folder: Path, *, gold: bool = True) -> Path:
   )
   write_stage(folder, "rs", trained | heldout)
   write_stage(folder, "reference", {"pairs": P})
-  write_stage(folder, "dpo", trained | {"skipped_updates": 2})
+  write_stage(folder, "dpo", trained | {"skipped_updates": 2, "loss_spikes": [7, 31]})
   write_rows(folder / "pretrain" / "metrics.jsonl", metrics(200))
   for name in ("sft", "rs"):
     write_rows(folder / name / "metrics.jsonl", metrics(40))

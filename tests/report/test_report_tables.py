@@ -117,6 +117,15 @@ def test_what_moved_the_wrong_way_is_said(chain, place, figure, value, said):
   assert said in " ".join(warnings.notes(work))
 
 
+def test_loss_spikes_are_said(work, monkeypatch):
+  assert "dpo: the loss jumped at step 7, 31." in warnings.notes(work)
+  figures = work.manifests["dpo"]["figures"]
+  monkeypatch.setitem(figures, "loss_spikes", [1, 2, 3, 4, 5, 6, 7])
+  assert "dpo: the loss jumped at step 1, 2, 3, 4, 5 and 2 more." in warnings.notes(work)
+  monkeypatch.setitem(figures, "loss_spikes", [])
+  assert "jumped" not in " ".join(warnings.notes(work))
+
+
 def test_a_gamed_reward_model_and_displaced_answers_are_said(chain, monkeypatch):
   work = xwin.Run(chain)
   figures, before = (work.manifests[f"evaluate_{n}"]["figures"] for n in ("dpo", "rs"))

@@ -210,3 +210,19 @@ def test_a_file_is_hashed_once_a_process_until_it_changes(tmp_path, monkeypatch)
   weights.write_text("two")
   assert manifest.fingerprint(tmp_path / "model") != first
   assert read == ["weights"] * 2
+
+
+def test_what_a_kill_left_half_written_is_no_output(tmp_path):
+  def write():
+    (tmp_path / "s" / "model").mkdir(exist_ok=True)
+    (tmp_path / "s" / "model" / "config.json").write_text("{}")
+    return {}
+
+  left = tmp_path / "s" / "model" / ".config.json.123.tmp"
+  left.parent.mkdir(parents=True)
+  left.write_text("{")
+  manifest.run_stage(tmp_path / "s", "s", {}, {}, ("model",), write)
+  record = manifest.read(tmp_path / "s")
+  assert record is not None
+  assert not left.exists()
+  assert record["files"].keys() == {"model/config.json"}

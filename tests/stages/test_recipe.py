@@ -67,6 +67,20 @@ def test_hyper_parameters_seed_and_options_are_the_identity(tmp_path):
   assert identity(tmp_path / "run" / "one") == {"times": 2, "seed": 3}
 
 
+def test_what_may_change_bits_is_recorded_and_no_identity(tmp_path):
+  stage = dataclasses.replace(STAGE, uses=("model", "mesh", "seed"))
+  context = Context(ModelConfig(remat="full", attention="xla"), MeshConfig(data=1, fsdp=2))
+  stage.run(context, tmp_path / "s", Times(), {})
+  record = json.loads((tmp_path / "s" / "manifest.json").read_text())
+  mesh = {"data": 1, "fsdp": 2, "tensor": 1}
+  changed = {"scan_layers": False, "remat": "full", "attention": "xla"}
+  assert record["computed"] == {**changed, "mesh": mesh}
+  known = record["config"]["model"].keys() | record["computed"].keys()
+  fields = {field.name for field in dataclasses.fields(ModelConfig)}
+  assert fields - {"path"} <= known  # a new one is in either
+  stage.run(context.with_model(remat="none"), tmp_path / "s", Times(), {})  # done before
+
+
 def test_a_function_among_the_options_is_no_identity(tmp_path):
   STAGE.run(Context(), tmp_path / "s", Times(), {}, shout=str.upper)
   assert identity(tmp_path / "s") == {"times": 2, "seed": 0}

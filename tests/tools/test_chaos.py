@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from trials import damage, fuzz, memory, mutants, runs
 
+from xwinjax import report
+from xwinjax.core.errors import UserError
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,6 +41,19 @@ def test_twin_an_edit_that_fits_no_more_is_told():
   gone = [mutants.Mutant("x", "core/rng.py", "no such line", "", ("core/test_core.py",))]
   [row] = mutants.fitting(gone)
   assert (row["outcome"], row["by"]) == ("unfit", "found 0 times")
+
+
+def test_names_of_failed_tests_are_read_whole():
+  said = "FAILED tests/a.py::test_x[bit flipped] - Failed: no\nERROR tests/b.py\n1 failed\n"
+  assert mutants.failed(said) == ["a.py::test_x[bit flipped]", "b.py"]
+
+
+def test_part_of_a_run_may_have_no_summary_yet(tmp_path):
+  (tmp_path / "recipe.json").write_text('{"recipe": "lima"}')
+  with pytest.raises(UserError, match="holds no run"):
+    report.summary(tmp_path)
+  with runs.part_of_a_run():
+    assert report.text(report.summary(tmp_path), "lima") == ""
 
 
 def test_every_kind_of_damage_changes_a_file(tmp_path):

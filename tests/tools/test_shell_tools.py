@@ -37,6 +37,7 @@ def test_help_shows_examples(name):
     (["quickstart", "--workdir"], "error: --workdir needs a value\n"),
     (["docs", "--serve"], "error: tools/docs --serve: takes nothing but --help\n"),
     (["setup", "gpu"], "error: tools/setup gpu: expected report, test, dev or docs\n"),
+    (["setup", "dev", "x"], "error: tools/setup dev x: expected report, test, dev or docs\n"),
   ],
 )
 def test_wrong_words_get_a_line(words, line):
@@ -46,6 +47,7 @@ def test_wrong_words_get_a_line(words, line):
 def test_old_python_is_named(tmp_path):
   shutil.copytree(ROOT / "tools", tmp_path / "tools")
   shutil.copy(ROOT / "pyproject.toml", tmp_path)
+  shutil.copy(ROOT / "requirements.lock", tmp_path)
   old = tmp_path / "oldpython"  # says its version and fails the check
   old.write_text('#!/bin/sh\ncase "$*" in *exit*) exit 1 ;; *) echo 3.9.2 ;; esac\n')
   old.chmod(0o755)
@@ -59,9 +61,10 @@ def test_old_python_is_named(tmp_path):
 
 
 def test_done_setup_does_nothing(tmp_path):
-  """Until pyproject.toml changes or more is asked for."""
+  """Until pyproject.toml or the lock changes, or more is asked for."""
   shutil.copytree(ROOT / "tools", tmp_path / "tools")
   shutil.copy(ROOT / "pyproject.toml", tmp_path)
+  shutil.copy(ROOT / "requirements.lock", tmp_path)
   python = tmp_path / ".venv" / "bin" / "python"
   python.parent.mkdir(parents=True)
   log = tmp_path / "log"  # of what pip is asked for
@@ -72,13 +75,20 @@ def test_done_setup_does_nothing(tmp_path):
   def installs(*words):
     log.write_text("")
     assert call(setup, *words)[0] == 0
-    return log.read_text().count("install")
+    return log.read_text().count(" install ")
 
-  assert installs("test") == 1
+  assert installs("test") == 2  # what is locked, then the package
+  assert "--require-hashes --no-deps -r" in log.read_text().splitlines()[0]
   assert installs("test") == installs() == installs("report") == 0
-  assert installs("dev") == 1
+  assert installs("dev") == 2
   (tmp_path / "pyproject.toml").write_text("[project]\n")
-  assert installs("report") == 1
+  assert installs("report") == 2
+  (tmp_path / "requirements.lock").write_text("# report\n")
+  assert installs("report") == 2
+  assert installs("report", "--unlocked") == 1
+  assert "hashes" not in log.read_text()
+  assert installs("report") == 0  # it stays so
+  assert installs("test") == 1
 
 
 def test_tool_stops_quietly_when_its_reader_does(tiny_folder, tmp_path):

@@ -14,7 +14,7 @@ from compiled import equal
 from xwinjax.checkpoint.store import Store
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean
-from xwinjax.train import objectives
+from xwinjax.train import objectives, spikes
 from xwinjax.train.loop import LoopConfig, Stopped, fit, truncate_metrics
 from xwinjax.train.step import init_state, make_train_step
 
@@ -102,6 +102,7 @@ def test_a_signal_saves_the_step_and_the_run_continues(trainer, straight, tmp_pa
   with pytest.raises(Stopped, match="after step 3; run the same command to continue") as stopped:
     trainer(tmp_path, stream, every=100)
   assert stopped.value.code == code
+  assert (tmp_path / "checkpoints" / "00000003.json").exists()
   assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
   assert equal(trainer(tmp_path, every=100), straight[0])
 
@@ -141,6 +142,18 @@ def test_a_skipped_update_is_written_down(trainer, tmp_path):
   row = rows(tmp_path)[2]
   assert (row["loss"], row["skipped"]) == (None, 1)
   assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+
+
+def test_a_loss_spike_is_said(trainer, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(spikes, "LEAST", 3)
+
+  def stream(start):
+    for step, batch in enumerate(batches_from(start), start):
+      yield batch | {"poison": np.full(2, 100.0 if step == 4 else 1.0, np.float32)}
+
+  trainer(tmp_path, stream)
+  [line] = [line for line in capsys.readouterr().err.splitlines() if "a loss of" in line]
+  assert line.startswith("test: step 5: a loss of 5")
 
 
 def test_too_many_skips_stop_the_run_and_keep_the_last_good_checkpoint(trainer, tmp_path):

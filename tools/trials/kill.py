@@ -67,6 +67,18 @@ class Bench:
     for later in self.names[self.names.index(place) :]:
       shutil.rmtree(self.run / later, ignore_errors=True)
 
+  def keep(self, place: Path) -> None:
+    """Copies the disturbed run, as far as there is one."""
+    shutil.rmtree(place, ignore_errors=True)
+    if self.run.exists():
+      shutil.copytree(self.run, place)
+
+  def back_to(self, place: Path) -> None:
+    """The disturbed run as it was copied."""
+    shutil.rmtree(self.run, ignore_errors=True)
+    if place.exists():
+      shutil.copytree(place, self.run)
+
   def wait_until_begun(self, pid: int, place: str) -> bool:
     """Until the stage is at work; False where the process ended before."""
     while not (self.run / place / "settings.json").exists():
@@ -98,12 +110,15 @@ class Bench:
 def kills(bench: Bench, times: int, stages: tuple[str, ...] = ()) -> Iterator[Trial]:
   """kill -9 at random moments of every stage; then the same command again.
 
-  A stage that is not among `stages` is made again undisturbed, as far as a later one needs it.
+  Each time on a copy of what was before: a stage that is done may have removed what it read. One
+  that is not among `stages` is made again undisturbed, as far as a later one needs it.
   """
+  before = bench.run.with_name(f"{bench.run.name}-before")
   for place in bench.names:
+    bench.keep(before)
     for _ in range(times if not stages or place in stages else 0):
       for _ in range(5):  # a stage that was done too soon is begun again
-        bench.clear(place)
+        bench.back_to(before)
         pid = bench.start(bench.run, place)
         begun = bench.wait_until_begun(pid, place)
         time.sleep(bench.rng.uniform(0, bench.seconds[place]) if begun else 0)

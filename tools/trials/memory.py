@@ -86,10 +86,11 @@ def sampled(samples: int) -> list[tuple[int, int]]:
 def grown(steps: int, say: Callable[[str], None]) -> dict[str, Any]:
   """The slopes of `steps` steps of training and ten times as many samples."""
   made: dict[str, Any] = {"wrong": []}
-  for name, points, unit in (
-    ("training", trained(steps), "step"),
-    ("sampling", sampled(10 * steps), "sample"),
+  for name, watched, count, unit in (
+    ("training", trained, steps, "step"),
+    ("sampling", sampled, 10 * steps, "sample"),
   ):
+    points = watched(count)
     per = slope(points)
     first, last = points[len(points) // 2], points[-1]
     made[name] = {

@@ -20,7 +20,7 @@ from trials.mutant_list_runs import RUNS
 
 SECONDS = 300  # that the tests of one bug may take; longer counts as noticed
 _COPIED = ("xwinjax", "tests", "configs", "experiments", "tools", "docs", "pyproject.toml")
-_FAILED = re.compile(r"^(?:FAILED|ERROR) tests/(\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", re.MULTILINE)
 _LIBRARIES = ("jax", "flax", "optax", "orbax.checkpoint", "grain", "pytest", "scipy.stats", "numpy")
 
 
@@ -47,6 +47,11 @@ def _is_there(test: str) -> bool:
   name, _, function = test.partition("::")
   path = runs.ROOT / "tests" / name
   return path.exists() and f"def {function}" in path.read_text(encoding="utf-8")
+
+
+def failed(said: str) -> list[str]:
+  """The tests that a run of pytest names as failed, under tests/."""
+  return _FAILED.findall(said)
 
 
 def _tested(tree: Path, tests: Sequence[str], *more: str) -> runs.Ended:
@@ -99,7 +104,7 @@ def run(found: Sequence[Mutant], work: Path, say: Callable[[str], None]) -> list
     path.write_text(good.replace(m.old, m.new), encoding="utf-8")
     ended = runs.wait(runs.forked(lambda m=m: _tested(tree, m.tests), told), told, SECONDS)
     path.write_text(good, encoding="utf-8")
-    names = _FAILED.findall(ended.out)
+    names = failed(ended.out)
     outcome = (
       "survived" if ended.status == 0 else "killed" if names or ended.status == -9 else "unclear"
     )
@@ -111,7 +116,7 @@ def run(found: Sequence[Mutant], work: Path, say: Callable[[str], None]) -> list
   say(f"the {len(tests)} tests that noticed, on the code as it is")
   ended = runs.wait(runs.forked(lambda: _tested(tree, tests, "--maxfail=99"), told), told, 1800)
   if ended.status:  # what fails without the bug, too, has not noticed it
-    wrong = set(_FAILED.findall(ended.out))
+    wrong = set(failed(ended.out))
     for row in rows:
       if not wrong or row["by"] in wrong:
         row["outcome"] = "unclear"

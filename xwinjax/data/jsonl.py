@@ -373,6 +373,12 @@ def write_atomic(path: str | Path, text: str) -> Path:
   return path
 
 
+def sweep(folder: Path) -> None:
+  """Removes what a kill left of files that were being written, anywhere under a folder."""
+  for path in folder.rglob(".*.tmp"):
+    path.unlink(missing_ok=True)
+
+
 def write_rows(path: str | Path, rows: Iterable[Any]) -> Path:
   """Writes JSONL atomically."""
   return write_atomic(path, "".join(dumps(row) + "\n" for row in rows))

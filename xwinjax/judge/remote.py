@@ -25,6 +25,7 @@ from xwinjax.data import jsonl
 from xwinjax.data.records import Counts
 
 Request = dict[str, Any]  # of /v1/chat/completions
+SECRET = 12  # characters; a shorter key is a stand-in such as "none", and may stand in any text
 LOCAL = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
 
@@ -40,6 +41,10 @@ class RemoteConfig:
   price_in: Amount = 0.0  # of a million prompt tokens, in the currency of max_cost
   price_out: Amount = 0.0  # of a million tokens written
   max_cost: Amount = 0.0  # the run ends before it costs more; 0: no limit
+
+  def __post_init__(self):
+    if not self.key.isidentifier():  # a config is kept and shown: never a key itself
+      raise ValueError("remote.key: expected the name of an environment variable, not a key")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Remote:
     key = os.environ.get(config.key, "")
     if not key and not config.url.startswith(LOCAL):
       raise UserError(f"the environment has no {config.key}, which {self._where} needs")
+    self.key = key if len(key) >= SECRET else ""
     self.client = openai.OpenAI(
       api_key=key or "none",
       base_url=config.url or None,
@@ -143,6 +149,13 @@ class Remote:
   @property
   def _where(self) -> str:
     return f"openai:{self.model}" + (f" at {self.config.url}" if self.config.url else "")
+
+  def _without_key(self, text: str) -> str:
+    """What a server said, which may repeat the key it was sent."""
+    return text.replace(self.key, "[key]") if self.key else text
+
+  def _said(self, error: Exception, most: int) -> str:
+    return self._without_key(" ".join(str(error).split()))[:most]
 
   def _pay(self, reply: Reply) -> None:
     c = self.config
@@ -178,7 +191,7 @@ class Remote:
 
     def once() -> Reply:
       raw = self.client.chat.completions.with_raw_response.create(model=self.model, **request)
-      return self.replies.add(key, request, reply=raw.text)
+      return self.replies.add(key, request, reply=self._without_key(raw.text))
 
     def note(_: Any) -> None:
       self.counts["no reply, asked again"] += 1
@@ -193,14 +206,13 @@ class Remote:
     try:
       return retry(once)
     except (api.BadRequestError, api.UnprocessableEntityError) as e:
-      return self.replies.add(key, request, refused=" ".join(str(e).split())[:300])
+      return self.replies.add(key, request, refused=self._said(e, 300))
     except api.APIStatusError as e:
-      said = " ".join(str(e).split())[:200]
-      raise UserError(f"{self._where}: status {e.status_code}: {said}") from None
+      raise UserError(f"{self._where}: status {e.status_code}: {self._said(e, 200)}") from None
     except (api.APIConnectionError, NoReply) as e:
       raise UserError(
-        f"{self._where}: {' '.join(str(e).split())[:200]}, {self.config.retries + 1} times; the "
-        "same command continues"
+        f"{self._where}: {self._said(e, 200)}, {self.config.retries + 1} times; the same command "
+        "continues"
       ) from None
 
   def __call__(

@@ -92,7 +92,10 @@ def of_dpo(work: Chain) -> Iterator[str]:
 
 
 def of_training(work: Chain) -> Iterator[str]:
-  """Updates that were left out."""
+  """Updates that were left out, and steps whose loss was far above that of the steps before."""
   for name in TRAINED:
+    if jumps := work.figures(name).get("loss_spikes"):
+      more = f" and {len(jumps) - 5} more" if len(jumps) > 5 else ""
+      yield f"{name}: the loss jumped at step {', '.join(map(str, jumps[:5]))}{more}."
     if skipped := work.figures(name).get("skipped_updates", 0):
       yield f"{name}: {skipped} updates were not finite and were skipped."

@@ -19,7 +19,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,22 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.rmdir()
 
 
+def _begin(folder: Path, what: dict[str, Any]) -> None:
+  folder.mkdir(parents=True, exist_ok=True)
+  jsonl.sweep(folder)
+  jsonl.write_json(folder / BEGUN, what)
+
+
+def _made(started: float) -> dict[str, Any]:
+  """How long it took since `started`, with what, and when it ended."""
+  return {
+    "seconds": round(time.perf_counter() - started, 2),
+    "versions": versions(),
+    "device": device(),
+    "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+  }
+
+
 def run_stage(
   folder: Path,
   stage: str,
@@ -235,6 +251,7 @@ def run_stage(
   alone: bool = False,
   like: Path | None = None,
   chosen: dict[str, Any] | None = None,
+  computed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Runs a stage once and records it; returns its figures.
 
@@ -251,6 +268,7 @@ def run_stage(
     alone: process 0 does all of it; for what needs no devices.
     like: another run's folder of this stage, whose result is taken if it was made of the same.
     chosen: for this machine, to be recorded; see `chosen_before`.
+    computed: settings that may change bits and not more; recorded, and no part of what it is.
 
   Raises: UserError when a finished stage's settings or inputs differ from these and `redo` is off,
     and when its outputs were changed behind its back.
@@ -265,8 +283,7 @@ def run_stage(
     whole = what if chosen is None else {**what, "chosen": chosen}
     done = _done(folder, what, redo) or (like and _taken(like, folder, what))
     if done is None:
-      folder.mkdir(parents=True, exist_ok=True)
-      jsonl.write_json(folder / BEGUN, whole)
+      _begin(folder, whole)
     else:
       print(f"{stage}: done before, in {folder}", file=sys.stderr, flush=True)
     return {"what": whole, "figures": done and done["figures"]}
@@ -280,10 +297,8 @@ def run_stage(
       "files": in_folders(folder, names),
       "figures": figures,
       "input_paths": {role: str(path) for role, path in inputs.items()},
-      "seconds": round(time.perf_counter() - started, 2),
-      "versions": versions(),
-      "device": device(),
-      "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+      **({"computed": dict(computed)} if computed else {}),
+      **_made(started),
     }
     jsonl.write_json(folder / NAME, seal.sealed(json.loads(jsonl.dumps(manifest))))
     return figures

@@ -22,6 +22,7 @@ from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import check_bounds, identity
 
 C = TypeVar("C")
+BITS = ("scan_layers", "remat", "attention")  # of a model's settings: the same but for rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +138,7 @@ class Stage(Generic[C]):
       alone="mesh" not in self.uses,
       like=like,
       chosen=chosen,
+      computed=self.computed(context),
     )
 
   def chosen(self, context: Context, folder: Path) -> dict[str, Any] | None:
@@ -144,6 +146,12 @@ class Stage(Generic[C]):
     if not {"model", "dtype"} & set(self.uses) or context.model.dtype != "auto":
       return None
     return manifest.chosen_before(folder) or dataclasses.asdict(machine.choose())
+
+  def computed(self, context: Context) -> dict[str, Any]:
+    """What of a context may change bits, and is no part of the stage's identity."""
+    model = {name: getattr(context.model, name) for name in BITS} if "model" in self.uses else {}
+    mesh = {"mesh": dataclasses.asdict(context.mesh)} if "mesh" in self.uses else {}
+    return model | mesh
 
   def look(self, context: Context, config: C, paths: Mapping[str, Path | None]) -> None:
     """Says what is found in the data that the stage will read."""

@@ -26,7 +26,7 @@ from xwinjax.sharding.mesh import data_shards, own_shards
 from xwinjax.sharding.place import put_batch, put_state
 from xwinjax.stages import common
 from xwinjax.stages.config import group, identity, plumbing
-from xwinjax.train import loop, optim
+from xwinjax.train import loop, optim, spikes
 from xwinjax.train.loop import LoopConfig
 from xwinjax.train.objectives import Objective
 from xwinjax.train.optim import OptimConfig
@@ -60,10 +60,11 @@ def check_items(items: Items, model: common.Model) -> None:
     raise UserError("some row begins with two BOS tokens; does its text already hold the template?")
 
 
-def curve_ends(path: Path) -> dict[str, float]:
-  """Means over the first and the last tenth of the steps of a metrics.jsonl."""
+def curve_ends(path: Path) -> dict[str, Any]:
+  """Means over the first and the last tenth of the steps of a metrics.jsonl, and its spikes."""
   rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-  n, ends = max(len(rows) // 10, 1), {}
+  n = max(len(rows) // 10, 1)
+  ends: dict[str, Any] = {"loss_spikes": spikes.found(rows)}
   for name in ("loss", "accuracy", "margin"):
     for end, part in (("first", rows[:n]), ("last", rows[-n:])):
       values = [row[name] for row in part if row.get(name) is not None]

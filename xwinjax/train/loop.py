@@ -27,6 +27,7 @@ from xwinjax.data.seal import sha256_file
 from xwinjax.sharding.place import put_batch
 from xwinjax.train import agreed, beside
 from xwinjax.train.agreed import Together
+from xwinjax.train.spikes import Spikes
 from xwinjax.train.step import TrainState
 
 BatchStream = Iterator[dict[str, np.ndarray]]
@@ -226,6 +227,7 @@ class _Log:
     self.shapes: set = set()
     self.pending: tuple[int, dict, dict] | None = None
     self.facts: dict[str, Any] = {}
+    self.spikes = Spikes()
     self.clock = time.perf_counter()
 
   def batch(self, batch: dict[str, np.ndarray], waited: float) -> None:
@@ -276,6 +278,12 @@ class _Log:
     self.progress.advance(
       tokens=0 if compiled else facts["tokens"], note=f"{note}  {self.where_time_goes()}"
     )
+    usual = self.spikes.usual(row.get("loss"))
+    if usual is not None and system.leads():
+      beside.say(
+        f"{self.progress.title}: step {number}: a loss of {values['loss']:.3g} after {usual:.3g} "
+        "in the steps before; lower the learning rate if it stays there"
+      )
     skipped = int(values["skipped"])
     if skipped >= self.config.stop_after_skips:
       raise UserError(
