@@ -16,8 +16,11 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 
-def later(default: T) -> T:
-  """A field that came after runs were made: their `identity` has none while it is the default."""
+def later(default: Any) -> Any:
+  """A field, or by its type a group, that came after runs were made: their `identity` has none
+  while it is the default."""
+  if isinstance(default, type):
+    return dataclasses.field(default_factory=default, metadata={"later": True})
   return dataclasses.field(default=default, metadata={"later": True})
 
 

@@ -168,12 +168,16 @@ def open_model(
   *,
   reward: bool | None = False,
   to_sample: bool = False,
+  held_in: str = "float32",
   **changes: Any,
 ) -> common.Model:
   """The model in a folder as the context says; `changes` replace fields of its ModelConfig.
+
+  Its matrices are held in the dtype `held_in`.
 
   Several processes hold it together; with `to_sample` each for itself, so that they share prompts.
   """
   config = dataclasses.replace(context.model, path=str(path), **changes)
   mesh = common.make_mesh(context.mesh)
-  return common.open_model(config, own_part(mesh) if to_sample else mesh, reward=reward)
+  mesh = own_part(mesh) if to_sample else mesh
+  return common.open_model(config, mesh, reward=reward, held_in=held_in)

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from xwinjax.core import host, processes
+from xwinjax.checkpoint import peft
+from xwinjax.core import host, placed, processes
 from xwinjax.core.bounds import Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
@@ -26,11 +27,12 @@ from xwinjax.sharding.mesh import data_shards, own_shards
 from xwinjax.sharding.place import put_batch, put_state
 from xwinjax.stages import common
 from xwinjax.stages.config import group, identity, plumbing
+from xwinjax.stages.lora import LoRAConfig, split, whole
 from xwinjax.train import loop, optim
 from xwinjax.train.loop import LoopConfig
 from xwinjax.train.objectives import Objective
 from xwinjax.train.optim import OptimConfig
-from xwinjax.train.step import init_state, make_train_step
+from xwinjax.train.step import TrainState, init_state, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +89,14 @@ def at_epoch_ends(
 def mfu_of(model: LlamaConfig) -> Callable[[float], float] | None:
   """tokens/s -> share of the devices' peak, at 6 operations a parameter and token.
 
-  None on devices whose peak is not known. Source: PaLM (Chowdhery et al. 2022), appendix B,
-  without attention's scores.
+  With adapters at 4: the model's own gradients are not computed. None on devices whose peak is not
+  known. Source: PaLM (Chowdhery et al. 2022), appendix B, without attention's scores.
   """
   peak = host.peak_flops(jax.devices()[0].device_kind)
   if peak is None:
     return None
   each = 6 * (parameters.count(model) - model.vocab_size * model.dim * (not model.tied))
+  each = each * 4 // 6 if model.lora_rank else each
   return lambda rate: rate * each / (peak * jax.device_count())
 
 
@@ -105,6 +108,7 @@ def train(
   items: Items,
   objective: Objective,
   config: TrainConfig,
+  lora: LoRAConfig | None = None,
   *,
   seed: int,
   mesh: Mesh | None,
@@ -114,10 +118,15 @@ def train(
 ) -> tuple[Params, dict[str, Any]]:
   """Trains and returns (parameters, figures). Resumes from `folder` if it was begun there.
 
+  With `lora` adapters train in the place of `params`: what comes back, or is given to
+  `on_checkpoint` and `on_epoch`, are the parameters with them merged; `folder`/adapter/ has them
+  alone.
+
   With `on_epoch`, a checkpoint ends every epoch, and it is called with (epoch, step, parameters)
   just before; see `train.loop.fit`.
   """
   check_items(items, model)
+  lora = lora or LoRAConfig()
   shards = 1 if mesh is None else data_shards(mesh)
   plan = batching.make_plan(items, config.batch, seed=seed, epochs=config.epochs, shards=shards)
   steps = len(plan.batches)
@@ -136,25 +145,43 @@ def train(
   if on_epoch is not None:
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
+  trained, frozen = split(lora, model.config, params, seed)
+
+  def made(state: TrainState) -> TrainState:
+    with placed.on(mesh):
+      return dataclasses.replace(state, params=whole(model.config, state.params, frozen))
+
   stream = functools.partial(
     pipeline.batches, items, plan, shards=None if mesh is None else own_shards(mesh)
   )
   state = loop.fit(
     make_train_step(
-      objective, optimizer, microbatches=config.batch.microbatches, seed=seed, mesh=mesh
+      objective,
+      optimizer,
+      microbatches=config.batch.microbatches,
+      seed=seed,
+      mesh=mesh,
+      frozen=frozen,
     ),
-    put_state(init_state(params, optimizer), mesh),
+    put_state(init_state(trained, optimizer), mesh),
     lambda start: stream(start=start),
     steps=steps,
     folder=folder,
-    identity={"data": items.fingerprint(), "train": identity(config), "seed": seed},
+    identity={
+      "data": items.fingerprint(),
+      "train": identity(config),
+      "seed": seed,
+      **({"lora": identity(lora)} if lora.rank else {}),
+    },
     title=title,
     mesh=mesh,
     config=settings,
     learning_rate=rate,
-    on_checkpoint=on_checkpoint,
+    on_checkpoint=on_checkpoint and (lambda step, state: on_checkpoint(step, made(state))),
     mfu_of=share,
   )
+  if lora.rank:
+    peft.save(folder / "adapter", model.config, state.params, base=str(model.folder))
   if state.skipped_total:
     common.say(f"{title}: {int(state.skipped_total)} of {steps} updates skipped: not finite")
   metrics = folder / "metrics.jsonl"
@@ -170,4 +197,4 @@ def train(
     "skipped_updates": int(state.skipped_total),
     "row_lengths": sorted(plan.heights),
   }
-  return state.params, figures
+  return made(state).params, figures

@@ -1,0 +1,62 @@
+"""Adapters in place of the model's own parameters, in the stages that train."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import jax
+
+from xwinjax.core import rng
+from xwinjax.core.bounds import OneOf, Within
+from xwinjax.core.types import Params
+from xwinjax.model import lora, parameters
+from xwinjax.model.config import LlamaConfig
+from xwinjax.stages.common import Model
+from xwinjax.stages.stage import Context, open_model
+
+HEADS = ("reward",)  # what trains whole beside the adapters
+
+Projection = Annotated[str, OneOf(parameters.PROJECTIONS)]
+BaseDtype = Annotated[str, OneOf(("float32", "bfloat16"))]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRAConfig:
+  """Adapters that train while the model stays as it is (LoRA)."""
+
+  rank: Annotated[int, Within(0, 2**12)] = 0  # of the adapters; 0: the model itself trains
+  alpha: Annotated[float, Within(1e-6, 1e6)] = 16.0  # an adapter counts alpha / rank times
+  targets: tuple[Projection, ...] = tuple(parameters.PROJECTIONS)  # projections that get one
+  base_dtype: BaseDtype = "float32"  # in which the model is held; bfloat16 takes half
+
+  def __post_init__(self) -> None:
+    if self.rank and not self.targets:
+      raise ValueError(f"lora.targets is empty; there are {', '.join(parameters.PROJECTIONS)}")
+
+
+def open_to_train(context: Context, path: Path, config: LoRAConfig) -> Model:
+  """The model that a stage starts from, held as its adapters need it."""
+  if not config.rank:
+    return open_model(context, path)
+  model = open_model(context, path, held_in=config.base_dtype)
+  changes = {"lora_rank": config.rank, "lora_alpha": config.alpha}
+  return dataclasses.replace(model, config=model.config.replace(**changes))
+
+
+def split(
+  config: LoRAConfig, model: LlamaConfig, params: Params, seed: int
+) -> tuple[Params, Params | None]:
+  """(what trains, what stays): fresh adapters and a reward head, and the rest; or all and None."""
+  if not config.rank:
+    return params, None
+  key = jax.random.fold_in(rng.base_key(seed), 2**32 - 1)  # a number that no step has
+  heads = {name: p for name, p in params.items() if name in HEADS}
+  trained = lora.init(model, key, config.targets) | heads
+  return trained, {name: p for name, p in params.items() if name not in HEADS}
+
+
+def whole(model: LlamaConfig, trained: Params, frozen: Params | None) -> Params:
+  """The model that they make together, of the shape that it had before."""
+  return trained if frozen is None else lora.merged(model, lora.joined(frozen, trained))
