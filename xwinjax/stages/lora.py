@@ -33,7 +33,7 @@ class LoRAConfig:
 
   def __post_init__(self) -> None:
     if self.rank and not self.targets:
-      raise ValueError(f"lora.targets is empty; there are {', '.join(parameters.PROJECTIONS)}")
+      raise ValueError(f"targets is empty; there are {', '.join(parameters.PROJECTIONS)}")
 
 
 def open_to_train(context: Context, path: Path, config: LoRAConfig) -> Model:
