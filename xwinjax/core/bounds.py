@@ -11,9 +11,7 @@ import functools
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
-
-T = TypeVar("T")
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
 def later(default: Any) -> Any:

@@ -19,9 +19,9 @@ from xwinjax.model import lora
 from xwinjax.stages import common, preferences
 from xwinjax.stages import reference as stored
 from xwinjax.stages.config import group, later
-from xwinjax.stages.lora import LoRAConfig, open_to_train
+from xwinjax.stages.lora import LoRAConfig
 from xwinjax.stages.manifest import fingerprint
-from xwinjax.stages.stage import Context, Stage
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
@@ -195,7 +195,7 @@ def make(
 
   With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
   """
-  start = open_to_train(context, model, config.lora)
+  start = open_model(context, model, lora=config.lora)
   kind, check_first = table.kind_of(config.variant), None
   if config.rivals >= start.config.vocab_size and "contrast_A2" in table.needs(config.variant):
     raise UserError(

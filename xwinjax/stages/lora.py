@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+import math
 from typing import Annotated
 
 import jax
@@ -13,8 +13,6 @@ from xwinjax.core.bounds import OneOf, Within
 from xwinjax.core.types import Params
 from xwinjax.model import lora, parameters
 from xwinjax.model.config import LlamaConfig
-from xwinjax.stages.common import Model
-from xwinjax.stages.stage import Context, open_model
 
 HEADS = ("reward",)  # what trains whole beside the adapters
 
@@ -35,14 +33,16 @@ class LoRAConfig:
     if self.rank and not self.targets:
       raise ValueError(f"targets is empty; there are {', '.join(parameters.PROJECTIONS)}")
 
+  def adapted(self, model: LlamaConfig) -> LlamaConfig:
+    """The model's config, which then says of what rank and scale its adapters are."""
+    if not self.rank:
+      return model
+    return model.replace(lora_rank=self.rank, lora_alpha=self.alpha)
 
-def open_to_train(context: Context, path: Path, config: LoRAConfig) -> Model:
-  """The model that a stage starts from, held as its adapters need it."""
-  if not config.rank:
-    return open_model(context, path)
-  model = open_model(context, path, held_in=config.base_dtype)
-  changes = {"lora_rank": config.rank, "lora_alpha": config.alpha}
-  return dataclasses.replace(model, config=model.config.replace(**changes))
+  def numbers(self, model: LlamaConfig) -> int:
+    """How many the adapters of an adapted model hold."""
+    rows = [row for name in set(self.targets) for row in parameters.ADAPTERS[name]]
+    return model.num_layers * sum(math.prod(row.shape(model)) for row in rows)
 
 
 def split(

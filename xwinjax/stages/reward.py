@@ -27,8 +27,8 @@ from xwinjax.model import llama
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
 from xwinjax.stages.config import group, later, plumbing
-from xwinjax.stages.lora import LoRAConfig, open_to_train
-from xwinjax.stages.stage import Context, Stage
+from xwinjax.stages.lora import LoRAConfig
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
@@ -129,7 +129,7 @@ def make(
   card: Path | None = None,
 ) -> dict[str, Any]:
   """Trains a reward model; writes model/, metrics.jsonl and the scores of held-out pairs."""
-  base = open_to_train(context, model, config.lora)
+  base = open_model(context, model, lora=config.lora)
   pairs, rows = read_pairs(config, data, context.bad_rows)
   opened = lambda path: path and heldout_pairs(config, path, base, context.bad_rows)
   held, on_card = opened(heldout), opened(card)

@@ -30,8 +30,8 @@ from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
 from xwinjax.stages.config import group, later
-from xwinjax.stages.lora import LoRAConfig, open_to_train
-from xwinjax.stages.stage import Context, Stage
+from xwinjax.stages.lora import LoRAConfig
+from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
 
@@ -173,7 +173,7 @@ def make(
   loss of every epoch is measured.
   """
   mesh = common.make_mesh(context.mesh)
-  base = open_to_train(context, model, config.lora)
+  base = open_model(context, model, lora=config.lora)
   items_ = read_items(config, data, base, context.bad_rows)
   nll = None
   if heldout is not None:

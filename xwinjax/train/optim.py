@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import jax
 import optax
 
-from xwinjax.core.bounds import Amount, OneOf, Part, Within
+from xwinjax.core.bounds import Amount, OneOf, Part, Within, later
 from xwinjax.core.errors import UserError
 from xwinjax.model import parameters
 
@@ -35,10 +35,7 @@ class OptimConfig:
   eps: Annotated[float, Within(1e-30, 1)] = 1e-8
   weight_decay: Rate = 0.0  # on matrices, not on norms: see model.parameters
   clip: Amount = 1.0  # global gradient norm; 0 leaves gradients alone
-  mu_dtype: MuDtype = dataclasses.field(
-    default="float32",
-    metadata={"later": True, "help": "of the first moment; bfloat16 takes half its memory"},
-  )
+  mu_dtype: MuDtype = later("float32")  # of the first moment; bfloat16 takes half its memory
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
