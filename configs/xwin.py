@@ -143,7 +143,7 @@ def with_adapters(config: ConfigDict) -> ConfigDict:
   on_pods(config, 10.0)
   for stage in (config.sft, config.rs, config.reward, config.dpo):
     stage.lora.update(rank=16, alpha=32.0, base_dtype="bfloat16")
-    stage.train.batch.microbatches = 16
+    stage.train.batch.microbatches = 8
   return config
 
 
