@@ -132,3 +132,5 @@ def test_a_is_drawn_with_peft_s_variance_and_b_is_zero():
   assert alone.keys() == {"attention"}
   assert equal(alone["attention"]["o_lora_a"], a)  # whatever else has adapters
   assert not equal(a, jnp.roll(a, 1, 0))  # and no layer has another's
+  both = lora.init(config, jax.random.key(0), ("k_proj", "v_proj"))["layers"]["attention"]
+  assert not equal(both["k_lora_a"], both["v_lora_a"])  # nor has a projection
