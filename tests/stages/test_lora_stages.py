@@ -14,11 +14,11 @@ from xwinjax.checkpoint.store import Store
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl, pipeline
 from xwinjax.data.batching import BatchConfig
-from xwinjax.model import lora, parameters
+from xwinjax.model import parameters
 from xwinjax.stages import dpo, reference, reward, sft
 from xwinjax.stages.config import check_bounds, from_config_dict, identity
 from xwinjax.stages.dpo import DPOConfig
-from xwinjax.stages.lora import LoRAConfig, whole
+from xwinjax.stages.lora import LoRAConfig
 from xwinjax.stages.reward import RewardConfig
 from xwinjax.stages.sft import SFTConfig
 from xwinjax.stages.stage import Context, open_model
@@ -139,12 +139,12 @@ def test_killed_it_goes_on_to_the_same_bits_and_another_rank_is_refused(
 
 def test_the_base_in_bfloat16(tmp_path, tiny_folder):
   reads = inputs_of("sft", tmp_path, tiny_folder)
-  lora_config = dataclasses.replace(LORA, base_dtype="bfloat16")
-  opened = open_model(ONE, tiny_folder, lora=lora_config)
+  half = dataclasses.replace(LORA, base_dtype="bfloat16")
+  opened = open_model(ONE, tiny_folder, lora=half)
   dtypes = {str(x.dtype) for x in jax.tree.leaves(opened.params) if x.ndim > 2}
   assert dtypes == {"bfloat16"}
   assert opened.params["norm"]["scale"].dtype == "float32"
-  figures = sft.STAGE.run(ONE, tmp_path / "a", SFTConfig(train=TRAIN, lora=lora_config), reads)
+  figures = sft.STAGE.run(ONE, tmp_path / "a", SFTConfig(train=TRAIN, lora=half), reads)
   assert figures["loss_last"] < figures["loss_first"] - 0.05
 
 
@@ -181,10 +181,3 @@ def test_settings_that_fit_nothing_are_one_line(values, line):
   with pytest.raises(UserError, match=line) as e:
     check_bounds(from_config_dict(SFTConfig, {"lora": values}))
   assert "\n" not in str(e.value)
-
-
-def test_what_does_not_train_has_no_gradient_and_comes_back_merged(tiny_folder):
-  opened = open_model(ONE, tiny_folder, lora=LORA)
-  trained = lora.init(opened.config, jax.random.key(0), LORA.targets)
-  assert equal(whole(opened.config, trained, opened.params), opened.params)
-  assert whole(opened.config, opened.params, None) is opened.params

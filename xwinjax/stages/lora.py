@@ -7,12 +7,14 @@ import math
 from typing import Annotated
 
 import jax
+from jax.sharding import Mesh
 
-from xwinjax.core import rng
+from xwinjax.core import placed, rng
 from xwinjax.core.bounds import OneOf, Within
 from xwinjax.core.types import Params
 from xwinjax.model import lora, parameters
 from xwinjax.model.config import LlamaConfig
+from xwinjax.train.step import TrainState
 
 HEADS = ("reward",)  # what trains whole beside the adapters
 
@@ -57,6 +59,12 @@ def split(
   return trained, {name: p for name, p in params.items() if name not in HEADS}
 
 
-def whole(model: LlamaConfig, trained: Params, frozen: Params | None) -> Params:
-  """The model that they make together, of the shape that it had before."""
-  return trained if frozen is None else lora.merged(model, lora.joined(frozen, trained))
+def whole(
+  model: LlamaConfig, frozen: Params | None, mesh: Mesh | None, state: TrainState
+) -> TrainState:
+  """The state with the parameters of the model that its own and the frozen ones make together."""
+  if frozen is None:
+    return state
+  with placed.on(mesh):
+    params = lora.merged(model, lora.joined(frozen, state.params))
+  return dataclasses.replace(state, params=params)

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from xwinjax.checkpoint import peft
-from xwinjax.core import host, placed, processes
+from xwinjax.core import host, processes
 from xwinjax.core.bounds import Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Params
@@ -32,7 +32,7 @@ from xwinjax.train import loop, optim
 from xwinjax.train.loop import LoopConfig
 from xwinjax.train.objectives import Objective
 from xwinjax.train.optim import OptimConfig
-from xwinjax.train.step import TrainState, init_state, make_train_step
+from xwinjax.train.step import init_state, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,34 +145,21 @@ def train(
   if on_epoch is not None:
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
+  parts = config.batch.microbatches
   trained, frozen = split(lora, model.config, params, seed)
 
-  def made(state: TrainState) -> TrainState:
-    with placed.on(mesh):
-      return dataclasses.replace(state, params=whole(model.config, state.params, frozen))
-
+  made = functools.partial(whole, model.config, frozen, mesh)
   stream = functools.partial(
     pipeline.batches, items, plan, shards=None if mesh is None else own_shards(mesh)
   )
+  what = {"data": items.fingerprint(), "train": identity(config), "seed": seed}
   state = loop.fit(
-    make_train_step(
-      objective,
-      optimizer,
-      microbatches=config.batch.microbatches,
-      seed=seed,
-      mesh=mesh,
-      frozen=frozen,
-    ),
+    make_train_step(objective, optimizer, microbatches=parts, seed=seed, mesh=mesh, frozen=frozen),
     put_state(init_state(trained, optimizer), mesh),
     lambda start: stream(start=start),
     steps=steps,
     folder=folder,
-    identity={
-      "data": items.fingerprint(),
-      "train": identity(config),
-      "seed": seed,
-      **({"lora": identity(lora)} if lora.rank else {}),
-    },
+    identity=what | ({"lora": identity(lora)} if lora.rank else {}),
     title=title,
     mesh=mesh,
     config=settings,
@@ -180,21 +167,26 @@ def train(
     on_checkpoint=on_checkpoint and (lambda step, state: on_checkpoint(step, made(state))),
     mfu_of=share,
   )
-  if lora.rank:
-    peft.save(folder / "adapter", model.config, state.params, base=str(model.folder))
   if state.skipped_total:
     common.say(f"{title}: {int(state.skipped_total)} of {steps} updates skipped: not finite")
-  metrics = folder / "metrics.jsonl"
+  if lora.rank:
+    peft.save(folder / "adapter", model.config, state.params, base=str(model.folder))
+  figures = figures_of(folder / "metrics.jsonl", items, plan, share)
+  return made(state).params, figures | {"skipped_updates": int(state.skipped_total)}
+
+
+def figures_of(
+  metrics: Path, items: Items, plan: batching.Plan, share: Callable[[float], float] | None
+) -> dict[str, Any]:
+  """What a training's manifest says of it; `share` is that of `mfu_of`."""
   speed, ends = processes.on_lead(lambda: (loop.tokens_per_second(metrics), curve_ends(metrics)))
-  figures = {
+  return {
     **({"mfu": round(share(speed), 4)} if share and speed else {}),
     "items": len(items),
     "supervised_tokens": int(items.targets.sum()),
-    "steps": steps,
+    "steps": len(plan.batches),
     **ends,
     "fill": round(plan.fill(items.lengths), 4),
     "counts": dict(items.counts),
-    "skipped_updates": int(state.skipped_total),
     "row_lengths": sorted(plan.heights),
   }
-  return made(state).params, figures
