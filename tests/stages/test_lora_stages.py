@@ -55,7 +55,10 @@ def inputs_of(name, folder, model):
   return reads
 
 
-@pytest.fixture(scope="module", params=STAGES)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("reward", "dpo")]
+
+
+@pytest.fixture(scope="module", params=["sft", *SLOW])
 def ran(request, tmp_path_factory, tiny_folder):
   """(name, folder, figures) of a stage that nobody disturbed."""
   folder = tmp_path_factory.mktemp(request.param)
