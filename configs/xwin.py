@@ -137,10 +137,22 @@ def half_rate(config: ConfigDict) -> ConfigDict:
   return on_pods(config, 0.5)
 
 
+def with_adapters(config: ConfigDict) -> ConfigDict:
+  """Adapters beside a model that stays in bfloat16, for a small slice; rates ten times those of all
+  parameters, as is common."""
+  on_pods(config, 10.0)
+  for stage in (config.sft, config.rs, config.reward, config.dpo):
+    stage.lora.update(rank=16, alpha=32.0, base_dtype="bfloat16")
+    stage.train.batch.microbatches = 8
+  return config
+
+
 PODS = {
   "llama2_7b": on_pods,
   "llama2_13b": on_pods,
   "llama2_70b": half_rate,
   "llama3_8b": on_pods,
   "llama3_70b": half_rate,
+  "llama2_7b_lora": with_adapters,
+  "llama3_8b_lora": with_adapters,
 }

@@ -4,11 +4,12 @@ import pytest
 
 from xwinjax.testing.tiny import tiny_config, tiny_params
 
-collect_ignore = (
-  []
-  if find_spec("transformers") and find_spec("torch")
-  else ["test_in_transformers.py", "test_exports_in_transformers.py"]
-)
+there = {name for name in ("transformers", "torch", "peft") if find_spec(name)}
+collect_ignore = []
+if not there >= {"transformers", "torch"}:
+  collect_ignore += ["test_in_transformers.py", "test_exports_in_transformers.py"]
+if len(there) < 3:
+  collect_ignore += ["test_in_peft.py"]
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def test_field_in_place_of_a_group(mistake, train):
 def test_unknown_variant_lists_those_there_are(mistake):
   assert mistake(xwin.command, "--config=configs/xwin.py:huge", "--workdir=x") == (
     "--config=configs/xwin.py:huge: no variant 'huge'; there are sandbox, laptop, llama, "
-    "llama2_7b, llama2_13b, llama2_70b, llama3_8b, llama3_70b"
+    "llama2_7b, llama2_13b, llama2_70b, llama3_8b, llama3_70b, llama2_7b_lora, llama3_8b_lora"
   )
 
 

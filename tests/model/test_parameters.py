@@ -64,5 +64,6 @@ def test_a_row_whose_fields_do_not_fit_is_refused():
 
 
 def test_every_place_is_named_once():
-  assert len(parameters.BY_PATH) == len(parameters.TABLE)
-  assert len({row.name(0) for row in parameters.TABLE}) == len(parameters.TABLE)
+  rows = [*parameters.TABLE, *parameters.adapters()]
+  assert len(parameters.BY_PATH) == len(rows)
+  assert len({row.name(0) for row in rows}) == len(rows)

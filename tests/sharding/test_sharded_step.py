@@ -14,7 +14,7 @@ import pytest
 from compiled import close, small_config, small_params
 
 from xwinjax.core.segments import segment
-from xwinjax.model import llama
+from xwinjax.model import llama, lora
 from xwinjax.sample.logits import SamplingParams
 from xwinjax.sample.scheduler import Request, Sampler, SamplerConfig
 from xwinjax.sharding import rules
@@ -139,3 +139,36 @@ def test_sharded_parameters_sample_the_same_tokens():
   ids = lambda results: [c.ids for done, _ in results for c in done]
   assert ids(one) == ids(eight)
   assert len(set(map(tuple, ids(one)))) == 4
+
+
+ADAPTED = CONFIG.replace(lora_rank=3, lora_alpha=12.0)
+
+
+def adapter_step(mesh=None):
+  """(state, metrics) after an SFT step of adapters alone."""
+  base = jax.tree.map(jnp.asarray, small_params(CONFIG))
+  fresh = lora.init(ADAPTED, jax.random.key(0), ("q_proj", "o_proj", "up_proj", "down_proj"))
+  trained = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), fresh)
+  state, batch = init_state(trained, SGD), BATCHES["sft"]
+  if mesh is None:
+    batch = {k: v for k, v in batch.items() if k != "gather"}
+  else:
+    base = jax.device_put(base, rules.tree_shardings(mesh, base))
+  step = make_train_step(objectives.sft(ADAPTED), SGD, mesh=mesh, frozen=base)
+  return step(state, put_batch(batch, mesh))
+
+
+@pytest.mark.parametrize(
+  "name", ["data2_fsdp2_tensor2", pytest.param("fsdp8", marks=pytest.mark.slow)]
+)
+def test_adapters_take_on_eight_devices_the_step_of_one(name):
+  state, metrics = adapter_step()
+  sharded, sharded_metrics = adapter_step(make_mesh(*MESHES[name]))
+  assert close(sharded_metrics, metrics, rtol=1e-4)
+  assert close(sharded.params, state.params, rtol=1e-4)
+  moved = jax.tree.map(lambda x: 1.01 * x, state.params)  # the twin
+  assert not close(sharded.params, moved, rtol=1e-4)
+  at = sharded.params["layers"]
+  parts = {k: at["mlp"][k].addressable_shards[0].data.shape for k in ("up_lora_a", "down_lora_b")}
+  D = 16 // MESHES[name][1]  # shared out as their kernels' inputs and outputs are
+  assert parts == {"up_lora_a": (1, D, 3), "down_lora_b": (1, 3, D)}

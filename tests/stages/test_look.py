@@ -15,6 +15,7 @@ from xwinjax.recipes import given
 from xwinjax.recipes.lima_config import DataConfig, LimaConfig
 from xwinjax.stages import evaluate, look, memory, sft
 from xwinjax.stages.common import MeshConfig, ModelConfig
+from xwinjax.stages.lora import LoRAConfig
 from xwinjax.stages.sft import SFTConfig
 from xwinjax.stages.stage import Context
 from xwinjax.stages.training import TrainConfig
@@ -101,6 +102,12 @@ def test_memory_counts_state_and_activations():
   model, mesh = tiny_config(), MeshConfig(data=1)
   need = memory.training(model, BatchConfig(batch_size=4), 100, mesh)
   assert need.state == 16 * memory.parameters.count(model)
+  half = memory.training(model, BatchConfig(batch_size=4), 100, mesh, "bfloat16")
+  assert half.state == 14 * memory.parameters.count(model)
+  adapters = LoRAConfig(rank=4, targets=("q_proj",), base_dtype="bfloat16")
+  beside = memory.training(model, BatchConfig(batch_size=4), 100, mesh, lora=adapters)
+  numbers = 2 * (16 + 16) * 4  # layers, inputs and outputs, rank
+  assert beside.state == 2 * memory.parameters.count(model) + 16 * numbers
   longer = memory.training(model, BatchConfig(batch_size=4), 200, mesh)
   part = memory.training(model, BatchConfig(batch_size=4, microbatches=4), 100, mesh)
   less = memory.training(model.replace(remat="full"), BatchConfig(batch_size=4), 100, mesh)

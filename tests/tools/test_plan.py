@@ -18,6 +18,9 @@ from xwinjax.data.records import Counts
 from xwinjax.model import parameters
 from xwinjax.recipes.xwin import XwinConfig
 from xwinjax.sharding.mesh import make_mesh
+from xwinjax.stages import memory
+from xwinjax.stages.lora import LoRAConfig
+from xwinjax.stages.reward import RewardConfig
 from xwinjax.testing.tiny import tiny_config
 
 KEYS = {"stage", "topology", "mesh", "batch", "seq", "peak_gib", "hbm_gib", "flops", "mfu"}
@@ -117,6 +120,23 @@ def test_every_program_compiles_on_a_mesh(stage):
   given = compiled.memory_analysis().argument_size_in_bytes
   whole = 4 * parameters.count(model)
   assert given < whole * (3 if stage in programs.TRAINED else 1)
+
+
+def test_adapters_are_compiled_and_counted(plan):
+  mesh, model = make_mesh(2, 2, 2), tiny_config(scan_layers=True)
+  adapters = LoRAConfig(rank=2, base_dtype="bfloat16")
+  config = XwinConfig(reward=RewardConfig(lora=adapters))
+  with jax.set_mesh(mesh):
+    made = programs.make(Job("reward", 8, 16), config, model, mesh)
+    compiled = jax.jit(made.function, **made.jit).lower(*made.arguments).compile()
+  given = compiled.memory_analysis().argument_size_in_bytes
+  state, gradient = memory.state_bytes(model, lora=adapters)
+  assert gradient == 4 * adapters.numbers(adapters.adapted(model))
+  assert 0.25 < given / state < 0.5  # a quarter of it, and the batch
+  words = ("--topology=h100:8", "--stages=sft", "--microbatches=8")
+  less, whole = (plan(f"--config=configs/xwin.py:llama3_8b{v}", *words)[0] for v in ("_lora", ""))
+  assert whole["peak_gib"] - less["peak_gib"] > (12 - 2) * 8.03e9 / 8 / 2**30
+  assert less["flops_needed"] == pytest.approx(whole["flops_needed"] * 2 / 3)
 
 
 def test_published_sizes():

@@ -99,6 +99,19 @@ def test_other_settings_give_other_numbers(change):
   assert close(ours(other), adamw_in_float64(other, 4))
 
 
+def test_the_first_moment_in_bfloat16_is_near_and_takes_half():
+  half = OptimConfig(**(vars(CONFIG) | {"mu_dtype": "bfloat16"}))
+  params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), PARAMS)
+  dtypes = lambda config, moment: {
+    str(x.dtype)
+    for x in jax.tree.leaves(optax.tree.get(make_optimizer(config, 4).init(params), moment))
+  }
+  assert (dtypes(half, "mu"), dtypes(half, "nu")) == ({"bfloat16"}, {"float32"})
+  assert (dtypes(CONFIG, "mu"), dtypes(CONFIG, "nu")) == ({"float32"}, {"float32"})
+  assert close(ours(half), ours(CONFIG), atol=2e-3)
+  assert not close(ours(half), ours(CONFIG))
+
+
 def test_decay_leaves_norms_alone():
   mask = decay_mask(
     {

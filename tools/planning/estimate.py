@@ -55,7 +55,7 @@ def tokens(job: Job) -> int:
 
 
 def needed_flops(job: Job, model: LlamaConfig, devices: int) -> float:
-  """2 a parameter and token, and attention's causal half; thrice to train.
+  """2 a parameter and token, and attention's causal half; thrice to train, with adapters twice.
 
   Source: PaLM (Chowdhery et al. 2022), appendix B.
   """
@@ -63,7 +63,8 @@ def needed_flops(job: Job, model: LlamaConfig, devices: int) -> float:
   seen = job.length if job.stage == "decode" else job.length / 2
   scores = 2 * model.num_layers * model.num_heads * model.head_dim * seen
   each = 2 * (body + head * (job.stage not in ("reward", "prefill")) + scores)
-  return each * tokens(job) * (3 if job.stage in TRAINED else 1) / devices
+  passes = (2 if model.lora_rank else 3) if job.stage in TRAINED else 1
+  return each * tokens(job) * passes / devices
 
 
 def kernel_flops(job: Job, model: LlamaConfig, cost: Cost, rows: int, tensor: int) -> float:
@@ -86,10 +87,13 @@ def link_bytes(cost: Cost, devices: int) -> float:
   return sum(factor.get(kind, 1.0) * size for side in sides for kind, size in side.items())
 
 
-def memory_bytes(job: Job, model: LlamaConfig, given: float, rows: int, tensor: int) -> float:
+def memory_bytes(
+  job: Job, model: LlamaConfig, given: float, gradient: float, rows: int, tensor: int
+) -> float:
   """What a device's memory moves, roughly.
 
-  What the program is given: read once, and written once with its gradient when it trains. The
+  What the program is given: read once; what trains (three times its gradient) and the gradient
+  written once. The
   layers' weights in the compute dtype, once a pass. About 20 D + 6 F a token and layer for the
   activations, once a pass. Decoding reads weights and cache for every token.
   """
@@ -98,7 +102,7 @@ def memory_bytes(job: Job, model: LlamaConfig, given: float, rows: int, tensor: 
   body, _ = sizes(model)
   passes = 4 if job.stage in TRAINED else 1  # forward, again, and backward's two products
   acts = rows * job.length * model.num_layers * (20 * model.dim + 6 * model.ffn_dim / tensor)
-  state = given * (7 / 3 if job.stage in TRAINED else 1)
+  state = given + 4 * gradient
   weights = 0 if job.stage in SAMPLED else body * BF16 / tensor * job.microbatches
   return state + passes * (weights + acts * BF16)
 
@@ -114,7 +118,8 @@ def estimate(
     needed_flops(job, model, where.devices),
     done,
     done / where.chip.flops,
-    memory_bytes(job, model, given, rows, tensor) / where.chip.memory_bandwidth,
+    memory_bytes(job, model, given, job.gradient / (mesh["fsdp"] * tensor), rows, tensor)
+    / where.chip.memory_bandwidth,
     moved / where.bandwidth(),
   )
 
@@ -150,19 +155,23 @@ def guess(job: Job, model: LlamaConfig, where: Slice, mesh: dict[str, int]) -> G
     time = estimate(job, model, where, mesh, cost, given)
     return Guess(given, peak, dataclasses.replace(time, done=cost.flops))
   trains = job.stage in TRAINED
-  given = whole * F32 / mesh["fsdp"] * (3 if trains else 1)
+  given, gradient = (x / tensor / mesh["fsdp"] for x in (job.state, job.gradient))
   layer = body / model.num_layers / tensor * BF16
   saved = {"full": place, "dots": place + wide, "none": place + 2.5 * wide}[model.remat]
   logits = min(rows / part * job.length * model.vocab_size * F32 / tensor, GIB)
   scratch = 4 * layer + 3 * wide + 2 * logits + head / tensor * (BF16 + F32)
-  gradient = whole * F32 / mesh["fsdp"]
   peak = given + scratch + (model.num_layers * saved + gradient if trains else place)
-  again = {"full": 4 / 3, "dots": 1.05, "none": 1.0}[model.remat] if trains else 1.0
+  again = (
+    {"full": 3 / 2 if model.lora_rank else 4 / 3, "dots": 1.05, "none": 1.0}[model.remat]
+    if trains
+    else 1.0
+  )
   cost.flops = needed_flops(job, model, where.devices) * again
   if mesh["fsdp"] > 1:
     passes = (3 if model.remat == "full" else 2) if trains else 1
     cost.inside["all-gather"] = passes * part * (body + head) * BF16 / tensor
-    cost.inside["reduce-scatter"] = trains * part * (body + head) * BF16 / tensor / where.devices
+    scattered = part * job.gradient / F32 * BF16 / tensor
+    cost.inside["reduce-scatter"] = scattered / where.devices
   if tensor > 1:
     cost.inside["all-reduce"] = (6 if trains else 2) * model.num_layers * place * part
   time = estimate(job, model, where, mesh, cost, given)

@@ -22,6 +22,7 @@ from xwinjax.recipes.xwin import XwinConfig
 from xwinjax.sample import decode
 from xwinjax.sharding import rules
 from xwinjax.sharding.mesh import data_shards
+from xwinjax.stages.lora import LoRAConfig, split
 from xwinjax.train import objectives, optim
 from xwinjax.train.step import init_state, shardings, train_step
 
@@ -45,6 +46,8 @@ class Job:
   samples: int = 64
   block: int = 16  # tokens that decode writes of each answer in one run
   window: int = 512  # tokens an answer may have
+  state: float = 0.0  # bytes of parameters and moments that a step is given, on all devices
+  gradient: float = 0.0  # bytes of its gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,8 @@ def make(job: Job, config: XwinConfig, model: LlamaConfig, mesh: Mesh) -> Progra
   if job.stage == "prefill":
     return _prefill(job, model, mesh)
   params = _params(model, job.stage == "reward")
+  lora = getattr(config, job.stage).lora if job.stage in TRAINED else LoRAConfig()
+  model = lora.adapted(model)
   batch = batch_shapes(job, data_shards(mesh))
   if job.stage == "reference":
     function = functools.partial(values.pair_logps, model)
@@ -74,10 +79,20 @@ def make(job: Job, config: XwinConfig, model: LlamaConfig, mesh: Mesh) -> Progra
     "dpo": lambda: objectives.dpo(model, beta=config.dpo.beta),
   }[job.stage]()
   optimizer = optim.make_optimizer(getattr(config, job.stage).train.optim, 1000)
-  state = jax.eval_shape(lambda p: init_state(p, optimizer), params)
+  held = jax.tree_util.tree_map_with_path(functools.partial(_held, lora), params)
+  trained, frozen = jax.eval_shape(lambda p: split(lora, model, p, 0), held)
+  given = () if frozen is None else (frozen,)
+  state = jax.eval_shape(lambda p: init_state(p, optimizer), trained)
   step = train_step(objective, optimizer, microbatches=job.microbatches, shards=data_shards(mesh))
-  jit = shardings(mesh, state, batch) | {"donate_argnums": (0,)}
-  return Program(step, (state, batch), jit)
+  jit = shardings(mesh, state, batch, *given) | {"donate_argnums": (0,)}
+  return Program(step, (state, batch, *given), jit)
+
+
+def _held(lora: LoRAConfig, path: Any, shape: Any) -> jax.ShapeDtypeStruct:
+  """A parameter as a stage opens it to train."""
+  matrix = len(parameters.BY_PATH[tuple(str(key.key) for key in path)].dims) > 1
+  dtype = lora.base_dtype if lora.rank and matrix else "float32"
+  return jax.ShapeDtypeStruct(shape.shape, jnp.dtype(dtype))
 
 
 def _params(model: LlamaConfig, reward: bool) -> Any:

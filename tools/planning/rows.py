@@ -14,9 +14,11 @@ from planning.estimate import GIB
 from planning.hlo import Cost
 from planning.programs import SAMPLED, STAGES, TRAINED, Job
 from xwinjax.core.errors import UserError
+from xwinjax.model import parameters
 from xwinjax.model.config import LlamaConfig
 from xwinjax.recipes import cli
 from xwinjax.recipes.xwin import XwinConfig
+from xwinjax.stages import memory
 from xwinjax.stages.config import from_config_dict
 
 ROOM = 0.05  # of a chip's memory that is to stay free
@@ -52,7 +54,7 @@ class Plan:
       raise UserError('no TPU compiler here; pip install "xwinjax[plan]" brings it, or plan GPUs')
     values = cli.load(flags.config)
     config = from_config_dict(XwinConfig, values)
-    variant = flags.config.rpartition(":")[2]
+    variant = flags.config.rpartition(":")[2].removesuffix("_lora")
     name = flags.model or config.model.path or variant
     if not flags.model and not config.model.path and variant not in sizes.SIZES:
       raise UserError(f"--model is empty; {variant!r} is no size: name one, or a folder")
@@ -99,7 +101,7 @@ class Plan:
       parts = [m for m in (1, 2, 4, 8, 16, 32) if rows % (shards * m) == 0]
       for remat, part in itertools.product(remats, parts if stage in TRAINED else (1,)):
         choice = Choice(mesh, remat, part)
-        model = self.model.replace(remat=remat)
+        model = self.model_of(stage, remat)
         guess = estimate.guess(self.job(stage, choice), model, self.where, mesh)
         if guess.peak < (1 - ROOM) * self.where.chip.memory_gib * GIB:
           made.append((guess.time.seconds, part, guess.time.serial, len(made), choice))
@@ -180,11 +182,25 @@ class Plan:
       self.flags.samples or generate.samples,
       block,
       -(-generate.max_new // block) * block,
+      *self.state(stage),
     )
+
+  def state(self, stage: str) -> tuple[float, float]:
+    """Bytes of parameters with moments, and of gradients, on all chips."""
+    if stage not in TRAINED:
+      return memory.F32 * parameters.count(self.model), 0.0
+    config = self.stage_config(stage)
+    return memory.state_bytes(self.model, config.train.optim.mu_dtype, config.lora)
+
+  def model_of(self, stage: str, remat: str) -> LlamaConfig:
+    """As the stage computes it."""
+    if stage not in TRAINED:
+      return self.model.replace(remat="none")
+    return self.stage_config(stage).lora.adapted(self.model).replace(remat=remat)
 
   def measure(self, job: Job, choice: Choice, say) -> dict[str, Any]:
     """Compiles (or, for GPUs, guesses) a job: the row of a plan."""
-    model = self.model.replace(remat=choice.remat if job.stage in TRAINED else "none")
+    model = self.model_of(job.stage, choice.remat)
     row = {
       "stage": job.stage,
       "model": self.name,

@@ -199,8 +199,10 @@ class Folder:
     """What its weights are stored in: float32, bfloat16 or float16; of several, the commonest."""
     return self.weights.dtype()
 
-  def params(self, sharding: Callable[[tuple[str, ...]], Any] | None = None) -> Params:
-    """Its weights as f32 parameters; see `load`."""
+  def params(
+    self, sharding: Callable[[tuple[str, ...]], Any] | None = None, dtype: str = "float32"
+  ) -> Params:
+    """Its weights as parameters, matrices in `dtype`, vectors in f32; see `load`."""
     config, weights, params = self.config, self.weights, {}
     for row in parameters.rows(config, reward_head=self.reward):
 
@@ -219,9 +221,10 @@ class Folder:
       node = params
       for name in row.path[:-1]:
         node = node.setdefault(name, {})
-      cut = lambda index, part=part, whole=whole: part(
+      kind = dtype if len(row.dims) > 1 else "float32"
+      cut = lambda index, part=part, whole=whole, kind=kind: part(
         *(each.indices(size)[:2] for each, size in zip(index, whole, strict=True))
-      )
+      ).astype(kind, copy=False)
       if sharding is None:
         node[row.path[-1]] = jnp.asarray(cut((slice(None),) * len(whole)))
       else:

@@ -11,13 +11,14 @@ import functools
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
-
-T = TypeVar("T")
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
-def later(default: T) -> T:
-  """A field that came after runs were made: their `identity` has none while it is the default."""
+def later(default: Any) -> Any:
+  """A field, or by its type a group, that came after runs were made: their `identity` has none
+  while it is the default."""
+  if isinstance(default, type):
+    return dataclasses.field(default_factory=default, metadata={"later": True})
   return dataclasses.field(default=default, metadata={"later": True})
 
 

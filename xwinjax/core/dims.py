@@ -6,13 +6,14 @@
   P  prompts                 S  samples a prompt           M  supervised tokens
   E  examples in a row       R  branches of an example     G  groups (data shards)
   W  cache window            C  decode steps in a chunk   A  pairs of answers
+  Z  rank of an adapter
 
 A digit stands for itself: ``rewards_BE2`` has a last axis of size 2.
 """
 
 from __future__ import annotations
 
-LETTERS = "BTDHKNFVLPSMERGWCA"
+LETTERS = "BTDHKNFVLPSMERGWCAZ"
 
 
 def check_dims(**arrays) -> dict[str, int]:

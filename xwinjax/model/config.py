@@ -58,6 +58,8 @@ class LlamaConfig:
   scan_layers: bool = False  # one compiled layer run L times: compiles faster, runs a little slower
   remat: str = "none"  # "none" keeps activations, "dots" keeps matmul outputs, "full" keeps neither
   attention: str = "xla"  # "xla" anywhere, "splash" on TPUs, "cudnn" on NVIDIA GPUs with bf16
+  lora_rank: Annotated[int, Within(0, 2**12)] = 0  # of adapters, where parameters hold any
+  lora_alpha: Amount = 16.0  # an adapter counts alpha / rank times
 
   def __post_init__(self):
     if self.num_heads % self.num_kv_heads:

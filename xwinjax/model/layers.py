@@ -22,6 +22,8 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 def initializer(config: LlamaConfig, row: parameters.Row):
   """Normals of sqrt(2 / 5D), and of that over sqrt(2L) for what is added to the residual stream.
 
+  An adapter's A has the variance 1 / 3n of its n inputs, as LoRA's own code and PEFT start it.
+
   Source: "small init", Nguyen & Salazar 2019; the residual scaling of GPT-2.
   """
   std = (2 / (5 * config.dim)) ** 0.5
@@ -30,12 +32,21 @@ def initializer(config: LlamaConfig, row: parameters.Row):
     parameters.SCALED: nn.initializers.normal(std / (2 * config.num_layers) ** 0.5),
     parameters.ONES: nn.initializers.ones,
     parameters.ZEROS: nn.initializers.zeros,
+    parameters.FACTOR: nn.initializers.normal((3 * math.prod(row.shape(config)[:-1])) ** -0.5),
   }[row.init]
 
 
 def own(module: nn.Module, config: LlamaConfig, place: str) -> dict[str, jax.Array]:
-  """The module's parameters by name: those of the table under `place`, in f32."""
-  return {
+  """The module's parameters by name: those of the table under `place`, in f32.
+
+  With them the adapters that it was given; none is made here.
+  """
+  adapters = {
+    row.path[-1]: module.get_variable("params", row.path[-1])
+    for row in parameters.adapters(place)
+    if module.has_variable("params", row.path[-1])
+  }
+  return adapters | {
     row.path[-1]: module.param(
       row.path[-1], initializer(config, row), row.shape(config), jnp.float32
     )
@@ -52,6 +63,21 @@ def dense(x: jax.Array, kernel: jax.Array, axes: int = 1, *, operands: str = "")
   rows, out = x.shape[: x.ndim - axes], kernel.shape[axes:]
   flat = matmul(x.reshape(math.prod(rows), -1), kernel.reshape(-1, math.prod(out)), operands)
   return flat.reshape(*rows, *out)
+
+
+def project(
+  config: LlamaConfig, p: dict[str, jax.Array], name: str, x: jax.Array, axes: int = 1
+) -> jax.Array:
+  """x W, and beside an adapter x W + (alpha / rank) (x A) B.
+
+  Source: LoRA, Hu et al. 2021, section 4.1.
+  """
+  y = dense(x, p[name], axes, operands=config.operands)
+  if f"{name}_lora_a" not in p:
+    return y
+  a, b = p[f"{name}_lora_a"], p[f"{name}_lora_b"]
+  low = dense(x, a, axes, operands=config.operands)
+  return y + config.lora_alpha / a.shape[-1] * dense(low, b, operands=config.operands)
 
 
 class RMSNorm(nn.Module):
@@ -79,14 +105,13 @@ class Attention(nn.Module):
   @nn.compact
   def __call__(self, x_BTD, rotations, attend: Attend):
     p = own(self, self.config, "layers/attention")
-    project = functools.partial(dense, operands=self.config.operands)
-    q, k, v = (project(x_BTD, p[name]) for name in "qkv")
+    q, k, v = (project(self.config, p, name, x_BTD) for name in "qkv")
     if "q_bias" in p:
       q, k, v = (
         x + p[f"{name}_bias"].astype(x.dtype) for name, x in zip("qkv", (q, k, v), strict=True)
       )
     out, state = attend(rope.rotate(q, *rotations), rope.rotate(k, *rotations), v)
-    return project(out, p["o"], axes=2), state
+    return project(self.config, p, "o", out, axes=2), state
 
 
 class MLP(nn.Module):
@@ -97,8 +122,8 @@ class MLP(nn.Module):
   @nn.compact
   def __call__(self, x_BTD):
     p = own(self, self.config, "layers/mlp")
-    project = functools.partial(dense, operands=self.config.operands)
-    return project(nn.silu(project(x_BTD, p["gate"])) * project(x_BTD, p["up"]), p["down"])
+    of = functools.partial(project, self.config, p)
+    return of("down", nn.silu(of("gate", x_BTD)) * of("up", x_BTD))
 
 
 def residual_dropout(x, rate, key):

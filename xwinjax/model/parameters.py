@@ -8,12 +8,14 @@ share the arrays and weight decay spares them by them. A new one is a row here a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
 from xwinjax.model.config import LlamaConfig
 
-NORMAL, SCALED, ONES, ZEROS = "normal", "scaled", "ones", "zeros"  # see `layers.initializer`
+# See `layers.initializer`.
+NORMAL, SCALED, ONES, ZEROS, FACTOR = "normal", "scaled", "ones", "zeros", "factor"
 FSDP, TENSOR = "fsdp", "tensor"  # axes of the mesh
 
 
@@ -39,7 +41,7 @@ class Row:
 
   place: str  # in the tree: layers/attention/q
   dims: str  # letters of `core.dims`, of one layer
-  init: str  # NORMAL, SCALED (added to the residual stream), ONES or ZEROS
+  init: str  # NORMAL, SCALED (added to the residual stream), ONES, ZEROS, FACTOR (an adapter's)
   axes: tuple[str | None, ...]  # the mesh axis that shares each dimension
   theirs: str  # the axes of the published tensor: "HN D" is a matrix [H·N, D]
   published: str  # its name, in layers behind "model.layers.<number>."
@@ -125,7 +127,46 @@ TABLE = (
   Row("head/kernel", "DV", NORMAL, (FSDP, TENSOR), "V D", "lm_head.weight", when=with_head),
   Row("reward/kernel", "D", ZEROS, (None,), "1 D", "score.weight", when=with_reward),
 )
-BY_PATH = {row.path: row for row in TABLE}
+
+
+def _adapter(kernel: Row) -> tuple[Row, Row]:
+  """LoRA's factors beside a kernel: A from its inputs to the rank Z, B from there to its outputs.
+
+  Published as PEFT names them. Devices share them as they share the kernel.
+  """
+  outputs, inputs = kernel.theirs.split()
+  module, axes = (
+    kernel.published.removesuffix("weight"),
+    dict(zip(kernel.dims, kernel.axes, strict=True)),
+  )
+  along = lambda letters: tuple(axes[letter] for letter in letters)
+  return (
+    Row(
+      f"{kernel.place}_lora_a",
+      f"{inputs}Z",
+      FACTOR,
+      (*along(inputs), None),
+      f"Z {inputs}",
+      f"{module}lora_A.weight",
+    ),
+    Row(
+      f"{kernel.place}_lora_b",
+      f"Z{outputs}",
+      ZEROS,
+      (None, *along(outputs)),
+      f"{outputs} Z",
+      f"{module}lora_B.weight",
+    ),
+  )
+
+
+# The layers' projections by their published names, and the adapters that each may have: not of any
+# model by itself, so no part of `rows`.
+PROJECTIONS = {
+  row.published.split(".")[-2]: row for row in TABLE if row.stacked and " " in row.theirs
+}
+ADAPTERS = {name: _adapter(row) for name, row in PROJECTIONS.items()}
+BY_PATH = {row.path: row for row in (*TABLE, *itertools.chain(*ADAPTERS.values()))}
 
 
 def letters(config: LlamaConfig) -> dict[str, int]:
@@ -138,6 +179,7 @@ def letters(config: LlamaConfig) -> dict[str, int]:
     "K": c.num_kv_heads,
     "N": c.head_dim,
     "F": c.ffn_dim,
+    "Z": c.lora_rank,
   }
 
 
@@ -149,6 +191,11 @@ def rows(config: LlamaConfig, *, reward_head: bool = False) -> Iterator[Row]:
 def group(config: LlamaConfig, place: str) -> Iterator[Row]:
   """The parameters right under a place in the tree, such as `layers/attention`."""
   return (row for row in rows(config) if row.place.rpartition("/")[0] == place)
+
+
+def adapters(place: str = "layers") -> Iterator[Row]:
+  """The adapters that there may be under a place in the tree."""
+  return (row for row in itertools.chain(*ADAPTERS.values()) if row.place.startswith(f"{place}/"))
 
 
 def count(config: LlamaConfig, *, reward_head: bool = False) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from xwinjax.core.errors import UserError
-from xwinjax.data.batching import BatchConfig
 from xwinjax.data.preflight import Look, Settings
 from xwinjax.recipes.recipe import Step
 from xwinjax.sandbox import stages as sandbox
@@ -30,10 +29,8 @@ class Use:
     assert self.stage.rows is not None
     return self.stage.rows(self.config)[self.role]
 
-  def batch(self) -> BatchConfig | None:
-    """How it is put into rows that are trained on."""
-    train = getattr(self.config, "train", None)
-    return train.batch if train is not None and self.role == "data" else None
+  def trains(self) -> bool:
+    return hasattr(self.config, "train") and self.role == "data"
 
 
 def check_no_data(data: Any) -> None:
@@ -60,7 +57,7 @@ def check_files(
   model = Path(config.model.path)
   eye = look.open_eye(model, config.model, adds=adds) if config.preflight else None
   looks: dict[str, Look] = {}
-  batches: dict[str, BatchConfig] = {}
+  trained: dict[str, Any] = {}
   for name, use in uses.items():
     value = getattr(config.data, name)
     if not value and name not in needed:
@@ -70,14 +67,14 @@ def check_files(
       settings = dataclasses.replace(use.settings(), bad_rows=config.bad_rows)
       looks[name] = eye.look(file, settings, rows=0) if eye else Look(file, settings, None)
       kept = looks[name].rows["kept"]
-      if (batch := use.batch()) is not None:
-        batches[name] = batch
+      if use.trains():
+        trained[name] = use.config
     else:
       kept = sum(1 for _ in use(file))
     if not kept:
       raise UserError(f"config.data.{name}={value}: no row of it is of use")
   if eye is not None:
-    for line in look.report(looks, eye, batches, config.mesh):
+    for line in look.report(looks, eye, trained, config.mesh):
       common.say(line)
 
 

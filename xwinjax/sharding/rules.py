@@ -12,7 +12,9 @@ from xwinjax.model import parameters
 
 # Every parameter is named, so that a new one has to be thought about: there is no rule for "the
 # rest".
-RULES: dict[tuple[str, ...], P] = {row.path: P(*row.mesh_axes) for row in parameters.TABLE}
+RULES: dict[tuple[str, ...], P] = {
+  path: P(*row.mesh_axes) for path, row in parameters.BY_PATH.items()
+}
 
 ROWS = P(("data", "fsdp"))  # batches: their first axis
 

@@ -168,11 +168,14 @@ def check_rows(folder: Path, tokenizer: Tokenizer, rows: int, needed: Sequence[s
     say(f"{folder}: no embedding row for {names}; nothing here needs it")
 
 
-def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = None) -> Model:
+def open_model(
+  config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = None, held_in: str = "float32"
+) -> Model:
   """Loads a model folder.
 
   Args:
     reward: True wants a reward model, False a language model, None takes either.
+    held_in: the dtype of its matrices on the devices.
 
   Raises: UserError for anything about the folder that does not fit.
   """
@@ -194,7 +197,7 @@ def open_model(config: ModelConfig, mesh: Mesh | None, *, reward: bool | None = 
   if mesh is not None:
     meshes.check_fits(mesh, opened.config)
     sharding = lambda path: rules.param_sharding(mesh, path)
-  params = opened.params(sharding)
+  params = opened.params(sharding, held_in)
   tokenizer, renderer = open_tokenizer(folder, config, opened.config.vocab_size)
   attention = config.attention
   if attention == "auto":

@@ -146,10 +146,14 @@ def identity(config: Any) -> dict[str, Any]:
   values = {}
   for f in dataclasses.fields(config):
     value = getattr(config, f.name)
-    as_before = f.metadata.get("later") and value == f.default
+    as_before = f.metadata.get("later") and value == default_of(f)
     if not (f.metadata.get("plumbing") or as_before):
       values[f.name] = identity(value) if dataclasses.is_dataclass(value) else _plain(value)
   return values
+
+
+def default_of(f: dataclasses.Field) -> Any:
+  return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
 
 
 def _plain(value: Any) -> Any:

@@ -15,9 +15,11 @@ from xwinjax.core.bounds import Amount, Few, Finite, Natural, Tokens, Weight, Wi
 from xwinjax.core.errors import UserError
 from xwinjax.core.types import Mean, Params
 from xwinjax.losses import table
+from xwinjax.model import lora
 from xwinjax.stages import common, preferences
 from xwinjax.stages import reference as stored
 from xwinjax.stages.config import group, later
+from xwinjax.stages.lora import LoRAConfig
 from xwinjax.stages.manifest import fingerprint
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
@@ -52,6 +54,7 @@ class DPOConfig:
   answers: stored.Answers = later(4)  # lists: so many candidates a prompt, of evenly spaced ranks
   score: str = later("rm")  # lists: the score that ranks them
   train: TrainConfig = group(TrainConfig)
+  lora: LoRAConfig = later(LoRAConfig)
 
 
 def settings_of(config: DPOConfig) -> dict[str, float]:
@@ -61,8 +64,10 @@ def settings_of(config: DPOConfig) -> dict[str, float]:
   }
 
 
-def objective_of(config: DPOConfig, model, reference: Params | None = None) -> objectives.Objective:
-  """The objective; `reference` are the start's parameters, for losses that take its logits."""
+def objective_of(
+  config: DPOConfig, model, reference: objectives.Reference | None = None
+) -> objectives.Objective:
+  """The objective; `reference` gives the start's parameters to losses that take its logits."""
   dpo = objectives.dpo(
     model,
     variant=config.variant,
@@ -123,7 +128,7 @@ def check(config: DPOConfig, reference: Path | None = Path(), **_) -> None:
   preferences.check(config, kind, default)
   if "contrast_A2" not in needed and config.rivals != default.rivals:
     raise UserError(f"config.rivals belongs to variant 'cringe'; set it to {default.rivals}")
-  if "kl_A2" in needed and processes.count() > 1:
+  if "kl_A2" in needed and processes.count() > 1 and not config.lora.rank:
     raise UserError(f"config.variant {config.variant!r} runs in one process only")
   if kind == "unpaired" and config.nll_weight:
     raise UserError(
@@ -190,7 +195,7 @@ def make(
 
   With `keep`, the model of every checkpoint is kept, too, as steps/STEP/.
   """
-  start = open_model(context, model)
+  start = open_model(context, model, lora=config.lora)
   kind, check_first = table.kind_of(config.variant), None
   if config.rivals >= start.config.vocab_size and "contrast_A2" in table.needs(config.variant):
     raise UserError(
@@ -205,7 +210,9 @@ def make(
     )
 
   kept = None
-  if "kl_A2" in table.needs(config.variant):
+  if "kl_A2" in table.needs(config.variant) and config.lora.rank:
+    kept = lora.without  # the model beside the adapters is the reference
+  elif "kl_A2" in table.needs(config.variant):
     check_fits_in_a_step(start.params)
     kept = jax.tree.map(jnp.copy, start.params)  # training gives away the memory of the start's own
 
@@ -220,6 +227,7 @@ def make(
     pairs,
     objective_of(config, start.config, kept),
     config.train,
+    config.lora,
     seed=context.seed,
     mesh=common.make_mesh(context.mesh),
     check_first=check_first,
@@ -238,7 +246,7 @@ STAGE = Stage(
     "data": "pairs; single answers for kto, scored candidates for losses of lists",
     "reference?": "logps.jsonl of the reference stage, for losses that need one",
   },
-  ("model", "metrics.jsonl"),
+  ("model", "metrics.jsonl", "adapter?"),
   check=check,
   rows=lambda config: preferences.rows_read(config, table.kind_of(config.variant)),
 )

@@ -6,10 +6,10 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from xwinjax.checkpoint import hf_config
 from xwinjax.data import preflight
-from xwinjax.data.batching import BatchConfig
 from xwinjax.data.preflight import Look, Settings
 from xwinjax.data.templates import Renderer, get_template
 from xwinjax.data.tokenizer import Tokenizer
@@ -54,23 +54,30 @@ def open_eye(folder: Path, config: ModelConfig, *, adds: str = "") -> Eye:
 
 
 def report(
-  looks: Mapping[str, Look], eye: Eye, batches: Mapping[str, BatchConfig], mesh: MeshConfig
+  looks: Mapping[str, Look], eye: Eye, trained: Mapping[str, Any], mesh: MeshConfig
 ) -> list[str]:
   """What people are told.
 
   Args:
     looks: by name.
-    batches: how those are put into rows which are trained on.
+    trained: the configs of the stages that train on some of those.
   """
   said = [line for look in looks.values() for line in preflight.short(look)]
-  trained = [look for look in looks.values() if not look.settings.heldout]
+  seen = [look for look in looks.values() if not look.settings.heldout]
   for look in looks.values():
-    line = preflight.overlap(look, trained)
+    line = preflight.overlap(look, seen)
     if look.settings.heldout and line.bad:
       said.append(f"  ! {line.text} ({look.path})")
   needs = {
-    name: memory.training(eye.llama, batch, max(looks[name].lengths), mesh)
-    for name, batch in batches.items()
+    name: memory.training(
+      eye.llama,
+      stage.train.batch,
+      max(looks[name].lengths),
+      mesh,
+      stage.train.optim.mu_dtype,
+      stage.lora,
+    )
+    for name, stage in trained.items()
     if len(looks[name].lengths)
   }
   if needs:

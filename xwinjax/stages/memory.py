@@ -15,6 +15,7 @@ from xwinjax.data.batching import BatchConfig
 from xwinjax.model import parameters
 from xwinjax.model.config import LlamaConfig
 from xwinjax.stages.common import MeshConfig
+from xwinjax.stages.lora import LoRAConfig
 
 GIB = 2**30
 F32 = 4
@@ -25,7 +26,7 @@ SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 class Need:
   """Bytes of one device."""
 
-  state: float  # parameters, their gradients and AdamW's two moments, f32
+  state: float  # parameters, their gradients and AdamW's two moments
   activations: float
 
   @property
@@ -33,12 +34,34 @@ class Need:
     return self.state + self.activations
 
 
-def training(model: LlamaConfig, batch: BatchConfig, longest: int, mesh: MeshConfig) -> Need:
+def state_bytes(
+  model: LlamaConfig, mu_dtype: str = "float32", lora: LoRAConfig | None = None
+) -> tuple[float, float]:
+  """(of parameters and moments, of gradients), all devices together.
+
+  With adapters those have moments and gradients, and the model beside them neither.
+  """
+  trained = parameters.count(model)
+  frozen = 0
+  if lora is not None and lora.rank:
+    frozen = trained * SIZES[lora.base_dtype]
+    trained = lora.numbers(lora.adapted(model))
+  return frozen + trained * (2 * F32 + SIZES[mu_dtype]), trained * F32
+
+
+def training(
+  model: LlamaConfig,
+  batch: BatchConfig,
+  longest: int,
+  mesh: MeshConfig,
+  mu_dtype: str = "float32",
+  lora: LoRAConfig | None = None,
+) -> Need:
   """Of a step on rows as long as the longest item.
 
-  State: 16 bytes a parameter. Activations, of the rows that a device has at once: with remat none
-  2.5 (4 D + 3 F) + D numbers a token and layer, with dots (4 D + 3 F) + D, with full D; three
-  layers' scratch of 4 D + 3 F; logits of at most 1 GiB, twice.
+  State: 16 bytes a parameter where all train, with moments in f32. Activations, of the rows that a
+  device has at once: with remat none 2.5 (4 D + 3 F) + D numbers a token and layer, with dots
+  (4 D + 3 F) + D, with full D; three layers' scratch of 4 D + 3 F; logits of at most 1 GiB, twice.
   """
   split = _split(mesh)
   rows, length = _rows(batch, longest)
@@ -48,7 +71,7 @@ def training(model: LlamaConfig, batch: BatchConfig, longest: int, mesh: MeshCon
   wide = at_once * size * (4 * model.dim + 3 * model.ffn_dim) / split["tensor"]
   saved = {"full": place, "dots": place + wide, "none": place + 2.5 * wide}[model.remat]
   logits = min(at_once * model.vocab_size * F32 / split["tensor"], GIB)
-  state = 4 * F32 * parameters.count(model) / (split["fsdp"] * split["tensor"])
+  state = sum(state_bytes(model, mu_dtype, lora)) / (split["fsdp"] * split["tensor"])
   return Need(state, model.num_layers * saved + 3 * wide + 2 * logits)
 
 

@@ -26,7 +26,8 @@ from xwinjax.forward.values import pair_rewards
 from xwinjax.model import llama
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
-from xwinjax.stages.config import group, plumbing
+from xwinjax.stages.config import group, later, plumbing
+from xwinjax.stages.lora import LoRAConfig
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
@@ -43,6 +44,7 @@ class RewardConfig:
   centring: Weight = 0.0  # weight of (r_chosen + r_rejected)²
   lm_weight: Weight = 0.0  # weight of the chosen answers' cross-entropy, as a regulariser
   train: TrainConfig = group(TrainConfig)
+  lora: LoRAConfig = later(LoRAConfig)
   score_batch: BatchConfig = plumbing(BatchConfig)  # rows scored at once when measuring
 
 
@@ -127,7 +129,7 @@ def make(
   card: Path | None = None,
 ) -> dict[str, Any]:
   """Trains a reward model; writes model/, metrics.jsonl and the scores of held-out pairs."""
-  base = open_model(context, model)
+  base = open_model(context, model, lora=config.lora)
   pairs, rows = read_pairs(config, data, context.bad_rows)
   opened = lambda path: path and heldout_pairs(config, path, base, context.bad_rows)
   held, on_card = opened(heldout), opened(card)
@@ -144,6 +146,7 @@ def make(
       lm_weight=config.lm_weight,
     ),
     config.train,
+    config.lora,
     seed=context.seed,
     mesh=common.make_mesh(context.mesh),
   )
@@ -178,7 +181,7 @@ STAGE = Stage(
     "heldout?": "pairs on which accuracy is measured",
     "card?": "pairs on which it is measured for each of their subsets: a report card",
   },
-  ("model", "metrics.jsonl", "heldout_scores.jsonl?", "card_scores.jsonl?"),
+  ("model", "metrics.jsonl", "adapter?", "heldout_scores.jsonl?", "card_scores.jsonl?"),
   rows=lambda config: {
     **(own := rows_read(config)),
     "heldout": dataclasses.replace(own["data"], heldout=True),

@@ -30,6 +30,7 @@ from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 from xwinjax.stages.common import Model
 from xwinjax.stages.config import group, later
+from xwinjax.stages.lora import LoRAConfig
 from xwinjax.stages.stage import Context, Stage, open_model
 from xwinjax.stages.training import TrainConfig, train
 from xwinjax.train import objectives
@@ -51,6 +52,7 @@ class SFTConfig:
   label_smoothing: Part = later(0.0)  # share of each target that is spread over the vocabulary
   neftune: Amount = later(0.0)  # noise on embeddings, of alpha / sqrt(T D); the paper tries 5 to 15
   train: TrainConfig = group(TrainConfig)
+  lora: LoRAConfig = later(LoRAConfig)
 
   def __post_init__(self) -> None:
     fitting.check(self.too_long, self.loss_on)
@@ -171,7 +173,7 @@ def make(
   loss of every epoch is measured.
   """
   mesh = common.make_mesh(context.mesh)
-  base = open_model(context, model)
+  base = open_model(context, model, lora=config.lora)
   items_ = read_items(config, data, base, context.bad_rows)
   nll = None
   if heldout is not None:
@@ -195,6 +197,7 @@ def make(
       label_smoothing=config.label_smoothing,
     ),
     config.train,
+    config.lora,
     seed=context.seed,
     mesh=mesh,
     on_epoch=keep_epochs(folder, base, keep, nll) if keep else None,
@@ -230,6 +233,6 @@ STAGE = Stage(
     "data": "conversations: any format of data/formats.py",
     "heldout?": "conversations whose loss is measured before and after",
   },
-  ("model", "metrics.jsonl"),
+  ("model", "metrics.jsonl", "adapter?"),
   rows=rows_read,
 )

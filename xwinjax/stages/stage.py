@@ -20,6 +20,7 @@ from xwinjax.sharding.mesh import own_part
 from xwinjax.stages import common, look, manifest
 from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import check_bounds, identity
+from xwinjax.stages.lora import LoRAConfig
 
 C = TypeVar("C")
 BITS = ("scan_layers", "remat", "attention")  # of a model's settings: the same but for rounding
@@ -164,9 +165,8 @@ class Stage(Generic[C]):
       for role, settings in rows.items()
       if (path := paths[role]) is not None
     }
-    train: Any = getattr(config, "train", None)
-    batches = {"data": train.batch} if train is not None else {}
-    for line in look.report(looks, eye, batches, context.mesh):
+    trained = {"data": config} if hasattr(config, "train") else {}
+    for line in look.report(looks, eye, trained, context.mesh):
       common.say(line)
 
 
@@ -176,12 +176,19 @@ def open_model(
   *,
   reward: bool | None = False,
   to_sample: bool = False,
+  lora: LoRAConfig | None = None,
   **changes: Any,
 ) -> common.Model:
   """The model in a folder as the context says; `changes` replace fields of its ModelConfig.
+
+  With adapters to train, its config knows of them and its matrices are held in their `base_dtype`.
 
   Several processes hold it together; with `to_sample` each for itself, so that they share prompts.
   """
   config = dataclasses.replace(context.model, path=str(path), **changes)
   mesh = common.make_mesh(context.mesh)
-  return common.open_model(config, own_part(mesh) if to_sample else mesh, reward=reward)
+  mesh = own_part(mesh) if to_sample else mesh
+  if lora is None or not lora.rank:
+    return common.open_model(config, mesh, reward=reward)
+  opened = common.open_model(config, mesh, reward=reward, held_in=lora.base_dtype)
+  return dataclasses.replace(opened, config=lora.adapted(opened.config))

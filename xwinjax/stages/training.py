@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from xwinjax.checkpoint import peft
 from xwinjax.core import host, processes
 from xwinjax.core.bounds import Within
 from xwinjax.core.errors import UserError
@@ -26,6 +27,7 @@ from xwinjax.sharding.mesh import data_shards, own_shards
 from xwinjax.sharding.place import put_batch, put_state
 from xwinjax.stages import common
 from xwinjax.stages.config import group, identity, plumbing
+from xwinjax.stages.lora import LoRAConfig, split, whole
 from xwinjax.train import loop, optim, spikes
 from xwinjax.train.loop import LoopConfig
 from xwinjax.train.objectives import Objective
@@ -88,13 +90,14 @@ def at_epoch_ends(
 def mfu_of(model: LlamaConfig) -> Callable[[float], float] | None:
   """tokens/s -> share of the devices' peak, at 6 operations a parameter and token.
 
-  None on devices whose peak is not known. Source: PaLM (Chowdhery et al. 2022), appendix B,
-  without attention's scores.
+  With adapters at 4: the model's own gradients are not computed. None on devices whose peak is not
+  known. Source: PaLM (Chowdhery et al. 2022), appendix B, without attention's scores.
   """
   peak = host.peak_flops(jax.devices()[0].device_kind)
   if peak is None:
     return None
   each = 6 * (parameters.count(model) - model.vocab_size * model.dim * (not model.tied))
+  each = each * 4 // 6 if model.lora_rank else each
   return lambda rate: rate * each / (peak * jax.device_count())
 
 
@@ -106,6 +109,7 @@ def train(
   items: Items,
   objective: Objective,
   config: TrainConfig,
+  lora: LoRAConfig | None = None,
   *,
   seed: int,
   mesh: Mesh | None,
@@ -115,10 +119,15 @@ def train(
 ) -> tuple[Params, dict[str, Any]]:
   """Trains and returns (parameters, figures). Resumes from `folder` if it was begun there.
 
+  With `lora` adapters train in the place of `params`: what comes back, or is given to
+  `on_checkpoint` and `on_epoch`, are the parameters with them merged; `folder`/adapter/ has them
+  alone.
+
   With `on_epoch`, a checkpoint ends every epoch, and it is called with (epoch, step, parameters)
   just before; see `train.loop.fit`.
   """
   check_items(items, model)
+  lora = lora or LoRAConfig()
   shards = 1 if mesh is None else data_shards(mesh)
   plan = batching.make_plan(items, config.batch, seed=seed, epochs=config.epochs, shards=shards)
   steps = len(plan.batches)
@@ -137,38 +146,48 @@ def train(
   if on_epoch is not None:
     settings = dataclasses.replace(settings, checkpoint_every=plan.steps_per_epoch)
     on_checkpoint = at_epoch_ends(on_epoch, plan.steps_per_epoch)
+  parts = config.batch.microbatches
+  trained, frozen = split(lora, model.config, params, seed)
+
+  made = functools.partial(whole, model.config, frozen, mesh)
   stream = functools.partial(
     pipeline.batches, items, plan, shards=None if mesh is None else own_shards(mesh)
   )
+  what = {"data": items.fingerprint(), "train": identity(config), "seed": seed}
   state = loop.fit(
-    make_train_step(
-      objective, optimizer, microbatches=config.batch.microbatches, seed=seed, mesh=mesh
-    ),
-    put_state(init_state(params, optimizer), mesh),
+    make_train_step(objective, optimizer, microbatches=parts, seed=seed, mesh=mesh, frozen=frozen),
+    put_state(init_state(trained, optimizer), mesh),
     lambda start: stream(start=start),
     steps=steps,
     folder=folder,
-    identity={"data": items.fingerprint(), "train": identity(config), "seed": seed},
+    identity=what | ({"lora": identity(lora)} if lora.rank else {}),
     title=title,
     mesh=mesh,
     config=settings,
     learning_rate=rate,
-    on_checkpoint=on_checkpoint,
+    on_checkpoint=on_checkpoint and (lambda step, state: on_checkpoint(step, made(state))),
     mfu_of=share,
   )
   if state.skipped_total:
     common.say(f"{title}: {int(state.skipped_total)} of {steps} updates skipped: not finite")
-  metrics = folder / "metrics.jsonl"
+  if lora.rank:
+    peft.save(folder / "adapter", model.config, state.params, base=str(model.folder))
+  figures = figures_of(folder / "metrics.jsonl", items, plan, share)
+  return made(state).params, figures | {"skipped_updates": int(state.skipped_total)}
+
+
+def figures_of(
+  metrics: Path, items: Items, plan: batching.Plan, share: Callable[[float], float] | None
+) -> dict[str, Any]:
+  """What a training's manifest says of it; `share` is that of `mfu_of`."""
   speed, ends = processes.on_lead(lambda: (loop.tokens_per_second(metrics), curve_ends(metrics)))
-  figures = {
+  return {
     **({"mfu": round(share(speed), 4)} if share and speed else {}),
     "items": len(items),
     "supervised_tokens": int(items.targets.sum()),
-    "steps": steps,
+    "steps": len(plan.batches),
     **ends,
     "fill": round(plan.fill(items.lengths), 4),
     "counts": dict(items.counts),
-    "skipped_updates": int(state.skipped_total),
     "row_lengths": sorted(plan.heights),
   }
-  return state.params, figures

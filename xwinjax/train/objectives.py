@@ -34,6 +34,8 @@ from xwinjax.model import llama
 from xwinjax.model.config import LlamaConfig
 
 Means = Mean | tuple[Mean, ...]
+# The reference's parameters, or what takes them out of the policy's: those beside its adapters.
+Reference = Params | Callable[[Params], Params]
 Objective = Callable[[Params, Batch, jax.Array | None], tuple[Means, Metrics]]
 
 
@@ -118,7 +120,7 @@ def dpo(
   beta: float = 0.1,
   variant: str = "sigmoid",
   length_normalised: bool = False,
-  reference: Params | None = None,
+  reference: Reference | None = None,
   rivals: int = 5,
   **settings: float,
 ) -> Objective:
@@ -155,7 +157,8 @@ def dpo(
     elif kind == "lists":
       given["scores_AS"] = batch["scores"]
     if "kl_A2" in needed:
-      given["kl_A2"] = answer_sums(batch, _divergences(model, reference, batch, head))
+      fixed = reference(params) if callable(reference) else reference
+      given["kl_A2"] = answer_sums(batch, _divergences(model, fixed, batch, head))
     if "contrast_A2" in needed:
       contrasts_BT = _contrasts(model, batch, head, key, rivals)
       given["contrast_A2"] = answer_sums(batch, contrasts_BT)

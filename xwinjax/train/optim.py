@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import jax
 import optax
 
-from xwinjax.core.bounds import Amount, OneOf, Part, Within
+from xwinjax.core.bounds import Amount, OneOf, Part, Within, later
 from xwinjax.core.errors import UserError
 from xwinjax.model import parameters
 
@@ -18,6 +18,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 Schedule = Annotated[str, OneOf(SCHEDULES)]
 Rate = Annotated[float, Within(0, 10)]
 STEPS = "for N of M steps give N/M, as 0.05 for 100 of 2000"
+MuDtype = Annotated[str, OneOf(("float32", "bfloat16"))]
 Warmup = Annotated[float, Within(0, below=1, advice=STEPS)]
 
 
@@ -34,6 +35,7 @@ class OptimConfig:
   eps: Annotated[float, Within(1e-30, 1)] = 1e-8
   weight_decay: Rate = 0.0  # on matrices, not on norms: see model.parameters
   clip: Amount = 1.0  # global gradient norm; 0 leaves gradients alone
+  mu_dtype: MuDtype = later("float32")  # of the first moment; bfloat16 takes half its memory
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -83,6 +85,7 @@ def make_optimizer(
     config.beta1,
     config.beta2,
     config.eps,
+    mu_dtype=None if config.mu_dtype == "float32" else config.mu_dtype,  # None: the parameters'
     weight_decay=config.weight_decay,
     mask=decayed,
   )

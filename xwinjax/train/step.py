@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from xwinjax.core import placed, rng
 from xwinjax.core.types import Batch, Mean, Params
+from xwinjax.model import lora
 from xwinjax.sharding import rules
 from xwinjax.sharding.mesh import data_shards
 from xwinjax.train.objectives import Objective
@@ -111,11 +112,15 @@ def train_step(
   microbatches: int = 1,
   seed: int = 0,
   shards: int = 1,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Scalars]]:
-  """One update as a pure function: (state, batch) -> (state, metrics). See `make_train_step`."""
-  gradient = make_gradient(objective, microbatches, shards)
+) -> Callable[..., tuple[TrainState, Scalars]]:
+  """One update as a pure function: (state, batch, frozen parameters if there are any) ->
+  (state, metrics). See `make_train_step`."""
 
-  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+  def step(state: TrainState, batch: Batch, frozen: Params | None = None):
+    of_all = objective
+    if frozen is not None:
+      of_all = lambda params, *rest: objective(lora.joined(frozen, params), *rest)
+    gradient = make_gradient(of_all, microbatches, shards)
     loss, metrics, grads = gradient(state.params, batch, rng.step_key(seed, state.step))
     grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
@@ -143,11 +148,12 @@ def train_step(
   return step
 
 
-def shardings(mesh: Mesh, state: TrainState, batch: Batch) -> dict[str, Any]:
+def shardings(mesh: Mesh, state: TrainState, batch: Batch, *frozen: Params) -> dict[str, Any]:
   """`in_shardings` and `out_shardings` of a train step: state by `sharding.rules`, rows shared."""
   state_sharding = rules.tree_shardings(mesh, state)
+  batch_sharding = rules.batch_shardings(mesh, dict(batch))
   return {
-    "in_shardings": (state_sharding, rules.batch_shardings(mesh, dict(batch))),
+    "in_shardings": (state_sharding, batch_sharding, *rules.tree_shardings(mesh, frozen)),
     "out_shardings": (state_sharding, rules.replicated(mesh)),
   }
 
@@ -160,6 +166,7 @@ def make_train_step(
   seed: int = 0,
   mesh: Mesh | None = None,
   donate: bool = True,
+  frozen: Params | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Scalars]]:
   """One jitted update: (state, batch) -> (state, metrics).
 
@@ -170,6 +177,8 @@ def make_train_step(
     seed: dropout keys are a function of it and the step.
     mesh: shards state by `sharding.rules` and rows over data × fsdp; None runs on one device.
     donate: gives the old state's memory to the new one.
+    frozen: parameters that do not train: the objective gets them in one tree with the state's, and
+      only the state's have gradients and moments.
 
   An update whose loss or gradient is not finite changes nothing but the counters `skipped` and
   `skipped_total`. Metrics: loss, grad_norm, param_norm, update_norm and the objective's own.
@@ -177,8 +186,10 @@ def make_train_step(
   shards = 1 if mesh is None else data_shards(mesh)
   step = train_step(objective, optimizer, microbatches=microbatches, seed=seed, shards=shards)
   donated = (0,) if donate else ()
+  given = () if frozen is None else (frozen,)
   if mesh is None:
-    return jax.jit(step, donate_argnums=donated)
+    jitted = jax.jit(step, donate_argnums=donated)
+    return (lambda state, batch: jitted(state, batch, *given)) if given else jitted
 
   compiled: dict[Any, Callable] = {}
 
@@ -186,8 +197,9 @@ def make_train_step(
     """Jitted once for each structure; shapes are jit's own business."""
     key = jax.tree.structure((state, batch))
     if key not in compiled:
-      compiled[key] = jax.jit(step, **shardings(mesh, state, batch), donate_argnums=donated)
+      laid = shardings(mesh, state, batch, *given)
+      compiled[key] = jax.jit(step, **laid, donate_argnums=donated)
     with placed.on(mesh):
-      return compiled[key](state, batch)
+      return compiled[key](state, batch, *given)
 
   return sharded
