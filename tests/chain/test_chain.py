@@ -38,10 +38,8 @@ def test_ends_with_the_table_and_the_paths(finished):
 def test_rs_trains_on_the_best_and_dpo_on_best_and_worst_by_the_reward_model(finished):
   workdir, _ = finished
   scored = {row["id"]: row["candidates"] for row in rows(workdir / "score" / "candidates.jsonl")}
-  texts = {
-    id: sorted((x for x in c if x["finish"] != "length"), key=lambda x: -x["scores"]["rm"])
-    for id, c in scored.items()
-  }
+  may = lambda x: x["finish"] != "length" and x["text"].strip()  # neither cut off nor empty
+  texts = {id: sorted(filter(may, c), key=lambda x: -x["scores"]["rm"]) for id, c in scored.items()}
   chosen = rows(workdir / "select" / "examples.jsonl")
   assert chosen
   for example in chosen:

@@ -8,7 +8,7 @@ from compiled import small_config
 from jax.sharding import PartitionSpec as P
 
 from xwinjax.core.errors import UserError
-from xwinjax.model import llama
+from xwinjax.model import llama, parameters
 from xwinjax.sharding import rules
 from xwinjax.sharding.mesh import check_fits, data_shards, make_mesh
 from xwinjax.train.step import init_state
@@ -62,6 +62,7 @@ def test_every_parameter_has_a_rule_of_its_own_rank(tied, options):
 def test_every_rule_belongs_to_a_parameter():
   made = names(shapes(small_config(tied=False, family="qwen2")))
   made |= names(shapes(small_config(), reward_head=True))
+  made |= {row.path for row in parameters.adapters()}
   assert set(rules.RULES) == set(made)
 
 
