@@ -34,7 +34,9 @@ class Settings:
 
   rounds: int = 2
   steps: int = 32  # batches timed a round; 0 takes the whole epoch
-  batch: BatchConfig = dataclasses.field(default_factory=lambda: BatchConfig(buckets=8, bucket_places=0))
+  batch: BatchConfig = dataclasses.field(
+    default_factory=lambda: BatchConfig(buckets=8, bucket_places=0)
+  )
   dtype: str = "auto"
   samples: int = 64
   new: int = others.NEW
