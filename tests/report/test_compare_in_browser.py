@@ -2,21 +2,16 @@
 
 import json
 import re
-import shutil
 
 import pytest
+from browser import opened  # pyright: ignore[reportMissingImports]
 
 from experiments import compare as command
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
   """The page of 30 prompts; b wins where the number is even, and category d1 is odd."""
-  if CHROMIUM is None:
-    pytest.skip("needs a Chromium")
   folder = tmp_path_factory.mktemp("compare")
   rows = [
     {
@@ -28,17 +23,8 @@ def page(tmp_path_factory):
   ]  # fmt: skip
   (folder / "annotations.json").write_text(json.dumps(rows))
   assert command.command([str(folder / "annotations.json"), f"--page={folder / 'c.html'}"]) == 0
-  with playwright.sync_playwright() as p:
-    browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-    opened = browser.new_page(viewport={"width": 390, "height": 800})
-    asked, errors = [], []
-    opened.on("request", lambda r: asked.append(r.url))
-    opened.on("pageerror", lambda e: errors.append(str(e)))
-    opened.goto((folder / "c.html").as_uri())
-    yield opened
-    assert errors == []
-    assert [url for url in asked if not url.startswith("file:")] == []
-    browser.close()
+  with opened(folder / "c.html") as page:
+    yield page
 
 
 def counted(page) -> str:

@@ -1,14 +1,10 @@
 """Answers token by token in a real headless Chromium; skipped without it or Playwright."""
 
-import shutil
-
 import pytest
+from browser import opened  # pyright: ignore[reportMissingImports]
 from made_up_chain import EVIL, write_chain, write_rows, write_stage  # pyright: ignore[reportMissingImports]
 
 from xwinjax import report
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
 def answer(i: int, by: str, words: list[str], gains: list[float]) -> dict:
@@ -24,8 +20,6 @@ def answer(i: int, by: str, words: list[str], gains: list[float]) -> dict:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
   """A chain's page, with two answers of each of two models."""
-  if CHROMIUM is None:
-    pytest.skip("needs a Chromium")
   folder = write_chain(tmp_path_factory.mktemp("tokens") / "demo")
   rows = [
     answer(0, "model", [" A", " red", EVIL], [0.0, 2.0, -2.0]),
@@ -38,17 +32,8 @@ def page(tmp_path_factory):
   path = folder / "token_gains" / "manifest.json"
   path.write_text(path.read_text().replace('"some/data.jsonl"', '"x", "reference": "a/rs/model"'))
   report.write(folder)
-  with playwright.sync_playwright() as p:
-    browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-    opened = browser.new_page(viewport={"width": 390, "height": 800})
-    asked, errors = [], []
-    opened.on("request", lambda r: asked.append(r.url))
-    opened.on("pageerror", lambda e: errors.append(str(e)))
-    opened.goto((folder / "report.html").as_uri())
-    yield opened
-    assert errors == []
-    assert [url for url in asked if not url.startswith("file:")] == []
-    browser.close()
+  with opened(folder / "report.html") as page:
+    yield page
 
 
 @pytest.fixture(autouse=True)

@@ -38,6 +38,8 @@ def test_rows_of_a_made_up_model(run, tmp_path):
     (["train"], "'train' is not one of"),
     (["growth", "load"], "alone"),
     (["all", "--peer", "python3", "--shape", "tiny"], "leave --shape"),
+    (["train_sft", "--engine", "python3"], "--engine is measured on sampling rows"),
+    (["growth", "--engine", "python3"], "--engine is measured on sampling rows"),
     (["all", "--curves", "x.png"], "--curves needs --peer"),
     (["all", "--compare", "/no/such.json"], "/no/such.json"),
     (["all", "--data", "/no/folder"], "--data /no/folder"),

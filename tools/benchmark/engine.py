@@ -1,8 +1,8 @@
 """CTranslate2's side of a sampling row; runs in the Python of --engine, knows nothing of ours.
 
 Reads jobs as JSON lines, {"model", "prompts", "samples", "new", "temperature", "top_p", "repeats"}
-with prompts as lists of pieces, and answers each with {setting: tokens a second}. A model is
-converted once for each precision; a setting is a precision and how threads are shared out.
+with prompts as lists of pieces, and answers each with {setting: tokens a second}. The model is
+converted once; a setting is a precision and how threads are shared out.
 """
 
 import json

@@ -59,8 +59,8 @@ class SentencePieces:
     try:
       self._sp = spm.SentencePieceProcessor(model_proto=blob)  # pyright: ignore[reportCallIssue]
       self._size = self._sp.get_piece_size()
-      for i in range(self._size):
-        self._sp.id_to_piece(i)  # a ValueError for one that is not UTF-8
+      # A ValueError for one that is not UTF-8.
+      pieces = [self._sp.id_to_piece(i) for i in range(self._size)]
     except (RuntimeError, OSError, ValueError) as e:
       raise UserError(f"{path}: not a SentencePiece model ({e})") from None
     self.bos, self.eos, self.unk = self._sp.bos_id(), self._sp.eos_id(), self._sp.unk_id()
@@ -73,12 +73,9 @@ class SentencePieces:
     self._known: dict[str, list[int]] = {}
     self._ids_other = len(self._sp.encode(OTHER))
     self._normal_other = len(f"▁{OTHER}")
-    self._by_words = self._cuts_words()
-
-  def _cuts_words(self) -> bool:
-    """Whether no piece reaches over the end of a word, so that words can be cut one by one."""
-    over = any("▁" in self._sp.id_to_piece(i).lstrip("▁") for i in range(self._size))
-    return not over and self._sp.normalize(OTHER) == f"▁{OTHER}"
+    # Words can be cut one by one where no piece reaches over the end of one.
+    over = any("▁" in piece.lstrip("▁") for piece in pieces)
+    self._by_words = not over and self._sp.normalize(OTHER) == f"▁{OTHER}"
 
   def size(self) -> int:
     return self._size
@@ -94,35 +91,37 @@ class SentencePieces:
     return self._sp.id_to_piece(int(i))
 
   def encode(self, texts: Sequence[str], opens: bool) -> list[list[int]]:
-    before = "" if opens else OTHER  # behind other text no blank is put first
-    whole = [before + text for text in texts]
-    if self._by_words:
-      normal = self._sp.normalize(whole)
-      return [
-        self._joined(form[self._normal_other :] if before else form, text, opens)
-        for form, text in zip(normal, texts, strict=True)
-      ]
-    skip = 0 if opens else self._ids_other
-    return [ids[skip:] for ids in self._sp.encode(whole)]
+    if not self._by_words:
+      return self._in_one_piece(texts, opens)
+    skip = 0 if opens else self._normal_other
+    normal = self._sp.normalize(_behind(texts, opens))
+    return [
+      # Where a word is another once it is normalised again, the text is cut in one piece.
+      self._joined(form[skip:]) or self._in_one_piece([text], opens)[0]
+      for form, text in zip(normal, texts, strict=True)
+    ]
 
-  def _joined(self, normal: str, text: str, opens: bool) -> list[int]:
-    """Ids of a text from those of its words, in the form in which SentencePiece cuts it."""
+  def _in_one_piece(self, texts: Sequence[str], opens: bool) -> list[list[int]]:
+    skip = 0 if opens else self._ids_other
+    return [ids[skip:] for ids in self._sp.encode(_behind(texts, opens))]
+
+  def _joined(self, normal: str) -> list[int] | None:
+    """Ids of a text in the form in which SentencePiece cuts it, from its words'; None by `_cut`."""
     ids: list[int] = []
     known, add = self._known, ids.extend
     for word in _WORD.findall(normal):
       found = known.get(word)
       if found is None:
         found = self._cut(word)
-        if found is None:  # normalised once more it is another: the text is cut in one piece
-          whole = text if opens else OTHER + text
-          return self._sp.encode(whole)[0 if opens else self._ids_other :]
+        if found is None:
+          return None
       add(found)
     return ids
 
   def _cut(self, word: str) -> list[int] | None:
     """Ids of one word, remembered; None where SentencePiece would not see this word in it."""
     opens = word.startswith("▁")
-    text = word[1:] if opens else OTHER + word
+    text = word[1:] if opens else OTHER + word  # not as a list, for which threads are started
     if self._sp.normalize(text) != (word if opens else f"▁{text}"):
       return None
     ids = self._sp.encode(text)[0 if opens else self._ids_other :]
@@ -188,6 +187,11 @@ class SentencePieces:
         "merges": [[left, right] for _, _, left, right in sorted(merges)],
       },
     }
+
+
+def _behind(texts: Sequence[str], opens: bool) -> list[str]:
+  """The texts, or each behind other text, where SentencePiece puts no blank first."""
+  return list(texts) if opens else [OTHER + text for text in texts]
 
 
 # A special token as the files describe one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -266,8 +265,7 @@ def token_section(work: Chain) -> dict[tuple[str, str], list[pages.Part]]:
   """A few answers of DPO and its start, token by token; none where they were not measured."""
   if "token_gains" not in work.manifests:
     return {}
-  start = Path(work.manifests["token_gains"]["input_paths"]["reference"]).parent.name
-  names = {"model": NAMES["dpo"], "reference": NAMES[start]}
+  names = {"model": NAMES["dpo"], "reference": NAMES[work.start_of("token_gains")]}
   samples = {"names": names, "answers": list(work.rows("token_gains/tokens.jsonl"))}
   caption = (
     f"The first answers of {names['model']} and of {names['reference']}, which it was trained "

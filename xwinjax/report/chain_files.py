@@ -38,9 +38,7 @@ class Samples:
 class Chain(Stages):
   """Reads a chain's folder."""
 
-  expected = tuple(
-    name for name in ORDER if name not in ("world", "pretrain", "label", "choose", "token_gains")
-  )
+  expected = tuple(name for name in ORDER if name not in OPTIONAL)
 
   def __init__(self, folder: str | Path):
     super().__init__(folder)
@@ -54,6 +52,10 @@ class Chain(Stages):
   def models(self) -> list[str]:
     """The models that have been evaluated."""
     return [name for name in NAMES if f"evaluate_{name}" in self.manifests]
+
+  def start_of(self, stage: str) -> str:
+    """The model that is a stage's reference: sft or rs."""
+    return Path(self.manifests[stage]["input_paths"]["reference"]).parent.name
 
   def curves(self, score: str) -> dict[str, list[float]]:
     """The best-of-k curves, gold or rm, of the models that have one."""

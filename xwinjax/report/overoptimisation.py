@@ -6,7 +6,6 @@ Source: Gao et al. 2023, arXiv 2210.10760, figure 1: the two ways are best-of-n 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ def of_chain(work: Chain) -> Row | None:
   f = work.figures("choose")
   if not f:
     return None
-  start = Path(work.manifests["choose"]["input_paths"]["reference"]).parent.name
+  start = work.start_of("choose")
   of_start = work.figures(f"evaluate_{start}")
   judges = [j for j in JUDGES if f"{j}_best_of_k" in of_start]
   if not judges:
