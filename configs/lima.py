@@ -64,8 +64,8 @@ def small(config: ConfigDict) -> ConfigDict:
   config.choose.generate.samples = 5  # of 50 prompts: one sample each is noisy
   for generate in (config.choose.generate, config.evaluate.generate, config.dialogues.generate):
     generate.max_new = 96
-    generate.sampler.update(slots=128, block=8, window=32)
-  config.judge.batch.update(batch_tokens=4096, buckets=4)
+    generate.sampler.update(slots=128, block=8)
+  config.judge.batch.update(batch_tokens=4096, multiple=64, buckets=4)
   return config
 
 
@@ -81,7 +81,7 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.sandbox.world.update(
     examples=2000, pair_prompts=8, heldout_pair_prompts=8, prompts=8, heldout_prompts=8, card=0
   )
-  config.sandbox.pretrain.train.batch.update(batch_tokens=1024, buckets=4)
+  config.sandbox.pretrain.train.batch.update(batch_tokens=896, packing=64, buckets=4)
   config.sandbox.pretrain.train.loop.checkpoint_every = 200
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
   config.sft.train.batch.batch_size = 8  # a model that has seen no chat needs its steps

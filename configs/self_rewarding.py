@@ -57,13 +57,14 @@ def sandbox(config: ConfigDict) -> ConfigDict:
     train.batch.update(batch_tokens=1024, buckets=4)
     train.loop.checkpoint_every = 200
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
-  config.sft.train.batch.batch_tokens = 2048
+  config.sandbox.pretrain.train.batch.update(batch_tokens=896, packing=64)
+  config.sft.train.batch.update(batch_tokens=1792, packing=64)
   config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
   config.best.train.epochs, config.best.train.optim.lr = 3.0, 3e-4
-  config.reward.train.batch.update(batch_tokens=1024, buckets=4)
+  config.reward.train.batch.update(batch_tokens=896, packing=128, buckets=4)
   config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 1e-3  # as in configs/xwin.py
   config.reward.lm_weight = 0.5
-  config.reward.score_batch.update(batch_tokens=4096, buckets=4)
+  config.reward.score_batch.update(batch_tokens=4096, multiple=64, buckets=4)
   config.dpo.train.epochs, config.dpo.train.optim.lr = 2.0, 5e-5
   config.dpo.train.loop.checkpoint_every = 16
 
@@ -71,11 +72,11 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.instruct.header, config.instruct.chat = "Tasks.", True
   config.instruct.filters.rouge = 0.99  # questions of the world differ in names alone
   config.instruct.generate.max_new = 48
-  config.instruct.generate.sampler.update(slots=128, block=8, window=32)
+  config.instruct.generate.sampler.update(slots=128, block=8)
   config.instruct.shard = 128
   for generate in (config.sample.generate, config.choose.generate, config.evaluate.generate):
     generate.max_new = 96
-    generate.sampler.update(slots=128, block=8, window=32)
+    generate.sampler.update(slots=128, block=8)
   config.sample.shard = 256
   config.evaluate.generate.samples = 16
   config.choose.generate.samples = 4
@@ -83,8 +84,8 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.judge.mode = "both"
   config.judge.shard = 128
   config.judge.sampler.update(slots=192, samples_per_prompt_slot=4, block=8, window=64)
-  config.evaluate.batch.update(batch_tokens=4096, buckets=4)
-  config.judge.batch.update(batch_tokens=4096, buckets=4)
+  config.evaluate.batch.update(batch_tokens=4096, multiple=64, buckets=4)
+  config.judge.batch.update(batch_tokens=4096, multiple=64, buckets=4)
   return config
 
 
@@ -113,7 +114,7 @@ def laptop(config: ConfigDict) -> ConfigDict:
   config.judge.max_new, config.judge.mode, config.judge.prompt = 64, "both", "short"
   config.judge.sampler.update(slots=48, samples_per_prompt_slot=3, block=8, window=64)
   for stage in (config.judge, config.evaluate):
-    stage.batch.update(batch_tokens=4096, buckets=4)
+    stage.batch.update(batch_tokens=4096, multiple=64, buckets=4)
   return config
 
 

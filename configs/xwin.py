@@ -61,6 +61,9 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   for stage in stages:
     stage.train.batch.update(batch_tokens=1024, buckets=4)
     stage.train.loop.checkpoint_every = 200
+  for stage in (config.sandbox.pretrain, config.sft):
+    stage.train.batch.update(batch_tokens=896, packing=64)
+  config.reward.train.batch.update(batch_tokens=896, packing=128)
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
   config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
   config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 1e-3
@@ -78,10 +81,10 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   ):
     generate.max_new = 96
     generate.params.top_p = 0.9  # a model of a million parameters has a long tail of nonsense
-    generate.sampler.update(slots=128, block=8, window=32)
+    generate.sampler.update(slots=128, block=8)
   for stage in (config.score, config.evaluate, config.choose):
-    stage.batch.update(batch_tokens=4096, buckets=4)
-  config.reward.score_batch.update(batch_tokens=4096, buckets=4)
+    stage.batch.update(batch_tokens=4096, multiple=64, buckets=4)
+  config.reward.score_batch.update(batch_tokens=4096, multiple=64, buckets=4)
   return config
 
 
@@ -98,10 +101,10 @@ def laptop(config: ConfigDict) -> ConfigDict:
   for generate in (config.sample.generate, config.evaluate.generate, config.choose.generate):
     generate.samples, generate.max_new = 16, 96
     generate.params.update(temperature=1.0, top_p=0.95)
-    generate.sampler.update(slots=128, block=8, window=32)
+    generate.sampler.update(slots=128, block=8)
   for stage in (config.score, config.evaluate, config.choose):
-    stage.batch.update(batch_tokens=4096, buckets=4)
-  config.reward.score_batch.update(batch_tokens=4096, buckets=4)
+    stage.batch.update(batch_tokens=4096, multiple=64, buckets=4)
+  config.reward.score_batch.update(batch_tokens=4096, multiple=64, buckets=4)
   return config
 
 

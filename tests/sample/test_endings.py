@@ -107,6 +107,36 @@ def test_draws_count_in_the_order_of_their_number():
   assert ([c.ids for c in done], repeats) == ([[7], [7], [9]], 1)
 
 
+def test_what_is_drawn_ahead_changes_no_answer(sampler, requests):
+  several = [dataclasses.replace(r, samples=5, max_new=3) for r in requests]
+
+  def answers(wide: int):
+    settings = SamplerConfig(
+      slots=4 * wide, samples_per_prompt_slot=wide, block=1, window=4, unique=True, max_draws=8
+    )
+    run = sampler(PEAKED, settings=settings)
+    found = [([c.ids for c in done], met) for done, met in run.sample(several)]
+    return found, run.generated
+
+  (narrow, written), (wide, more) = answers(1), answers(5)
+  assert narrow == wide
+  assert more > written  # some of the draws ahead were not needed
+
+
+def test_draws_are_enough_only_up_to_the_first_that_has_not_ended():
+  job = Job(Request("p", [1], samples=2, max_new=1), 0)
+  ended = lambda token: Completion([token], [0.0], "stop")
+  config = SamplerConfig(unique=True, max_draws=2)
+  job.done = {0: ended(7), 2: ended(8)}
+  assert not job.enough(config)  # number 1 may be another
+  job.done[1] = ended(7)
+  assert job.enough(config)
+  job.done = {n: ended(7) for n in range(3)}
+  assert not job.enough(config)
+  job.done[3] = ended(7)
+  assert job.enough(config)  # no more may be drawn
+
+
 @pytest.mark.parametrize(
   "sampling",
   [SamplingParams(temperature=0), SamplingParams(), SamplingParams(top_k=5, min_p=0.1)],

@@ -29,8 +29,8 @@ class BatchConfig:
   batch_size: Many = 16  # rows a step; without packing, items a step
   batch_tokens: BatchTokens = 0  # if set, rows are as many as fit this many tokens instead
   buckets: Few = 6  # row lengths to compile at most; each item takes the shortest that holds it
-  multiple: Few = 16  # row lengths are multiples of this
-  packing: Packing = 0  # several items a row of so many tokens, isolated by segments; 0: don't
+  multiple: Few = 16  # row lengths are multiples of this; coarser: other data has the same shapes
+  packing: Packing = 0  # several items a row of so many tokens, longer ones in rows of their own
   microbatches: Many = 1  # a step's rows are processed in this many parts
   # Ours: while one shape compiles, a small model on a laptop computes about so many places; an
   # accelerator more, but there every run is longer, too.
@@ -105,6 +105,16 @@ def choose_buckets(lengths: np.ndarray, count: int, multiple: int, worth: float 
   return chosen[::-1]
 
 
+def _row_lengths(lengths: np.ndarray, config: BatchConfig, worth: float) -> list[int]:
+  """Those compiled: of packed rows, if any item goes into one, and of what lies alone."""
+  alone = lengths[lengths > config.packing]
+  packed = [config.packing] if len(alone) < len(lengths) else []
+  if not len(alone):
+    return packed
+  count = max(config.buckets - len(packed), 1)
+  return packed + choose_buckets(alone, count, config.multiple, worth)
+
+
 def _pack(order: Sequence[int], lengths: np.ndarray, room: int) -> list[tuple[int, ...]]:
   """First-fit decreasing within windows of the shuffled order, so that rows stay random."""
   rows: list[tuple[int, ...]] = []
@@ -132,23 +142,21 @@ def _epoch(
   order = rng.permutation(len(lengths))
   buckets = sorted(heights)
   batches = []
-  if config.packing:
-    room = buckets[-1]
-    rows = _pack(order.tolist(), lengths, room)
-    rows = [rows[i] for i in rng.permutation(len(rows))]
-    step = heights[room]
-    batches = [PlannedBatch(room, tuple(rows[i : i + step])) for i in range(0, len(rows), step)]
-  else:
-    waiting: list[int] = []
-    bucket_of = np.searchsorted(buckets, lengths[order])
-    for k, length in enumerate(buckets):
+  waiting: list[tuple[int, ...]] = []
+  bucket_of = np.searchsorted(buckets, lengths[order])
+  for k, length in enumerate(buckets):
+    here = order[bucket_of == k].tolist()
+    if length == config.packing:
+      packed = _pack(here, lengths, length)
+      waiting += [packed[i] for i in rng.permutation(len(packed))]
+    else:
       # What did not fill a batch of shorter rows climbs into this one.
-      waiting += order[bucket_of == k].tolist()
-      height = heights[length]
-      last = k == len(buckets) - 1
-      while len(waiting) >= height or (last and waiting):
-        rows, waiting = waiting[:height], waiting[height:]
-        batches.append(PlannedBatch(length, tuple((i,) for i in rows)))
+      waiting += [(i,) for i in here]
+    height = heights[length]
+    last = k == len(buckets) - 1
+    while len(waiting) >= height or (last and waiting):
+      rows, waiting = waiting[:height], waiting[height:]
+      batches.append(PlannedBatch(length, tuple(rows)))
   return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -172,14 +180,7 @@ def make_plan(
   if epochs <= 0:
     raise UserError(f"epochs is {epochs}; expected more than 0")
   groups = shards * config.microbatches
-  longest = int(items.lengths.max())
-  if config.packing:
-    if longest > config.packing:
-      raise UserError(f"packing {config.packing} is less than the longest item, {longest} tokens")
-    buckets = [config.packing]
-  else:
-    worth = config.bucket_places / epochs
-    buckets = choose_buckets(items.lengths, config.buckets, config.multiple, worth)
+  buckets = _row_lengths(items.lengths, config, config.bucket_places / epochs)
   heights = {}
   for length in buckets:
     height = config.batch_size
@@ -201,7 +202,8 @@ def make_plan(
   targets = dict.fromkeys(heights, 0)
   for b in batches:
     targets[b.length] = max(targets[b.length], *_group_targets(items, b, heights, groups))
-  targets = {n: min(-(-m // 64) * 64, n * heights[n] // groups) for n, m in targets.items()}
+  step = 4 * config.multiple
+  targets = {n: min(-(-m // step) * step, n * heights[n] // groups) for n, m in targets.items()}
   examples = max(len(row) for b in batches for row in b.rows)
   return Plan(tuple(batches), heights, targets, groups, examples, per_epoch, shards)
 

@@ -89,13 +89,22 @@ class Job:
   done: dict[int, Completion] = dataclasses.field(default_factory=dict)
   started: int = 0
 
-  def wanted(self, config: SamplerConfig) -> int:
-    """How many draws are to be begun, as far as those that have ended tell."""
-    samples = self.request.samples
-    if not config.unique:
-      return samples
-    distinct = len({tuple(c.ids) for c in self.done.values()})
-    return min(len(self.done) + max(samples - distinct, 0), samples * config.max_draws)
+  def most(self, config: SamplerConfig) -> int:
+    """How many draws may be begun."""
+    return self.request.samples * (config.max_draws if config.unique else 1)
+
+  def enough(self, config: SamplerConfig) -> bool:
+    """Whether the draws that have ended, by number up to the first that has not, are enough."""
+    if not config.unique or len(self.done) < self.request.samples:
+      return len(self.done) == self.request.samples
+    distinct: set[tuple[int, ...]] = set()
+    for n in range(self.most(config)):
+      if n not in self.done:
+        return False
+      distinct.add(tuple(self.done[n].ids))
+      if len(distinct) == self.request.samples:
+        return True
+    return True
 
   def results(self, config: SamplerConfig) -> tuple[list[Completion], int]:
     """The answers by number, and how many repeats were met on the way to them.
@@ -199,8 +208,12 @@ class Run:
 
   def _start_draws(self, p: int, job: Job) -> None:
     request, s = job.request, self.setup.settings
+    if job.enough(s):
+      self.number[p] = -1  # what is under way beyond that is left out
+      return
+    # Where answers are to differ, idle slots draw ahead: a slot costs the same idle.
     idle = [i for i in range(self.S) if self.number[p, i] < 0]
-    idle = idle[: max(0, job.wanted(s) - job.started)]
+    idle = idle[: max(0, job.most(s) - job.started)]
     if not idle:
       return
     # Keys are made for S draws however few are begun, so that their making compiles once.

@@ -77,7 +77,7 @@ def training(
 
 def _rows(batch: BatchConfig, longest: int) -> tuple[int, int]:
   """(rows, length) of the longest batch."""
-  length = batch.packing or -(-longest // batch.multiple) * batch.multiple
+  length = max(batch.packing, -(-longest // batch.multiple) * batch.multiple)
   return max(batch.batch_tokens // length, 1) if batch.batch_tokens else batch.batch_size, length
 
 
