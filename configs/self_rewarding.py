@@ -59,6 +59,8 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
   config.sandbox.pretrain.train.batch.update(batch_tokens=896, packing=64)
   config.sft.train.batch.update(batch_tokens=1792, packing=64)
+  config.dpo.train.batch.update(batch_tokens=0, batch_size=16)
+  config.best.train.batch.update(batch_tokens=0, batch_size=20)
   config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
   config.best.train.epochs, config.best.train.optim.lr = 3.0, 3e-4
   config.reward.train.batch.update(batch_tokens=896, packing=128, buckets=4)

@@ -64,6 +64,9 @@ def sandbox(config: ConfigDict) -> ConfigDict:
   for stage in (config.sandbox.pretrain, config.sft):
     stage.train.batch.update(batch_tokens=896, packing=64)
   config.reward.train.batch.update(batch_tokens=896, packing=128)
+  # So many examples a step, whatever their length: few steps, of which each counts.
+  config.rs.train.batch.update(batch_tokens=0, batch_size=20)
+  config.dpo.train.batch.update(batch_tokens=0, batch_size=16)
   config.sandbox.pretrain.train.optim.update(lr=2e-3, weight_decay=0.1)
   config.sft.train.epochs, config.sft.train.optim.lr = 3.0, 2e-3
   config.reward.train.epochs, config.reward.train.optim.lr = 2.0, 1e-3
