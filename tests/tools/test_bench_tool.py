@@ -32,6 +32,18 @@ def test_rows_of_a_made_up_model(run, tmp_path):
   assert "compared with" in again
 
 
+@pytest.mark.slow
+def test_the_server_answers_all_clients_of_the_bench(run):
+  pytest.importorskip("openai", reason="needs the extra [judge]")
+  flags = ("--shape", "tiny", "--rounds", 1, "--steps", 2, "--batch", 2, "--max_length", 128)
+  (row,) = json.loads(run("bench", "serve", *flags, "--max_new", 24, "--json"))["rows"]
+  assert row["unit"] == "tok/s"
+  assert (row["answered"], row["lost"]) == (16, 0)
+  assert row["tokens"] > 0
+  assert row["p50_seconds"] <= row["p95_seconds"]
+  assert row["offline_ratio"] == pytest.approx(row["ours"] / row["offline"])
+
+
 @pytest.mark.parametrize(
   ("words", "says"),
   [

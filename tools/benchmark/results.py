@@ -17,6 +17,7 @@ UNITS = {
   "train_dpo_cached": "pairs/s",
   "sample_64": "tok/s",
   "sample_1": "tok/s",
+  "serve": "tok/s",
   "load": "tok/s",
   "start": "s",
 }

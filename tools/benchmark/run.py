@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmark import others, results, training
+from benchmark import others, results, serving, training
 from benchmark.peer import Peer, settings_of, stock_of
 from benchmark.spoken import Spoken
 from benchmark.training import Opened, Sample
@@ -17,7 +17,7 @@ from xwinjax.data.batching import BatchConfig
 from xwinjax.model.config import LlamaConfig
 from xwinjax.stages import common
 
-ROWS = ("train_sft", "train_reward", "train_dpo", "sample", "load", "start")
+ROWS = ("train_sft", "train_reward", "train_dpo", "sample", "load", "start")  # of `all`
 Say = Callable[[str], None]
 
 
@@ -72,6 +72,8 @@ def make_ready(name: str, opened: Opened, work: Work, settings: Settings) -> Mea
     return others.Loading(opened, work)
   if name == "start":
     return others.StartUp(work, settings.batch.batch_size)
+  if name == "serve":
+    return serving.Serving(opened, work, settings.new)
   if name.startswith("sample_"):
     return others.Sampling(opened, work, int(name[7:]), settings.new)
   return training.Training(name, opened, work, settings.batch, settings.steps)
