@@ -118,7 +118,8 @@ def test_what_is_longer_than_a_packed_row_lies_in_one_of_its_own(make_items):
   longer = [row for b in plan.batches if b.length > 64 for row in b.rows]
   assert {i for row in longer for i in row} >= {i for i, n in enumerate(LENGTHS) if n > 64}
   only = make_plan(make_items([70, 80]), CONFIGS["short ones packed"], seed=0)
-  assert set(only.heights) == {80} and all(len(row) == 1 for row in only.batches[0].rows)
+  assert set(only.heights) == {80}
+  assert all(len(row) == 1 for row in only.batches[0].rows)
 
 
 def test_arrays_hold_the_planned_items(planned):

@@ -72,6 +72,16 @@ def test_the_best_of_all_models_answers_against_the_worst(files, tmp_path):
   assert scored[0]["meta"]["systems"] == ["a", "a", "b"]
 
 
+def test_models_may_be_given_names(files, tmp_path):
+  figures = label.make(
+    Context(), LabelConfig(names=("mine", "theirs")), tmp_path, files, judge=JUDGE
+  )
+  assert set(figures["systems"]) == {"mine", "theirs"}
+  for names in (("mine",), ("mine", "mine")):
+    with pytest.raises(UserError, match=r"expected 2 different names, one for each of .*a/cand"):
+      label.check(LabelConfig(names=names), files, None)
+
+
 def test_agreement_with_peoples_pairs_and_votes(files, tmp_path):
   pairs = [
     {"prompt": "q", "chosen": "bb", "rejected": "aaaa"},  # against the judge

@@ -44,6 +44,7 @@ def test_layouts(row, context, answer, subset):
     ({"prompt": "p", "choices": ["x", "y"], "answer": 2}, "the answer 2 is none of the 2 choices"),
     ({"prompt": "p", "choices": ["x", "y"]}, "says which choice is right"),
     ({"choices": ["x", "y"], "answer": 0}, "'prompt'"),
+    ({"prompt": " ", "choices": ["x", "y"], "answer": 0}, "the question is empty"),
   ],
 )
 def test_bad_rows_are_named(tmp_path, row, said):

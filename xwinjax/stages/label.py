@@ -46,7 +46,20 @@ class LabelConfig:
   """Which answers are rated, and which two of a prompt make a pair."""
 
   each: Natural = 0  # of each model's answers to a prompt the first n; 0 takes all
+  names: tuple[str, ...] = ()  # of the models, in the order of their files; empty: by the files
   select: SelectConfig = group(SelectConfig, by="", unscored="leave_out", keep_score=True)
+
+
+def by_name(files: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
+  """Each model's file. Raises UserError where names are given for others than these files."""
+  if not names:
+    return {s.name: s.path for s in sources([str(file) for file in files])}
+  if len(names) != len(files) or len(set(names)) < len(names):
+    raise UserError(
+      f"config.names names {', '.join(names)}; expected {len(files)} different names, one for each "
+      f"of {', '.join(map(str, files))}"
+    )
+  return dict(zip(names, files, strict=True))
 
 
 def together(files: Mapping[str, Path], each: int, counts: Counts) -> list[CandidateSet]:
@@ -160,8 +173,7 @@ def make(
 ) -> dict[str, Any]:
   """Writes the rated candidates, the judge's words, and pairs.jsonl."""
   counts = Counts()
-  named = sources([str(file) for file in rows.files(candidates)])
-  sets = together({s.name: s.path for s in named}, config.each, counts)
+  sets = together(by_name(rows.files(candidates), config.names), config.each, counts)
   if not sets:
     raise UserError(f"{candidates}: no prompt has two answers; " + counted("counts", counts))
   sets, judged, figures = score.judge_sets(context, judge, sets, folder, "label")
@@ -184,7 +196,8 @@ def make(
 
 
 def check(config: LabelConfig, candidates: Path, people: Path | None) -> None:
-  """Raises UserError for rules of pairs that do not exist."""
+  """Raises UserError for names that fit no files, and rules of pairs that do not exist."""
+  by_name(rows.files(candidates), config.names)
   select.check(dataclasses.replace(config.select, by=config.select.by or "judge"))
 
 

@@ -96,6 +96,8 @@ def item(row: Row, layout: str) -> Item:
     context = layout.replace("{question}", fields.text(row, asked))
   else:
     context = fields.text(row, "ctx" if "ctx" in row else "prompt")
+  if not context.strip():
+    raise ValueError("the question is empty; expected the text that the choices continue")
   subset = next((str(row[k]) for k in SUBSETS if row.get(k)), "all")
   return Item(context, tuple(choices), _place(row[key], choices, labels), subset)
 
