@@ -19,11 +19,12 @@ import numpy as np
 from xwinjax.core.bounds import Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.data.records import Example, Message, Messages
+from xwinjax.data.records import Example, Message, Messages, prompt_text
 from xwinjax.eval import statistics
 from xwinjax.stages.alpaca_eval import preferences
 from xwinjax.stages.config import group
 from xwinjax.stages.dialogues import Dialogue, DialoguesConfig, hold, read_turns
+from xwinjax.stages.human_judge import ASKED
 from xwinjax.stages.sample import GenerateConfig
 from xwinjax.stages.score import Judge
 from xwinjax.stages.stage import Context, Stage, open_model
@@ -100,9 +101,11 @@ def asked_of(
     for turn in range(1, len(d.messages) // 2 + 1):
       known = references.get(d.id, [])
       reference = known[turn - 1] if turn <= len(known) else ""
-      shown = _with_reference(tuple(d.messages[: 2 * turn - 1]), reference)
+      asked = tuple(d.messages[: 2 * turn - 1])
       places.append((d.id, turn))
-      examples.append(Example(f"{d.id}/{turn}", shown))
+      # People's votes are on what was asked, without what a judge is told beside it.
+      meta = {ASKED: prompt_text(asked)}
+      examples.append(Example(f"{d.id}/{turn}", _with_reference(asked, reference), meta))
       texts.append(d.messages[2 * turn - 1].content)
   return places, examples, texts
 
