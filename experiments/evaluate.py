@@ -24,14 +24,9 @@ reference is; win rate where another model's evaluation is. Writes, under --work
 
 import sys
 
-from xwinjax.recipes import cli
+from xwinjax.recipes import cli, commands
 
-command = cli.stage(
-  __doc__,
-  "configs/evaluate.py",
-  "evaluate",
-  others=("alpaca_eval", "mt_bench", "reward_bench", "multiple_choice"),
-)
+command = cli.stage(__doc__, "configs/evaluate.py", "evaluate", others=commands.BENCHMARKS)
 
 if __name__ == "__main__":
   sys.exit(command())

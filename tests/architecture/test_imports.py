@@ -35,7 +35,7 @@ ONLY_IN = {
   "matplotlib": {"report"},
   "jinja2": {"report", "data"},
   "starlette": {"annotate", "serve"},
-  "uvicorn": {"annotate", "serve"},
+  "uvicorn": {"core"},
   "sqlalchemy": {"annotate"},
   "statsmodels": {"eval"},
   "krippendorff": {"eval"},

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from xwinjax.sample import Request, Sampler, SamplingParams
 from xwinjax.serve.app import make_app
+from xwinjax.serve.engine import Asked, Ticket
 from xwinjax.serve.replies import settled_text
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -137,6 +138,19 @@ def test_many_at_once_lose_nothing(client):
   for t in threads:
     t.join()
   assert [found[n]["choices"] for n in range(10)] == [a["choices"] for a in alone]
+
+
+def test_only_streams_hear_of_each_block(engine, model):
+  ids = [*model.tokenizer.opening, *model.tokenizer.encode("It is red.")]
+  heard = {True: [], False: []}
+  for stream, ends in heard.items():
+    done = threading.Event()
+    tell = lambda ids, end, ends=ends, done=done: (ends.append(end), end and done.set())
+    engine.submit([Ticket(Asked("1", ids, 1, 20, temperature=0), tell, stream)])
+    assert done.wait(60)
+  assert len(heard[False]) == 1
+  assert len(heard[True]) > 1
+  assert heard[False][-1] == heard[True][-1]
 
 
 BAD = [

@@ -8,8 +8,9 @@ import pytest
 
 from experiments import sweep as command
 from xwinjax.core.errors import UserError
-from xwinjax.recipes import published, sweep
+from xwinjax.recipes import cli, commands, published, stored, sweep
 from xwinjax.report import sweep as sweep_page
+from xwinjax.stages import config as configs
 from xwinjax.stages import manifest
 
 FILE = '''"""Better data."""
@@ -169,6 +170,21 @@ def test_what_is_published_stands_between_its_marks(ablation, tmp_path, capsys, 
 def test_failed_runs_are_not_published(ablation, tmp_path, capsys):
   assert sweep_of(ablation, tmp_path, "--seeds", "13", "--publish", "better") == 2
   assert "--publish better: 1 runs failed; run them again first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["alpaca_eval", "multiple_choice"])
+def test_a_benchmarks_run_is_experiments_evaluates(tmp_path, name):
+  """By its config.json or its config file; the figures are those of its manifest."""
+  run = tmp_path / "run"
+  run.mkdir()
+  values = cli.load(f"configs/evaluate/{name}.py")
+  stored.write(run, name, configs.from_config_dict(commands.ALONE[name].config, values))
+  for spec in (str(run / "config.json"), f"configs/evaluate/{name}.py:sandbox"):
+    one = sweep.read(spec)
+    assert "experiments.evaluate" in one.command(sweep.ALONE, 0, tmp_path, [])
+    assert one.figures == sweep.FIGURES[name]
+  (run / "manifest.json").write_text('{"figures": {"accuracy": 0.5}}')
+  assert sweep.summary_of(run) == {"accuracy": 0.5}
 
 
 def test_a_config_without_rows_is_one(tmp_path):

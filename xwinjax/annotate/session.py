@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import socket
 
-from xwinjax.annotate import export, serve, study
+from xwinjax.annotate import export, study
+from xwinjax.annotate.app import make_app
 from xwinjax.annotate.store import Store
+from xwinjax.core import web
 from xwinjax.core.errors import UserError
 from xwinjax.data.records import Counts
+
+HOST = "127.0.0.1"  # and nothing else: the page has no encryption
 
 
 def open_store(options: argparse.Namespace) -> Store:
@@ -42,16 +47,21 @@ def hand_out(store: Store, options: argparse.Namespace) -> list[tuple[str, str]]
   return tokens
 
 
+def link(sock: socket.socket, token: str) -> str:
+  """The annotator's link; what stands behind # stays in the browser, out of every log."""
+  return f"http://{HOST}:{sock.getsockname()[1]}/#{token}"
+
+
 def run(options: argparse.Namespace) -> None:
   store = open_store(options)
   if options.export:
     print(f"wrote {export.write(store, options.export)}")
     return
-  sock = serve.listen(options.port)
+  sock = web.listen(HOST, options.port, f"--port={options.port}")
   tokens = dict(hand_out(store, options))
   for name, number in store.annotators().items():
     done = store.progress(number)
-    where = serve.link(sock, tokens[name]) if name in tokens else "the link printed before"
+    where = link(sock, tokens[name]) if name in tokens else "the link printed before"
     print(f"{name}: {done['done']} of {done['total']} judged; {where}")
   print("serving until Ctrl-C; each link is shown this once", flush=True)
-  serve.run(store, sock)
+  web.serve(make_app(store), sock, grace=5)

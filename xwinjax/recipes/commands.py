@@ -95,3 +95,9 @@ ALONE = {
   "multiple_choice": Alone(multiple_choice.STAGE),
   "judge_metrics": Alone(judge_metrics.STAGE),
 }
+BENCHMARKS = (
+  "alpaca_eval",
+  "mt_bench",
+  "reward_bench",
+  "multiple_choice",
+)  # experiments.evaluate's

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+from xwinjax.core import web
 from xwinjax.core.bounds import Few, Positive, Tokens, Within
 from xwinjax.core.errors import UserError
 from xwinjax.core.extras import needs
@@ -15,6 +16,8 @@ from xwinjax.sample.scheduler import streams
 from xwinjax.stages import common
 from xwinjax.stages.common import ModelConfig
 from xwinjax.stages.config import group
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +41,18 @@ class ServeConfig:
 def serve(config: ServeConfig, workdir: Path, redo: bool) -> None:
   """Opens the model and serves until Ctrl-C. Raises UserError before anything is loaded."""
   with needs("serve"):
-    from xwinjax.serve import app, run
+    from xwinjax.serve import app
     from xwinjax.serve.engine import Engine, Scoring
   token = os.environ.get(config.token, "")
-  if config.host not in run.LOCAL and len(token) < 16:
+  if config.host not in LOCAL and len(token) < 16:
     raise UserError(
       f"config.host={config.host} can be reached from other machines: put a token of at least 16 "
       f"characters into the environment as {config.token}; requests then bear it"
     )
   common.input_file(config.model.path, "model.path")
-  sock = run.listen(config.host, config.port)
+  sock = web.listen(
+    config.host, config.port, f"config.host={config.host}, config.port={config.port}"
+  )
   model = common.open_model(config.model, None, reward=False)
   settings = SamplerConfig(
     slots=config.slots, block=config.block, window=config.window, prompt_multiple=config.prompt
@@ -66,9 +71,12 @@ def serve(config: ServeConfig, workdir: Path, redo: bool) -> None:
     model.config.vocab_size,
     config.most_bytes,
     token,
-    ("127.0.0.1", "localhost", "[::1]") if config.host in run.LOCAL else ("*",),
+    ("127.0.0.1", "localhost", "[::1]") if config.host in LOCAL else ("*",),
   )
   port = sock.getsockname()[1]
   where = f"[{config.host}]" if ":" in config.host else config.host
   print(f"{name}: http://{where}:{port}/v1, until Ctrl-C", flush=True)
-  run.run(served, sock)
+  try:
+    web.serve(app.make_app(served), sock, grace=10)
+  finally:
+    served.engine.close()

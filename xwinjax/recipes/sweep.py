@@ -20,8 +20,8 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.recipes import cli, stored
-from xwinjax.stages import common
+from xwinjax.recipes import cli, commands, stored
+from xwinjax.stages import common, manifest
 from xwinjax.stages.config import nearest
 
 DONE = "sweep.json"  # in a run's folder: with what command it was made
@@ -66,6 +66,20 @@ FIGURES: dict[str, dict[str, tuple[str | int, ...]]] = {
     "RM score, DPO": ("stages", 3, "rm_mean"),
     "seconds": ("seconds",),
   },
+  "alpaca_eval": {
+    "win rate": ("win_rate",),
+    "LC win rate": ("length_controlled_winrate",),
+    "unparsed": ("unparsed_share",),
+    "length": ("avg_length",),
+  },
+  "mt_bench": {
+    "score": ("score",),
+    "turn 1": ("by_turn", "1"),
+    "turn 2": ("by_turn", "2"),
+    "unparsed": ("unparsed_share",),
+  },
+  "reward_bench": {"accuracy": ("accuracy",)},
+  "multiple_choice": {"accuracy": ("accuracy",), "accuracy_norm": ("accuracy_norm",)},
 }
 
 
@@ -131,12 +145,13 @@ def read(spec: str, rows: Sequence[str] = (), experiment: str = "") -> Ablation:
   unknown = [r for r in rows if r not in known]
   if unknown:
     raise UserError(f"--rows {unknown[0]}: {file} has no such row{nearest(unknown[0], known)}")
-  runs = experiment or namespace.get("EXPERIMENT") or name
+  what = experiment or namespace.get("EXPERIMENT") or namespace.get("STAGE") or name
+  runs = "evaluate" if what in commands.BENCHMARKS else what
   if not (Path(__file__).parents[2] / "experiments" / f"{runs}.py").is_file():
     raise UserError(f"{file}: no command experiments.{runs}; name one with --experiment")
   for row in rows or known:
     cli.load(spec_of(spec, row))  # a wrong row is told before any runs
-  figures = namespace.get("FIGURES") or FIGURES.get(runs)
+  figures = namespace.get("FIGURES") or FIGURES.get(what)
   if not figures:
     raise UserError(f"{file}: says no FIGURES, and none are known of experiments.{runs}")
   return Ablation(
@@ -165,7 +180,7 @@ def find(summary: Any, path: Sequence[str | int]) -> float | None:
 
 def done_with(folder: Path) -> list[str] | None:
   """The flags with which a finished run was made; None where there is none."""
-  if not (folder / DONE).exists() or not (folder / "summary.json").exists():
+  if not (folder / DONE).exists() or summary_of(folder) is None:
     return None
   record = _record(folder / DONE)
   command = record.get("command")
@@ -175,9 +190,11 @@ def done_with(folder: Path) -> list[str] | None:
 
 
 def summary_of(folder: Path) -> dict[str, Any] | None:
-  """The summary.json of a run that is done; None where there is none yet."""
-  path = folder / "summary.json"
-  return _record(path) if path.exists() else None
+  """The summary.json of a run that is done, or a stage's figures; None where there is none yet."""
+  path, stage = folder / "summary.json", folder / manifest.NAME
+  if path.exists() or not stage.exists():
+    return _record(path) if path.exists() else None
+  return _record(stage).get("figures")
 
 
 def _record(path: Path) -> dict[str, Any]:

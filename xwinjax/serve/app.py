@@ -100,7 +100,7 @@ class Server:
         stops=question.stops,
         decode=self.decoder(question.chat),
       )
-      tickets.append(Ticket(asked, tell(len(tickets))))
+      tickets.append(Ticket(asked, tell(len(tickets)), question.stream))
     return tickets
 
   async def complete(self, request: Request, chat: bool) -> Response:

@@ -40,13 +40,18 @@ class Asked(Request):
 
 
 class Ticket(Job):
-  """A request under way. `tell(ids, completion)` hears of new tokens, and once of the end."""
+  """A request under way. `tell(ids, completion)` hears once of the end; with `stream`, of all
+  tokens so far at each block.
+  """
 
   def __init__(
-    self, request: Asked, tell: Callable[[list[int], Completion | Exception | None], None]
+    self,
+    request: Asked,
+    tell: Callable[[list[int], Completion | Exception | None], None],
+    stream: bool = False,
   ):
     super().__init__(request, 0)
-    self.tell, self.cancelled = tell, False
+    self.tell, self.stream, self.cancelled = tell, stream, False
 
 
 def _power(n: int, least: int) -> int:
@@ -125,7 +130,7 @@ class Loop(Run):
       ended = ticket.done.get(0)
       if ended or ticket.cancelled:
         self.at[p], self.number[p] = None, -1
-      if ended or not ticket.cancelled:
+      if ended or (ticket.stream and not ticket.cancelled):
         ticket.tell(ended.ids if ended else list(self.ids[p][0]), ended)
 
   def width(self, slots: list[int]) -> int:

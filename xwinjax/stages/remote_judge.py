@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from xwinjax.core import processes
 from xwinjax.core.errors import UserError
@@ -66,6 +67,22 @@ def open_judge(context: Context, judge: Judge) -> Opened:
   return scored
 
 
+def asked(
+  config: JudgeConfig, remote: Remote, questions: Sequence[tuple[int, str]], what: str
+) -> list[Reply]:
+  """The reply to each (seed, text)."""
+  with Progress("judge", len(questions), what) as progress:
+    return remote([request(config, *question) for question in questions], progress.advance)
+
+
+def _figures(remote: Remote, prompt: str, reasons: Iterable[str]) -> dict[str, Any]:
+  return {
+    "counts": dict(Counts(reason or "read" for reason in reasons)),
+    "remote": remote.figures(),
+    "prompt_sha256": prompt_hash(prompt),
+  }
+
+
 def written(
   config: JudgeConfig,
   seed: int,
@@ -75,26 +92,20 @@ def written(
 ) -> Scored:
   """Written scores of each answer: `samples` of them, averaged."""
   prompt = get_prompt(config)
-  places: list[tuple[int, int]] = []
-  requests: list[Request] = []
-  for p, (example, row) in enumerate(zip(prompts, texts, strict=True)):
-    for c, answer in enumerate(row):
-      (message,) = judge_messages(prompt, example.messages, answer)
-      for n in range(config.samples):
-        places.append((p, c))
-        requests.append(request(config, seed + n, message.content))
-  with Progress("judge", len(requests), "judgements") as progress:
-    replies = remote(requests, progress.advance)
-  judged: list[list[Judgements]] = [[() for _ in row] for row in texts]
-  for (p, c), reply in zip(places, replies, strict=True):
-    answer: str = texts[p][c]
-    judged[p][c] += (judgement(reply, prompt.low, prompt.high, answer),)
+  filled = [
+    [judge_messages(prompt, example.messages, answer)[0].content for answer in row]
+    for example, row in zip(prompts, texts, strict=True)
+  ]
+  seeds = range(seed, seed + config.samples)
+  questions = [(s, text) for row in filled for text in row for s in seeds]
+  replies = iter(asked(config, remote, questions, "judgements"))
+  judged: list[list[Judgements]] = [
+    [tuple(judgement(next(replies), prompt.low, prompt.high, a) for _ in seeds) for a in row]
+    for row in texts
+  ]
   every = [js for row in judged for js in row]
-  counts = Counts(j.reason or "read" for js in every for j in js)
   figures = {
-    "counts": dict(counts),
-    "remote": remote.figures(),
-    "prompt_sha256": prompt_hash(prompt.text),
+    **_figures(remote, prompt.text, (j.reason for js in every for j in js)),
     **judge_metrics.consistency([[j.score for j in js] for js in every]),
   }
   scores = {config.score: [[mean_score(js) for js in row] for row in judged]}
@@ -110,26 +121,23 @@ def compared(
 ) -> Scored:
   """Win shares from comparisons two by two."""
   text = pairwise.prompt_text(config.prompt_file)
+  places = [
+    (p, pair)
+    for p, (example, row) in enumerate(zip(prompts, texts, strict=True))
+    for pair in pairwise.orders(example.id, len(row), config.both_positions, seed)
+  ]
+
+  def fill(p: int, a: int, b: int) -> str:
+    asked = conversation(prompts[p].messages)
+    return pairwise.fill(text, prompt=asked, first=texts[p][a], second=texts[p][b])
+
+  questions = [(seed, fill(p, *pair)) for p, pair in places]
   verdicts: list[dict[pairwise.Pair, float | None]] = [{} for _ in prompts]
-  places, requests = [], []
-  for p, (example, row) in enumerate(zip(prompts, texts, strict=True)):
-    asked = conversation(example.messages)
-    for a, b in pairwise.orders(example.id, len(row), config.both_positions, seed):
-      filled = pairwise.fill(text, prompt=asked, first=row[a], second=row[b])
-      places.append((p, a, b))
-      requests.append(request(config, seed, filled))
-  with Progress("judge, two by two", len(requests), "comparisons") as progress:
-    replies = remote(requests, progress.advance)
-  counts = Counts()
-  for (p, a, b), reply in zip(places, replies, strict=True):
+  reasons = []
+  for (p, pair), reply in zip(places, asked(config, remote, questions, "comparisons"), strict=True):
     reading = parse.read_better(reply.text, ended=reply.finish != "length")
-    verdicts[p][a, b] = reading.score
-    counts[REFUSED if reply.refused else reading.reason or "read"] += 1
-  figures = {
-    "counts": dict(counts),
-    "remote": remote.figures(),
-    "prompt_sha256": prompt_hash(text),
-    "position": pairwise.position_figures(verdicts),
-  }
+    verdicts[p][pair] = reading.score
+    reasons.append(REFUSED if reply.refused else reading.reason)
+  position = {"position": pairwise.position_figures(verdicts)}
   rows = [pairwise.win_shares(v, len(row)) for v, row in zip(verdicts, texts, strict=True)]
-  return Scored({config.score: rows}, [], figures)
+  return Scored({config.score: rows}, [], _figures(remote, text, reasons) | position)
