@@ -1,5 +1,6 @@
 """AlpacaEval and MT-bench of a tiny model, by judges that are known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from xwinjax.core.errors import UserError
 from xwinjax.eval import leaderboard, statistics
-from xwinjax.recipes import cli
+from xwinjax.recipes import cli, judges
 from xwinjax.sample import SamplerConfig
 from xwinjax.stages import alpaca_eval, mt_bench
 from xwinjax.stages import config as configs
@@ -105,6 +106,23 @@ def test_mt_bench_asks_twice_and_grades_each_turn(tiny_folder, tmp_path):
   assert "ref two" in second["1/2"][-1].content
   assert second["2/2"][-1].content == "four"  # no reference there
   assert {r["g1_winner"] for r in rows_of(tmp_path / "pair.jsonl")} == {"tie"}
+
+
+def test_a_judge_that_is_not_asked_in_words_sees_the_question_alone(tiny_folder, tmp_path):
+  """People judge what they were shown, and a reward model scores a conversation."""
+  asked = [{"question_id": 1, "category": "math", "turns": ["one"]}]
+  reference = [{"question_id": 1, "choices": [{"turns": ["ref one"]}]}]
+  judge, shown = judge_of(lambda p, t: 3.0)
+  mt_bench.make(
+    Context(), MTBenchConfig(generate=GENERATE), tmp_path, tiny_folder,
+    write(tmp_path / "q.jsonl", asked), write(tmp_path / "r.jsonl", reference),
+    judge=dataclasses.replace(judge, asked=False),
+  )  # fmt: skip
+  ((_, (prompt,), _),) = shown
+  assert [m.content for m in prompt.messages] == ["one"]
+  votes = write(tmp_path / "votes.db", [])
+  assert not judges.make(JudgeConfig(by=f"human:{votes}")).asked
+  assert judges.make(JudgeConfig(by="openai:any")).asked
 
 
 @pytest.mark.parametrize("name", ["alpaca_eval", "mt_bench", "reward_bench"])

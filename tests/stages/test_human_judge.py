@@ -11,8 +11,6 @@ pytest.importorskip("sqlalchemy", reason="needs the extra [annotate]")
 from xwinjax.annotate import study
 from xwinjax.annotate.store import Store
 from xwinjax.recipes import judges
-from xwinjax.stages import mt_bench
-from xwinjax.stages.dialogues import Dialogue
 from xwinjax.stages.score import JudgeConfig
 from xwinjax.stages.stage import Context
 
@@ -43,27 +41,14 @@ def made(tmp_path, ask):
 
 
 def ask_people(tmp_path, prompts, texts):
-  return scores_of(tmp_path, [Example(p, (Message("user", p),)) for p in prompts], texts)
-
-
-def scores_of(tmp_path, examples, texts):
   judge = judges.make(JudgeConfig(by=f"human:{tmp_path / 'votes.db'}"))
   opened = judge.open(Context(), judge)
+  examples = [Example(p, (Message("user", p),)) for p in prompts]
   return opened(examples, texts, tmp_path, "judge").scores["human"]
 
 
 def side_of(texts, start):
   return next(side for side, text in texts.items() if text.startswith(start))
-
-
-def test_votes_are_met_where_a_judge_is_told_a_reference_answer_as_well(tmp_path):
-  store = made(tmp_path, ["verdict"])
-  vote(store, "anna", lambda p, t: {"verdict": side_of(t, "ours")})
-  store.close()
-  held = [Dialogue("p", ["p"], {}, [Message("user", "p"), Message("assistant", "ours p")], [])]
-  _, (example,), _ = mt_bench.asked_of(held, {"p": ["the reference"]})
-  assert "the reference" in example.messages[-1].content
-  assert scores_of(tmp_path, [example], [("ours p", "theirs p")]) == [[1.0, 0.0]]
 
 
 def test_shares_of_peoples_votes_whatever_side_was_shown_first(tmp_path):

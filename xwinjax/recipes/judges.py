@@ -67,7 +67,7 @@ def make(config: JudgeConfig, **inputs: str | Path | None) -> Judge:
     files[kind.needs] = common.input_file(str(inputs.get(kind.needs) or ""), field)
   if kind.asked and config.prompt_file:
     files["prompt"] = common.input_file(config.prompt_file, "prompt_file")
-  return Judge(config, files, kind.open)
+  return Judge(config, files, kind.open, kind.asked)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,6 @@ from xwinjax.judge.score import Scores
 from xwinjax.stages.score import Judge, Opened, Scored
 from xwinjax.stages.stage import Context
 
-ASKED = "asked"  # of an example's meta: the prompt as people saw it, where a judge is told more
 Two = tuple[str, str, str]  # a prompt, an answer, another
 
 
@@ -70,7 +69,7 @@ def open_judge(context: Context, judge: Judge) -> Opened:
   def scored(
     prompts: Sequence[Example], texts: Sequence[Sequence[str]], folder: Path, title: str
   ) -> Scored:
-    asked = [p.meta.get(ASKED) or prompt_text(p.messages) for p in prompts]
+    asked = [prompt_text(p.messages) for p in prompts]
     scores: Scores = [said.of(p, row) for p, row in zip(asked, texts, strict=True)]
     met = sum(not math.isnan(x) for row in scores for x in row)
     if not met:

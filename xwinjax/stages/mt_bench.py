@@ -19,12 +19,11 @@ import numpy as np
 from xwinjax.core.bounds import Natural, Positive
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.data.records import Example, Message, Messages, prompt_text
+from xwinjax.data.records import Example, Message, Messages
 from xwinjax.eval import statistics
 from xwinjax.stages.alpaca_eval import preferences
 from xwinjax.stages.config import group
 from xwinjax.stages.dialogues import Dialogue, DialoguesConfig, hold, read_turns
-from xwinjax.stages.human_judge import ASKED
 from xwinjax.stages.sample import GenerateConfig
 from xwinjax.stages.score import Judge
 from xwinjax.stages.stage import Context, Stage, open_model
@@ -101,11 +100,9 @@ def asked_of(
     for turn in range(1, len(d.messages) // 2 + 1):
       known = references.get(d.id, [])
       reference = known[turn - 1] if turn <= len(known) else ""
-      asked = tuple(d.messages[: 2 * turn - 1])
+      shown = _with_reference(tuple(d.messages[: 2 * turn - 1]), reference)
       places.append((d.id, turn))
-      # People's votes are on what was asked, without what a judge is told beside it.
-      meta = {ASKED: prompt_text(asked)}
-      examples.append(Example(f"{d.id}/{turn}", _with_reference(asked, reference), meta))
+      examples.append(Example(f"{d.id}/{turn}", shown))
       texts.append(d.messages[2 * turn - 1].content)
   return places, examples, texts
 
@@ -129,7 +126,7 @@ def make(
   others = read_answers(baseline) if baseline else {}
   unanswered = answer(context, config, folder, model, held, category)
   jsonl.write_rows(folder / ANSWERS, [_answer_row(config.name, d) for d in held])
-  places, examples, texts = asked_of(held, known)
+  places, examples, texts = asked_of(held, known if judge.asked else {})
   single = judge.but(mode="sampled")
   scored = single.open(context, single)(examples, [[t] for t in texts], folder / "single", "grade")
   grades = [row[0] for row in scored.scores[single.config.score]]

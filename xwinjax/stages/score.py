@@ -86,6 +86,7 @@ class Judge:
   config: JudgeConfig
   inputs: dict[str, Path]  # the files and folders it consists of, by role
   open: Callable[[Context, Judge], Opened]
+  asked: bool = True  # in words, which may hold more than the conversation, such as a reference
 
   def but(self, *, inputs: Mapping[str, Path] | None = None, **changes: Any) -> Judge:
     """The same with other settings, or other inputs."""
