@@ -70,7 +70,7 @@ class Sampler:
     with placed.on(self.setup.mesh):
       ready = _decode_params(config, params)
     self.setup = dataclasses.replace(self.setup, params=ready)
-    self.generated = 0  # tokens sampled so far, for rates
+    self.generated = 0  # tokens sampled so far, those drawn ahead for nothing included, for rates
 
   def sample(
     self, requests: Sequence[Request], on_tokens: OnTokens | None = None
