@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ class Server:
       stderr=subprocess.STDOUT,
       text=True,
     )
+    atexit.register(self.close)
     assert self.process.stdout is not None
     lines = iter(self.process.stdout.readline, "")
     line = last = next(lines, "")
@@ -92,8 +94,8 @@ class Serving:
     return sum(len(c.ids) for found, _ in self.sampler.sample(requests) for c in found)
 
   async def _online(self) -> list[tuple[float, int]]:
-    """(seconds, tokens) of each request; raises where one is not answered."""
-    from openai import AsyncOpenAI
+    """(seconds, tokens) of each request that was answered."""
+    from openai import AsyncOpenAI, OpenAIError
 
     waiting = list(enumerate(self.asked))
     found: list[tuple[float, int]] = []
@@ -102,14 +104,18 @@ class Serving:
       while waiting:
         number, (ids, limit) = waiting.pop()
         began = time.perf_counter()
-        reply = await client.completions.create(
-          model=NAME,
-          prompt=ids,
-          max_tokens=limit,
-          temperature=SAMPLING.temperature,
-          top_p=SAMPLING.top_p,
-          seed=number,
-        )
+        try:
+          reply = await client.completions.create(
+            model=NAME,
+            prompt=ids,
+            max_tokens=limit,
+            temperature=SAMPLING.temperature,
+            top_p=SAMPLING.top_p,
+            seed=number,
+          )
+        except OpenAIError as e:
+          common.say(f"serve: a request is lost: {e}")
+          continue
         assert reply.usage is not None
         found.append((time.perf_counter() - began, reply.usage.completion_tokens))
 

@@ -66,7 +66,7 @@ def serve(config: ServeConfig, workdir: Path, redo: bool) -> None:
     name,
     model.renderer,
     Engine(setup, streams(setup), config.waiting),
-    Scoring(model.config, model.params, config.top_logprobs),
+    Scoring(setup.config, model.params, config.top_logprobs),  # as it is sampled, unrounded
     model.config.max_length,
     model.config.vocab_size,
     config.most_bytes,
