@@ -48,7 +48,7 @@ def run_both(inputs, folders, stages):
   ]
   for run in started:
     statuses = run.end()
-    assert not any(statuses), (statuses, run.said(0)[-20:])
+    assert not any(statuses), "\n".join([f"ended with {statuses}", *run.said(0)[-20:]])
   return [started[1].said(i) for i in range(2)]
 
 

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from xwinjax.checkpoint import huggingface
+from xwinjax.core import system
 from xwinjax.core.errors import UserError
 from xwinjax.data.records import Message
 from xwinjax.stages import add_tokens, common
@@ -143,3 +144,13 @@ def test_settings_stay_and_files_are_for_all(published, tmp_path):
   kept = json.loads((trained / "generation_config.json").read_text())
   assert (kept["do_sample"], kept["temperature"], kept["eos_token_id"]) == (True, 0.6, [2, 7])
   assert {oct(f.stat().st_mode & 0o777) for f in trained.iterdir()} == {"0o644"}
+
+
+def test_only_the_first_process_writes_the_tokenizer(tiny_folder, tmp_path):
+  """It hashes what it wrote while the others are still at it."""
+  system.set_process(1)
+  try:
+    folder, _ = saved(tiny_folder, tmp_path)
+  finally:
+    system.set_process(0)
+  assert [p.name for p in folder.iterdir()] == ["model.safetensors"]

@@ -233,7 +233,8 @@ def save_model(folder: Path, model: Model, params: Params) -> Path:
     pad_id=model.tokenizer.pad_id(model.config.vocab_size, ends),
     dtype=model.save_dtype,
   )
-  write_tokenizer(folder, model.renderer, model.config.vocab_size)
+  if system.leads():  # it goes on to hash the files, which another would be writing anew
+    write_tokenizer(folder, model.renderer, model.config.vocab_size)
   return folder
 
 
