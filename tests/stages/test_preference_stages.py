@@ -151,6 +151,18 @@ def test_lists_are_of_evenly_spaced_ranks_best_first(tmp_path, model):
     preferences.read(DPOConfig(score="gold"), "lists", file, model, "stop")
 
 
+def test_bad_lists_stop_the_run_or_are_left_out(tmp_path, model):
+  unscored = {"prompt": "Why?", "candidates": [{"text": "a"}, {"text": "b"}]}
+  file = written(tmp_path, [*SCORED, unscored, {"prompt": "Who?"}])
+  config = DPOConfig(answers=3)
+  line = r"jsonl:5: .*without a score 'rm'.* 2 bad rows.*Mend, or leave out with bad_rows=skip"
+  with pytest.raises(UserError, match=line):
+    preferences.read(config, "lists", file, model, "stop")
+  made, counts = preferences.read(config, "lists", file, model, "skip")
+  assert len(made) == counts["kept"] == 4
+  assert sum(n for reason, n in counts.items() if reason.startswith("skipped: ")) == 2
+
+
 @pytest.mark.parametrize("variant", ["kto", "plackett_luce", "tdpo", "simpo"])
 def test_a_loss_trains_on_its_data(tmp_path, tiny_folder, variant):
   config = DPOConfig(variant=variant, train=TRAIN)

@@ -6,19 +6,22 @@ Reference and DPO stage make the same items of the same file, so that log-probs 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import candidates as candidate_files
-from xwinjax.data import items, unpaired
+from xwinjax.data import items, rows, unpaired
 from xwinjax.data.items import Items
 from xwinjax.data.preflight import Settings
-from xwinjax.data.records import Counts
+from xwinjax.data.records import Counts, Messages
 from xwinjax.stages import common, reward, select
 from xwinjax.stages.common import Model
 from xwinjax.stages.select import SelectConfig
+
+
+ScoredList = tuple[str, Messages, list[tuple[str, float]]]  # id, prompt, answers with scores
 
 
 class Reads(Protocol):
@@ -54,7 +57,7 @@ def read(config: Reads, kind: str, file: Path, model: Model, bad_rows: str) -> t
     made = reward.pair_items(unpaired.with_others(answers, file), model, config.max_length)
     desirable = (made.fields["margin"] > 0).astype(np.float32)
     return made.with_fields(desirable=desirable), counts
-  return _lists(config, file, model)
+  return _lists(config, file, model, bad_rows)
 
 
 def check(config: Reads, kind: str, default: Reads) -> None:
@@ -68,23 +71,21 @@ def check(config: Reads, kind: str, default: Reads) -> None:
       )
 
 
-def _lists(config: Reads, file: Path, model: Model) -> tuple[Items, Counts]:
+def _lists(config: Reads, file: Path, model: Model, bad_rows: str) -> tuple[Items, Counts]:
   """Answers of evenly spaced ranks, the best and the last among them."""
-  counts, rows = Counts(), []
-  rule = SelectConfig(by=config.score)
-  for row in common.take(candidate_files.read(file, counts), config.limit):
-    try:
-      ranked = select.ranked(select.with_ensemble(row, rule), rule, counts)
-    except UserError as e:
-      raise UserError(f"{file}: {e}") from None
+  counts, rule = Counts(), SelectConfig(by=config.score)
+
+  def parse(row: dict[str, Any], path: Path, line: int, notes: Counts) -> ScoredList:
+    made = candidate_files.parse(row, path, line)
+    ranked = select.ranked(select.with_ensemble(made, rule), rule, notes)
     if len(ranked) < config.answers:
-      counts[f"dropped: fewer than {config.answers} answers"] += 1
-      continue
+      raise rows.Drop(f"fewer than {config.answers} answers")
     places = np.linspace(0, len(ranked) - 1, config.answers).round().astype(int)
-    chosen = [ranked[i] for i in places]
-    rows.append((row.id, row.prompt, [(c.text, c.scores[rule.by]) for c in chosen]))
+    return made.id, made.prompt, [(ranked[i].text, ranked[i].scores[rule.by]) for i in places]
+
+  lists = list(common.take(rows.each(file, counts, parse, bad_rows), config.limit))
   length = min(config.max_length, model.config.max_length)
-  made = items.tokenize_lists(rows, model.renderer, length) if rows else None
+  made = items.tokenize_lists(lists, model.renderer, length) if lists else None
   if made is None or not len(made):
     told = common.counted("lists", counts if made is None else made.counts + counts)
     raise UserError(f"{file}: no list of {config.answers} answers can be made; {told}")
