@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xwinjax.losses import preference, reward, sft, table
+from xwinjax.losses import lists, preference, reward, sft, table
 
 RNG = np.random.default_rng(0)
 POLICY, REFERENCE = RNG.normal(-40, 10, (2, 16, 2))
@@ -86,6 +86,32 @@ def test_wrong_shapes_and_names_are_refused():
   for weight in ("x", "0", "-1", "nan"):
     with pytest.raises(ValueError, match="is no weight; expected"):
       table.terms(f"ipo + {weight}*hinge")
+
+
+TWO, ONE = jnp.zeros((3, 2)), jnp.zeros(3)
+UNLIKE = [  # each would broadcast to a number for the wrong pairs
+  ("reference_A2", lambda: preference.gains(TWO, TWO[:1])),
+  ("lengths_A2", lambda: preference.simpo(TWO, TWO[:, :1], beta=2.0, gap=0.0)),
+  ("kl_A2", lambda: preference.tdpo(TWO, TWO[0], beta=0.1, kl_weight=0.5)),
+  (
+    "weight_A",
+    lambda: preference.kto(
+      TWO, ONE, ONE[:, None], beta=0.1, desirable_weight=1.0, undesirable_weight=1.0
+    ),
+  ),
+  ("scores_AS", lambda: lists.plackett_luce(TWO, TWO[:1], beta=0.1)),
+  ("scores_AS", lambda: lists.rrhf(TWO, TWO, TWO[0])),
+  ("scores_AS", lambda: lists.lipo(TWO, TWO[:1], beta=0.1)),
+  ("margin_A", lambda: reward.bradley_terry(TWO, margin_A=ONE[:, None])),
+  ("weights_BT", lambda: sft.cross_entropy(TWO, TWO[:1])),
+  ("lse_BT", lambda: sft.cross_entropy(TWO, TWO, ONE[:1], z_loss=0.1)),
+]
+
+
+@pytest.mark.parametrize(("name", "loss"), UNLIKE)
+def test_arrays_of_unlike_shapes_are_refused(name, loss):
+  with pytest.raises(ValueError, match=rf"{name} has shape \(.*\); expected \(3"):
+    loss()
 
 
 def test_cross_entropy_is_a_mean_over_supervised_tokens_with_its_z_loss():

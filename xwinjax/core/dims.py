@@ -44,3 +44,19 @@ def check_dims(**arrays) -> dict[str, int]:
         why = "" if letter.isdigit() else f" as in {owner[letter]}"
         raise ValueError(f"{name} has shape {shape}; expected {letter} = {expected}{why}")
   return sizes
+
+
+def check_alike(**arrays) -> None:
+  """Checks that all arrays have the shape of the first: broadcasting would pair the wrong numbers.
+
+  None is no array.
+
+  Raises: ValueError naming the first array that has not.
+
+  >>> import numpy as np
+  >>> check_alike(policy_A2=np.zeros((3, 2)), reference_A2=np.zeros((3, 2)))
+  """
+  (first, like), *others = arrays.items()
+  for name, array in others:
+    if array is not None and array.shape != like.shape:
+      raise ValueError(f"{name} has shape {array.shape}; expected {like.shape} as of {first}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core.dims import check_alike
 from xwinjax.losses.preference import token_means
 
 
@@ -19,6 +20,7 @@ def plackett_luce(gain_AS: jax.Array, scores_AS: jax.Array, *, beta: float) -> j
 
   Source: Rafailov et al. 2023, appendix A.3.
   """
+  check_alike(gain_AS=gain_AS, scores_AS=scores_AS)
   order_AS = jnp.argsort(-scores_AS, axis=-1)
   value_AS = beta * jnp.take_along_axis(gain_AS, order_AS, axis=-1)
   after_AS = jax.lax.cumlogsumexp(value_AS, axis=value_AS.ndim - 1, reverse=True)
@@ -30,6 +32,7 @@ def rrhf(policy_AS: jax.Array, lengths_AS: jax.Array, scores_AS: jax.Array) -> j
 
   Source: RRHF, Yuan et al. 2023; theirs is added to the best answer's cross-entropy.
   """
+  check_alike(policy_AS=policy_AS, scores_AS=scores_AS)
   value_AS = token_means(policy_AS, lengths_AS)
   gap_ASS = value_AS[..., :, None] - value_AS[..., None, :]
   worse_ASS = scores_AS[..., :, None] < scores_AS[..., None, :]
@@ -45,6 +48,7 @@ def lipo(gain_AS: jax.Array, scores_AS: jax.Array, *, beta: float) -> jax.Array:
 
   Source: Liu et al. 2024, "LiPO", after LambdaRank (Burges et al. 2006).
   """
+  check_alike(gain_AS=gain_AS, scores_AS=scores_AS)
   value_AS = beta * gain_AS
   label_AS = jax.nn.sigmoid(scores_AS[..., :, None] - scores_AS[..., None, :]).mean(-1)
   rank_AS = 1 + jnp.argsort(jnp.argsort(-jax.lax.stop_gradient(value_AS), axis=-1), axis=-1)

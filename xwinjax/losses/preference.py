@@ -13,7 +13,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core.dims import check_alike
+
 SHAPE = "{name} has shape {shape}; expected (A, 2) with column 0 the chosen answer"
+
+
+def _check_pairs(gain_A2: jax.Array) -> None:
+  if not gain_A2.ndim or gain_A2.shape[-1] != 2:
+    raise ValueError(SHAPE.format(name="gain_A2", shape=gain_A2.shape))
 
 
 def gains(
@@ -26,19 +33,20 @@ def gains(
   for name, array in (("policy_A2", policy_A2), ("reference_A2", reference_A2)):
     if array.ndim < 2:
       raise ValueError(SHAPE.format(name=name, shape=array.shape))
+  check_alike(policy_A2=policy_A2, reference_A2=reference_A2)
   gain_A2 = policy_A2.astype(jnp.float32) - reference_A2.astype(jnp.float32)
-  return gain_A2 if lengths_A2 is None else gain_A2 / jnp.maximum(lengths_A2, 1)
+  return gain_A2 if lengths_A2 is None else token_means(gain_A2, lengths_A2)
 
 
 def margins(gain_A2: jax.Array) -> jax.Array:
   """What the chosen answer has more than the rejected one, [A]."""
-  if not gain_A2.ndim or gain_A2.shape[-1] != 2:
-    raise ValueError(SHAPE.format(name="gain_A2", shape=gain_A2.shape))
+  _check_pairs(gain_A2)
   return gain_A2[..., 0] - gain_A2[..., 1]
 
 
 def token_means(policy_A2: jax.Array, lengths_A2: jax.Array) -> jax.Array:
   """log π(y|x) / |y|, [A, 2]; an answer of no tokens has 0."""
+  check_alike(policy_A2=policy_A2, lengths_A2=lengths_A2)
   return policy_A2.astype(jnp.float32) / jnp.maximum(lengths_A2, 1)
 
 
@@ -93,8 +101,8 @@ def dpop(gain_A2: jax.Array, *, beta: float, penalty: float) -> jax.Array:
 
   Source: DPO-Positive, Pal et al. 2024 ("Smaug"); theirs is λ = 50 with β = 0.3.
   """
-  lost_A = jax.nn.relu(-gain_A2[..., 0])
-  return -jax.nn.log_sigmoid(beta * (margins(gain_A2) - penalty * lost_A))
+  margin_A, lost_A = margins(gain_A2), jax.nn.relu(-gain_A2[..., 0])
+  return -jax.nn.log_sigmoid(beta * (margin_A - penalty * lost_A))
 
 
 def cpo(policy_A2: jax.Array, *, beta: float) -> jax.Array:
@@ -136,6 +144,7 @@ def tdpo(gain_A2: jax.Array, kl_A2: jax.Array, *, beta: float, kl_weight: float)
 
   Source: TDPO₂, Zeng et al. 2024, "Token-level DPO"; theirs is α = 0.5.
   """
+  check_alike(gain_A2=gain_A2, kl_A2=kl_A2)
   apart_A = kl_A2[..., 1] - jax.lax.stop_gradient(kl_A2[..., 0])
   return -jax.nn.log_sigmoid(beta * (margins(gain_A2) - kl_weight * apart_A))
 
@@ -182,6 +191,8 @@ def kto(
 
   Source: Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization".
   """
+  _check_pairs(gain_A2)
+  check_alike(gain_A=gain_A2[..., 0], desirable_A=desirable_A, weight_A=weight_A)
   apart = jnp.sum(jnp.where(weight_A > 0, gain_A2[..., 1] * weight_A, 0.0))
   z = jax.nn.relu(jax.lax.stop_gradient(apart / jnp.maximum(jnp.sum(weight_A), 1e-9)))
   sign_A = jnp.where(desirable_A > 0, 1.0, -1.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from xwinjax.core.dims import check_alike
+
 
 def bradley_terry(
   rewards_A2: jax.Array, *, margin_A: jax.Array | float = 0.0, centring: float = 0.0
@@ -26,6 +28,8 @@ def bradley_terry(
     )
   rewards = rewards_A2.astype(jnp.float32)
   gap_A = rewards[..., 0] - rewards[..., 1]
+  if jnp.ndim(margin_A):
+    check_alike(gap_A=gap_A, margin_A=margin_A)
   losses_A = -jax.nn.log_sigmoid(gap_A - margin_A)
   if centring:
     losses_A = losses_A + centring * (rewards[..., 0] + rewards[..., 1]) ** 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 
+from xwinjax.core.dims import check_alike
 from xwinjax.core.types import Mean
 
 
@@ -29,6 +30,7 @@ def cross_entropy(
   >>> float(cross_entropy(jnp.array([[-1.0, -3.0, 9.0]]), jnp.array([[1.0, 1.0, 0.0]])).value())
   2.0
   """
+  check_alike(logps_BT=logps_BT, weights_BT=weights_BT, lse_BT=lse_BT, uniform_BT=uniform_BT)
   losses = -logps_BT
   if label_smoothing:
     if uniform_BT is None:
