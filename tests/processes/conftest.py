@@ -8,6 +8,8 @@ from xwinjax.testing.tiny import tiny_model
 
 WORDS = ("red", "blue", "green", "cat", "dog", "sun", "moon", "tree", "one", "two", "three")
 
+OTHERS = ["reward", "reference", "dpo", "sample", "sample_together", "score"]
+
 
 def write_inputs(folder) -> None:
   """A tiny model, conversations, pairs and prompts."""
@@ -39,17 +41,17 @@ def inputs(tmp_path_factory):
   return folder
 
 
-def run_both(inputs, folders, stages):
-  """One process of two devices and two of one, at the same time; the logs of the two."""
-  given = {"inputs": str(inputs), "stages": stages}
+def run_both(inputs, folders, stages, devices=2):
+  """One process of so many devices and as many of one, at the same time; the logs of the many."""
+  given = {"inputs": str(inputs), "stages": stages, "four": devices == 4}
   started = [
-    launch.worker(count, 2 // count, folder / "logs", folder=str(folder), **given)
-    for count, folder in zip((1, 2), folders, strict=True)
+    launch.worker(count, devices // count, folder / "logs", folder=str(folder), **given)
+    for count, folder in zip((1, devices), folders, strict=True)
   ]
   for run in started:
     statuses = run.end()
     assert not any(statuses), "\n".join([f"ended with {statuses}", *run.said(0)[-20:]])
-  return [started[1].said(i) for i in range(2)]
+  return [started[1].said(i) for i in range(devices)]
 
 
 @pytest.fixture(scope="session")
@@ -63,5 +65,5 @@ def trained(inputs, tmp_path_factory):
 def went_on(inputs, trained):
   """The same two runs with all other stages."""
   folders = trained[:2]
-  run_both(inputs, folders, ["reward", "reference", "dpo", "sample", "sample_together", "score"])
+  run_both(inputs, folders, OTHERS)
   return folders

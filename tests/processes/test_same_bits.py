@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from xwinjax.stages import manifest
+
 
 def weights(folder):
   return load_file(folder / "model" / "model.safetensors")
@@ -77,6 +79,14 @@ def test_one_pass_over_items(went_on, file):
     assert read(one) == read(two)
   else:
     assert (one / file).read_bytes() == (two / file).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "score"])
+def test_files_are_as_their_manifest_says(went_on, stage):
+  """None was still being written by one process while another hashed it."""
+  _, two = went_on
+  assert list(manifest.changed_outputs(two / stage, manifest.read(two / stage))) == []
 
 
 @pytest.mark.slow

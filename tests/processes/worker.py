@@ -64,6 +64,16 @@ STAGES = {
   ),
   "score": (score.STAGE, MeshConfig(data=2), {"candidates": "sample/candidates.jsonl"}, {}),
 }
+# The meshes of four devices.
+FOUR = {
+  "sft": MeshConfig(data=2, fsdp=2),
+  "reward": MeshConfig(data=1, fsdp=4),
+  "reference": MeshConfig(data=4),
+  "dpo": MeshConfig(data=1, fsdp=2, tensor=2),
+  "sample": MeshConfig(data=4),
+  "sample_together": MeshConfig(data=1, fsdp=2, tensor=2),
+  "score": MeshConfig(data=2, tensor=2),
+}
 
 
 def config_of(stage, settings):
@@ -73,9 +83,10 @@ def config_of(stage, settings):
   return from_config_dict(stage.config, values)
 
 
-def run(name: str, folder: Path, inputs: Path) -> None:
+def run(name: str, folder: Path, inputs: Path, *, four: bool = False) -> None:
   """The stage, with its inputs in the run's folder or else in the folder of inputs."""
   stage, mesh, reads, settings = STAGES[name]
+  mesh = FOUR[name] if four else mesh
   place = lambda path: folder / path if (folder / path).exists() else inputs / path
   options = {}
   if stage is score.STAGE:
@@ -102,7 +113,7 @@ def main(given: dict) -> None:
   if given.get("twin"):
     feed_the_first_rows()
   for name in given["stages"]:
-    run(name, Path(given["folder"]), Path(given["inputs"]))
+    run(name, Path(given["folder"]), Path(given["inputs"]), four=given.get("four", False))
 
 
 if __name__ == "__main__":
