@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import sys
+import time
 
 import pytest
 
 from experiments import sweep as command
 from xwinjax.core.errors import UserError
-from xwinjax.recipes import cli, commands, published, stored, sweep
+from xwinjax.recipes import cli, commands, published, stored, sweep, sweep_summary
 from xwinjax.report import sweep as sweep_page
 from xwinjax.stages import config as configs
 from xwinjax.stages import manifest
@@ -256,3 +257,23 @@ def test_a_run_is_shown_beside_what_is_published_of_its_settings(tmp_path):
   here = {**summary, "device": manifest.device(), "seeds": [2, 3]}
   (tmp_path / "docs" / "results" / "b.json").write_text(json.dumps(here))
   assert "seeds 2, 3" in published.beside(Rates(), tmp_path)  # those of this machine's kind first
+
+
+def test_what_a_run_took_from_another_costs_no_time_again(tmp_path):
+  runs = [tmp_path / name for name in ("made", "taken", "own")]
+
+  def stage(run, config, like=None):
+    def body():
+      time.sleep(0.02)
+      (run / "stage" / "out.txt").write_text("x")
+      return {}
+
+    manifest.run_stage(run / "stage", "stage", config, {}, ("out.txt",), body, like=like)
+
+  stage(runs[0], {"a": 1})
+  stage(runs[1], {"a": 1}, like=runs[0] / "stage")
+  stage(runs[2], {"a": 2}, like=runs[0] / "stage")
+  once = sweep_summary.spent(runs[:1])
+  assert once >= 0.02
+  assert sweep_summary.spent(runs[:2]) == once
+  assert sweep_summary.spent(runs) >= once + 0.02

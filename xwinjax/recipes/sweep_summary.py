@@ -8,9 +8,9 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.recipes.sweep import ALONE, Ablation, collect, find, summary_of
+from xwinjax.recipes.sweep import ALONE, Ablation, collect, summary_of
 from xwinjax.report.workdir import read_json
-from xwinjax.stages import common
+from xwinjax.stages import common, manifest
 
 
 def summarise(
@@ -19,17 +19,13 @@ def summarise(
   """What sweep.json holds."""
   from xwinjax.report import sweep
 
-  devices, seconds = set(), 0.0
-  for a in ablations:
-    for path in sorted((workdir / a.name).glob("*/seed*/summary.json")):
-      run = summary_of(path.parent) or {}
-      device = run.get("device")
-      devices |= {device} if isinstance(device, str) else set()
-      seconds += find(run, ("seconds",)) or 0.0
+  runs = [p for a in ablations for p in sorted((workdir / a.name).glob("*/seed*")) if p.is_dir()]
+  found = [(summary_of(run) or {}).get("device") for run in runs]
+  devices = {device for device in found if isinstance(device, str)}
   return {
     "seeds": list(seeds),
     "device": ", ".join(sorted(devices)) or None,
-    "seconds": round(seconds, 1),
+    "seconds": round(spent(runs), 1),
     "failed": list(failed),
     "ablations": [
       {
@@ -40,6 +36,12 @@ def summarise(
       for a in ablations
     ],
   }
+
+
+def spent(runs: Sequence[Path]) -> float:
+  """Seconds of all stages that are done; what a run took from another is counted once."""
+  made = {path.read_bytes(): path.parent for run in runs for path in run.rglob(manifest.NAME)}
+  return sum(manifest.read(folder)["seconds"] for folder in made.values())
 
 
 def alone(a: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:
