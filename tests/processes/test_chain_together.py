@@ -1,4 +1,4 @@
-"""The small chain by two processes: the models and texts of one process with two devices.
+"""Each recipe by two processes: the models, texts and figures of one process with two devices.
 
 Run by hand: `XWINJAX_LONG=1 tools/test tests/processes/test_chain_together.py`. What compiles in
 several processes comes from no cache, and each stage's own test is in test_same_bits.py.
@@ -13,36 +13,44 @@ import launch
 import pytest
 from test_same_bits import same_bits, texts
 
-sys.path.append(str(Path(__file__).parents[1] / "chain"))
-from small_chain import SMALL
-
-# One shape a stage: most of the time would go into compiling others.
-ONE_SHAPE = {
-  f"{group}.train.batch.buckets": 1 for group in ("sandbox.pretrain", "sft", "reward", "rs", "dpo")
-}
+sys.path.append(str(Path(__file__).parents[2] / "tools"))
+from trials import runs
 
 
-def summary(folder):
-  """summary.json without what a clock says, and what differs in the last digit of a log-prob."""
-  rows = json.loads((folder / "summary.json").read_text())["stages"]
-  return [{k: v for k, v in r.items() if k != "seconds" and "kl" not in k} for r in rows]
+def figures(value):
+  """A summary without what a clock says, and what differs in the last digit of a log-prob."""
+  if isinstance(value, list):
+    return [figures(v) for v in value]
+  if isinstance(value, dict):
+    clock = lambda name: "seconds" in name or "kl" in name
+    return {k: figures(v) for k, v in value.items() if not clock(k)}
+  return value
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("XWINJAX_LONG" not in os.environ, reason="ten minutes; XWINJAX_LONG=1 runs it")
-def test_the_chain_by_two_is_the_chain_by_one(tmp_path):
-  fields = [f"--config.{k}={v}" for k, v in (SMALL | ONE_SHAPE).items()]
-  folders, runs = [tmp_path / "one", tmp_path / "two"], []
+@pytest.mark.parametrize("recipe", runs.RECIPES)
+def test_a_recipe_by_two_is_the_recipe_by_one(tmp_path, recipe):
+  config, settings = runs.RECIPES[recipe]
+  flags = [
+    f"--config={config}",
+    "--config.model.dtype=float32",
+    *(f"--config.{name}={v}" for name, v in settings.items()),
+  ]
+  folders, begun = [tmp_path / "one", tmp_path / "two"], []
   for count, folder in zip((1, 2), folders, strict=True):
-    flags = ["--config=configs/xwin.py:sandbox", f"--workdir={folder}", *fields]
-    logs = tmp_path / f"logs{count}"
-    runs.append(launch.command("experiments.xwin", count, 2 // count, logs, *flags))
-  for run in runs:
+    module, logs = f"experiments.{recipe}", tmp_path / f"logs{count}"
+    words = [*flags, f"--workdir={folder}"]
+    begun.append(launch.command(module, count, 2 // count, logs, *words))
+  for run in begun:
     statuses = run.end(1800)
-    assert not any(statuses), run.said(0)[-20:]
+    assert not any(statuses), "\n".join([f"ended with {statuses}", *run.said(0)[-20:]])
   one, two = folders
-  for stage in ("pretrain", "sft", "reward", "rs", "dpo"):
-    assert same_bits(one / stage, two / stage), stage
-  for stage in ("evaluate_base", "sample", "evaluate_dpo"):
-    assert texts(one / stage / "candidates.jsonl") == texts(two / stage / "candidates.jsonl")
-  assert summary(one) == summary(two)
+  models = [p.parent.parent for p in one.rglob("model/model.safetensors")]
+  assert len(models) >= 4
+  for stage in models:
+    assert same_bits(stage, two / stage.relative_to(one)), stage
+  for file in one.rglob("*/candidates.jsonl"):
+    assert texts(file) == texts(two / file.relative_to(one)), file
+  summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+  assert figures(summaries[0]) == figures(summaries[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 from xwinjax.core import host, processes
 from xwinjax.recipes import cli, judges
 from xwinjax.stages import dpo, reference, reward, sample, score, sft
-from xwinjax.stages.common import MeshConfig
+from xwinjax.stages.common import MeshConfig, ModelConfig
 from xwinjax.stages.config import from_config_dict, to_config_dict
 from xwinjax.stages.stage import Context
 
@@ -92,7 +92,8 @@ def run(name: str, folder: Path, inputs: Path, *, four: bool = False) -> None:
   if stage is score.STAGE:
     options["judge"] = judges.make(judges.RewardConfig().judge(), reward=folder / "reward/model")
   stage.run(
-    Context(mesh=mesh, seed=1),
+    # What `auto` measures may differ between two runs that measure at once.
+    Context(ModelConfig(dtype="float32"), mesh, seed=1),
     folder / name,
     config_of(stage, settings),
     {role: place(path) for role, path in reads.items()},

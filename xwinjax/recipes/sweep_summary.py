@@ -41,7 +41,8 @@ def summarise(
 def spent(runs: Sequence[Path]) -> float:
   """Seconds of all stages that are done; what a run took from another is counted once."""
   made = {path.read_bytes(): path.parent for run in runs for path in run.rglob(manifest.NAME)}
-  return sum(manifest.read(folder)["seconds"] for folder in made.values())
+  stages = map(manifest.read, made.values())
+  return sum(stage["seconds"] for stage in stages if stage is not None)
 
 
 def alone(a: Ablation, seeds: Sequence[int], workdir: Path) -> dict[str, Any]:

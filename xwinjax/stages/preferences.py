@@ -20,7 +20,6 @@ from xwinjax.stages import common, reward, select
 from xwinjax.stages.common import Model
 from xwinjax.stages.select import SelectConfig
 
-
 ScoredList = tuple[str, Messages, list[tuple[str, float]]]  # id, prompt, answers with scores
 
 
