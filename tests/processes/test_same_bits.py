@@ -86,7 +86,9 @@ def test_one_pass_over_items(went_on, file):
 def test_files_are_as_their_manifest_says(went_on, stage):
   """None was still being written by one process while another hashed it."""
   _, two = went_on
-  assert list(manifest.changed_outputs(two / stage, manifest.read(two / stage))) == []
+  recorded = manifest.read(two / stage)
+  assert recorded is not None
+  assert manifest.changed_outputs(two / stage, recorded) == []
 
 
 @pytest.mark.slow
