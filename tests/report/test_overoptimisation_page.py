@@ -75,6 +75,19 @@ def test_the_table_says_what_each_price_takes(ways):
   assert taken.get("gold's own choice") == ("8, 8" if "gold" in c["sd"] else None)
 
 
+def test_what_a_rule_gains_over_the_last_step_is_paired_by_run(ways):
+  c, _ = ways
+  if "gold" not in c["sd"]:
+    pytest.skip("has no gold")
+  other = {**c, "dpo": [{**p, "gold": p["gold"] + 0.1 * p["step"]} for p in c["dpo"]]}
+  table = overoptimisation.rule_table([c, other])
+  more = {row[0]: row[table.head.index("more gold than the last step, sd")] for row in table.rows}
+  gain = lambda run, i: overoptimisation.gains(run, "dpo", "gold")[i]
+  two = [gain(run, 2) - gain(run, -1) for run in (c, other)]
+  assert more["the last step"].startswith("+0.000")
+  assert more["price 0.2"].startswith(f"{np.mean(two):+.2f} [")
+
+
 def test_the_mean_over_runs_is_of_points_that_all_have(ways):
   c, _ = ways
   other = {**c, "dpo": [{**p, "rm": p["rm"] + 2, "kl": p["kl"] * 3} for p in c["dpo"][:3]]}
@@ -92,11 +105,12 @@ def test_the_page_and_the_summary_have_it(ways):
 def test_a_sweep_says_of_each_row_where_gold_is_highest(ways):
   c, _ = ways
   parts = overoptimisation.of_rows({"all": [c], "few": [c, c]})
-  tables = [p for p in parts if getattr(p, "shape", "") == "table"]
+  tables = {p.title: p.parts[0] for p in parts if isinstance(p, pages.Details)}
+  table = tables.get("Where gold is highest")
   if "gold" not in c["sd"]:
-    assert not tables
+    assert table is None
     return
-  rows = {row[0]: dict(zip(tables[0].head, row, strict=True)) for row in tables[0].rows}
+  rows = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
   assert rows["few"]["runs"] == "2"
   assert rows["all"]["DPO: gold is highest at"] == "step 8, KL 4.00"
 

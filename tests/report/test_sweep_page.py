@@ -3,16 +3,17 @@
 import pytest
 from scipy import stats
 
+from xwinjax.eval import statistics
 from xwinjax.report import pages, sweep
 
 
 def test_intervals_over_seeds_are_students():
   values = [3.9, 4.1, 4.05]
   theirs = stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
-  assert sweep.interval(values) == pytest.approx(theirs, abs=1e-5)
+  assert statistics.t_interval(values) == pytest.approx(theirs, abs=1e-5)
   normal = stats.norm.interval(0.95, loc=sum(values) / 3, scale=stats.sem(values))
-  assert abs(sweep.interval(values)[0] - normal[0]) > 0.05  # the twin: not a normal's
-  assert sweep.interval([1.0]) is None
+  assert abs(statistics.t_interval(values)[0] - normal[0]) > 0.05  # the twin: not a normal's
+  assert statistics.t_interval([1.0]) is None
 
 
 def test_a_figure_over_runs_has_its_spread_and_its_signs():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy
@@ -37,6 +37,19 @@ def paired_difference(after_P: np.ndarray, before_P: np.ndarray, *, seed: int) -
   low, high = bootstrap(gain, seed=seed)
   significant = len(gain) > 1 and (low > 0 or high < 0)
   return {"mean": float(gain.mean()), "ci": [low, high], "significant": bool(significant)}
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> list[float] | None:
+  """Student's t interval of a mean, of runs' figures say; None for fewer than two.
+
+  >>> t_interval([1.0, 2.0, 3.0])
+  [-0.484138, 4.484138]
+  """
+  if len(values) < 2:
+    return None
+  mean, error = float(np.mean(values)), float(scipy.stats.sem(values))
+  half = error * float(scipy.stats.t.ppf((1 + level) / 2, len(values) - 1))
+  return [round(mean - half, 6), round(mean + half, 6)]
 
 
 def share_interval(successes: int, trials: int, level: float = 0.95) -> Interval:

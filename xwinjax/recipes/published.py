@@ -10,7 +10,7 @@ from typing import Any
 
 from xwinjax.core.errors import UserError
 from xwinjax.data import jsonl
-from xwinjax.report import sweep, tables
+from xwinjax.report import overoptimisation, sweep, tables
 from xwinjax.report.workdir import read_json
 from xwinjax.stages import manifest
 from xwinjax.stages.config import identity
@@ -31,6 +31,8 @@ def markdown(summary: dict[str, Any]) -> str:
   parts = [_where(summary)]
   for a in summary["ablations"]:
     parts += [tables.markdown(sweep.table(a)), *(f"- {sweep.claim(c)}" for c in a["claims"])]
+    for title, table in overoptimisation.tables_of(a.get("overoptimisation", {})).items():
+      parts += [f"{title}:", tables.markdown(table)]
   return "\n\n".join(parts)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from xwinjax.eval import statistics
 from xwinjax.eval.overoptimisation import best_of_n_kl, worth_it
 from xwinjax.report import charts, pages, tables
 from xwinjax.report.chain_files import JUDGES, NAMES, Chain
 from xwinjax.report.charts import Chart, Series
-from xwinjax.report.tables import NONE, Row, Table, columns, number
+from xwinjax.report.tables import Row, Table, columns, number, signed
 
 PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 WAYS = {"best_of_n": ("best of n", "one", "o"), "dpo": ("DPO", "two", "s")}
@@ -140,21 +141,32 @@ def rule_table(runs: Sequence[Row]) -> Table:
   rules["the last step"] = lambda c: len(c["dpo"]) - 1
   if "gold" in runs[0]["sd"]:
     rules["gold's own choice"] = lambda c: int(gains(c, "dpo", "gold").argmax())
-  over = lambda values: number(float(np.mean(values)))
+  last = [len(c["dpo"]) - 1 for c in runs]
   at = lambda rule: [rule(c) for c in runs]
-  gained = lambda rule, judge: over(
-    [gains(c, "dpo", judge)[i] for c, i in zip(runs, at(rule), strict=True)]
-  )
+
+  def gained(judge: str, places: list[int]) -> np.ndarray:
+    return np.array([gains(c, "dpo", judge)[i] for c, i in zip(runs, places, strict=True)])
+
+  def over(values: np.ndarray, show: Callable[..., str] = number) -> str:
+    return show(float(values.mean()), ci=statistics.t_interval(values.tolist()))
+
   cells = {
     "DPO stops at": lambda row: row[0],
     "step": lambda row: ", ".join(
       str(c["dpo"][i]["step"]) for c, i in zip(runs, at(row[1]), strict=True)
     ),
-    "KL": lambda row: over([c["dpo"][i]["kl"] for c, i in zip(runs, at(row[1]), strict=True)]),
-    "RM score gained, sd": lambda row: gained(row[1], "rm"),
-    "gold gained, sd": lambda row: gained(row[1], "gold") if "gold" in runs[0]["sd"] else NONE,
+    "KL": lambda row: number(
+      float(np.mean([c["dpo"][i]["kl"] for c, i in zip(runs, at(row[1]), strict=True)]))
+    ),
+    "RM score gained, sd": lambda row: over(gained("rm", at(row[1]))),
   }
-  return columns(rules.items(), cells).without_empty()
+  if "gold" in runs[0]["sd"]:
+    more = lambda places: gained("gold", places) - gained("gold", last)
+    cells |= {
+      "gold gained, sd": lambda row: over(gained("gold", at(row[1]))),
+      "more gold than the last step, sd": lambda row: over(more(at(row[1])), signed),
+    }
+  return columns(rules.items(), cells)
 
 
 def best_n_table(rows: dict[str, list[Row]]) -> Table:
@@ -189,6 +201,16 @@ def section(c: Row | None) -> dict[tuple[str, str], list[pages.Part]]:
   return {("stop", "When to stop"): [drawn, rule_table([c]), pages.Words(RULE)]}
 
 
+def tables_of(rows: dict[str, list[Row]]) -> dict[str, Table]:
+  """Of an ablation's rows: where gold is highest, and for each row what the rule would take."""
+  highest = {"Where gold is highest": best_n_table(rows)} if _has_gold(rows) else {}
+  return highest | {f"What the rule takes: {row}": rule_table(runs) for row, runs in rows.items()}
+
+
+def _has_gold(rows: dict[str, list[Row]]) -> bool:
+  return bool(rows) and all("gold" in c["sd"] for runs in rows.values() for c in runs)
+
+
 def of_rows(rows: dict[str, list[Row]]) -> list[pages.Part]:
   """A sweep's part: a picture a row, where gold is highest, and what the rule would take."""
   if not rows:
@@ -197,10 +219,6 @@ def of_rows(rows: dict[str, list[Row]]) -> list[pages.Part]:
     picture(f"When to stop: {row.replace('_', ' ')}", mean(runs)) for row, runs in rows.items()
   ]
   parts: list[pages.Part] = [pages.Pictures(drawn)]
-  if all("gold" in c["sd"] for runs in rows.values() for c in runs):
-    parts.append(best_n_table(rows))
-  for row, runs in rows.items():
-    parts.append(
-      pages.Details(f"What the rule takes: {row}", [rule_table(runs)], open=len(rows) == 1)
-    )
+  for title, table in tables_of(rows).items():
+    parts.append(pages.Details(title, [table], open=len(rows) == 1 or table.style == "summary"))
   return [*parts, pages.Words(RULE)]

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy
 
+from xwinjax.eval import statistics
 from xwinjax.report import charts, overoptimisation, pages
 from xwinjax.report.charts import Chart, Series
 from xwinjax.report.tables import NONE, Row, Table, columns, lines, number, seconds, signed
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> list[float] | None:
-  """Student's t interval of a mean over seeds; None for fewer than two.
-
-  >>> interval([1.0, 2.0, 3.0])
-  [-0.484138, 4.484138]
-  """
-  if len(values) < 2:
-    return None
-  mean, error = float(np.mean(values)), float(scipy.stats.sem(values))
-  half = error * float(scipy.stats.t.ppf((1 + level) / 2, len(values) - 1))
-  return [round(mean - half, 6), round(mean + half, 6)]
 
 
 def over_seeds(by_seed: dict[str, float]) -> Row:
@@ -38,7 +25,7 @@ def over_seeds(by_seed: dict[str, float]) -> Row:
   above, below = int((values > 0).sum()), int((values < 0).sum())
   return {
     "mean": float(values.mean()) if len(values) else None,
-    "ci": interval(values.tolist()),
+    "ci": statistics.t_interval(values.tolist()),
     "sd": sd,
     "effect": float(values.mean()) / sd if sd else None,
     "above_0": above,
@@ -53,7 +40,7 @@ def difference(ours: dict[str, float], theirs: dict[str, float]) -> Row | None:
   if not both:
     return None
   gaps = [ours[s] - theirs[s] for s in both]
-  return {"mean": float(np.mean(gaps)), "ci": interval(gaps), "seeds": len(both)}
+  return {"mean": float(np.mean(gaps)), "ci": statistics.t_interval(gaps), "seeds": len(both)}
 
 
 def verdict(d: Row | None, relation: str) -> str:
