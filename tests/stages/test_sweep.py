@@ -238,6 +238,7 @@ class Rates:
   rate: float = 0.1
   beta: float = 0.5
   seed: int = 0
+  price: float = configs.later(0.0)
 
 
 def test_a_run_is_shown_beside_what_is_published_of_its_settings(tmp_path):
@@ -253,6 +254,7 @@ def test_a_run_is_shown_beside_what_is_published_of_its_settings(tmp_path):
   assert "gold, DPO  4.250 [1.073, 7.427]" in said
   assert published.beside(Rates(rate=0.2), tmp_path) == ""
   assert published.beside(Rates(beta=0.1), tmp_path) == ""
+  assert published.beside(Rates(price=0.1), tmp_path) == ""
 
   here = {**summary, "device": manifest.device(), "seeds": [2, 3]}
   (tmp_path / "docs" / "results" / "b.json").write_text(json.dumps(here))

@@ -83,11 +83,16 @@ def publish(summary: dict[str, Any], name: str, root: Path = ROOT) -> Sequence[P
 
 
 def _same(then: Any, now: Any, default: Any) -> bool:
-  """Whether settings are those of a run of then; fields that did not exist have their default."""
+  """Whether settings are those of a run of then; fields that did not exist have their default.
+
+  A field that came later is among the settings only where it is not at its default.
+  """
   if not isinstance(now, dict):
     return now == then
   return isinstance(then, dict) and all(
-    _same(then[name], value, default[name]) if name in then else value == default[name]
+    _same(then[name], value, default.get(name, {}))
+    if name in then
+    else name in default and value == default[name]
     for name, value in now.items()
   )
 
