@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from xwinjax.core.errors import UserError
 from xwinjax.recipes import commands
 from xwinjax.recipes.xwin import XwinConfig
 from xwinjax.stages.config import choose, to_config_dict
@@ -48,6 +49,8 @@ def stage(
 def row_of(rows: Mapping[str, Callable[[ConfigDict], None]], spec: str) -> ConfigDict:
   """VARIANT or VARIANT/ROW of an ablation in configs/ablations; the first row if none is named."""
   variant, _, row = spec.partition("/")
+  if not row and variant in rows:  # a sweep of a file without a variant
+    raise UserError(f"{variant!r} is a row; name a variant before it, as in :sandbox/{variant}")
   config = get_config(variant)
   config.sample.generate.samples = 64  # paper
   choose(rows, row or next(iter(rows)))(config)

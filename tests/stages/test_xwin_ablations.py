@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from xwinjax.core.errors import UserError
 from xwinjax.recipes import cli, sweep
 from xwinjax.recipes.xwin import XwinConfig
 from xwinjax.stages.config import differences, from_config_dict, identity
@@ -26,6 +27,13 @@ def test_every_row_is_a_config_and_differs_from_the_others(name, variant):
   made = {row: settings(f"ablations/{name}.py:{variant}/{row}") for row in rows}
   assert len(set(map(repr, made.values()))) == len(made)
   assert next(iter(made.values()))["sample"]["generate"]["samples"] == 64
+
+
+def test_a_row_without_a_variant_is_told_where_to_name_one():
+  with pytest.raises(
+    UserError, match="'chain' is a row; name a variant before it, as in :sandbox/"
+  ):
+    cli.load("configs/ablations/xwin_start.py:chain")
 
 
 def test_rows_change_what_they_say_and_nothing_else():
