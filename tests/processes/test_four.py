@@ -32,7 +32,7 @@ def close(one, two) -> bool:
   )
 
 
-def test_trained_models_are_equal_to_round_off(four, inputs):
+def test_trained_models_are_equal_to_round_off(four):
   alone, four = four
   assert close(alone / "sft", four / "own_sft")
   assert close(alone / "reward", four / "reward")

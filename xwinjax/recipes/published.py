@@ -32,7 +32,7 @@ def markdown(summary: dict[str, Any]) -> str:
   for a in summary["ablations"]:
     parts += [tables.markdown(sweep.table(a)), *(f"- {sweep.claim(c)}" for c in a["claims"])]
     for title, table in overoptimisation.tables_of(a.get("overoptimisation", {})).items():
-      parts += [f"{title}:", tables.markdown(table)]
+      parts += [f"**{title}**", tables.markdown(table)]
   return "\n\n".join(parts)
 
 
